@@ -1,0 +1,1 @@
+"""Amaranth RTL of every block; see docs/rtl.md for what all blocks have in common."""

@@ -1,0 +1,42 @@
+"""What a bench feeds a block and what must come back: one golden case, cut into beats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .stream import pack
+
+
+@dataclass
+class Transaction:
+    """inputs, outputs: stream name -> payloads, as `pack` takes them (dicts, lists, ints).
+
+    constants: plain input ports; tables: write streams, fed before the inputs; flags: plain outputs
+    and their value at the end; cycles: exact number from the first input handshake to the last
+    output handshake when nothing stalls, None where it is not stated; resets: wants a reset first.
+    """
+
+    name: str
+    inputs: dict[str, Sequence]
+    outputs: dict[str, Sequence]
+    constants: dict[str, dict] = field(default_factory=dict)
+    tables: dict[str, Sequence] = field(default_factory=dict)
+    flags: dict[str, int] = field(default_factory=dict)
+    cycles: int | None = None
+    resets: bool = False
+    flip: bool = False
+
+    def flip_one_bit(self) -> None:
+        """Make one bit of the expected output wrong: a bench that still passes is broken."""
+        self.flip = True
+
+    def packed(self, streams: dict[str, Sequence], layout) -> dict[str, list[int]]:
+        """Pack the payloads of inputs or outputs; layout(name) is the payload's shape."""
+        packed = {
+            name: [pack(layout(name), p) for p in payloads] for name, payloads in streams.items()
+        }
+        if self.flip and streams is self.outputs:
+            name = next(iter(packed))
+            packed[name][len(packed[name]) // 2] ^= 1
+        return packed
