@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..formats import INT8
+from ..formats import INT8, UINT8, require
 
 
 def patches(images, patch: int) -> np.ndarray:
     """images: uint8 (B, C, H, W) -> int8 codes pixel - 128 (B, N, C * patch * patch).
 
     Rows are patches in raster order, columns in the order of a convolution's weights (C, y, x).
-    Raises ValueError if patch does not divide H and W.
+    Raises TypeError or OverflowError for what is not uint8, ValueError if patch does not divide H
+    and W.
     """
+    images = require(images, UINT8, "patches: pixel")
     B, C, H, W = images.shape
     if H % patch or W % patch:
         raise ValueError(f"patches: {patch} does not divide the image size {H} x {W}")

@@ -49,10 +49,12 @@ def worst_accumulator(weight, bias, largest: int) -> np.ndarray:
 def matmul(a, weight, bias=0) -> np.ndarray:
     """a: int8 or uint8 codes (..., n, k); weight: int8 (..., out, k) -> int32 (..., n, out).
 
-    Leading dimensions of a and weight are equal, or weight is 2-D. Raises OverflowError when the
-    weights could overflow the accumulator.
+    Leading dimensions of a and weight are equal, or weight is 2-D. Raises TypeError for operands
+    that are not integers, OverflowError when the weights could overflow the accumulator.
     """
     a = require(a, OPERAND, "matmul: operand")
+    weight = require(weight, INT8, "matmul: weight")
+    bias = require(bias, INT32, "matmul: bias")
     largest = int(np.abs(a.astype(np.int16)).max(initial=0))
     require(worst_accumulator(weight, bias, largest), ACC, "matmul: worst accumulator")
     k = "...nk,ok->...no" if weight.ndim == 2 else "...nk,...ok->...no"

@@ -46,6 +46,10 @@ class Requantize:
             raise ValueError(
                 f"requantize: multiplier {multiplier.shape} and shift {shift.shape} differ in shape"
             )
+        if multiplier.ndim > 1:
+            raise ValueError(
+                f"requantize: multiplier must have shape () or (channels,), not {multiplier.shape}"
+            )
         if np.any((multiplier != 0) & (multiplier < 1 << 15)):
             raise ValueError("requantize: multiplier must be 0 or at least 2^15")
         if np.any((shift < 1) | (shift > MAX_SHIFT)):
@@ -59,11 +63,12 @@ class Requantize:
 def requantize(acc, p: Requantize) -> np.ndarray:
     """acc: int32 (..., channels) -> codes of p.width bits, same shape.
 
-    Raises OverflowError if an accumulator does not fit int32.
+    Raises OverflowError if an accumulator does not fit int32, ValueError if the channels differ.
     """
     acc = require(acc, ACC, "requantize: accumulator").astype(np.int64)
+    channels = p.multiplier.shape
+    if acc.shape[acc.ndim - len(channels) :] != channels:
+        raise ValueError(f"requantize: expected {channels[0]} channels, got shape {acc.shape}")
     product = acc * p.multiplier.astype(np.int64)
     require(product, PRODUCT, "requantize: product")
     return saturate(rshift_round(product, p.shift) + p.zero, p.format)
-
-

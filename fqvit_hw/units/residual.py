@@ -69,9 +69,16 @@ class Residual:
 
 
 def residual(x, y, p: Residual) -> np.ndarray:
-    """x: codes of p.x_width bits (..., C); y: codes of p.y_width bits (..., C) -> p.width bits."""
-    require(x, IntFormat(p.x_width), "residual: x")
-    require(y, IntFormat(p.y_width), "residual: y")
+    """x: codes of p.x_width bits (..., C); y: codes of p.y_width bits (..., C) -> p.width bits.
+
+    Raises ValueError if the shapes differ or have not the channels of p.
+    """
+    x = require(x, IntFormat(p.x_width), "residual: x")
+    y = require(y, IntFormat(p.y_width), "residual: y")
+    if x.shape != y.shape or x.shape[-1:] != p.factor.shape:
+        raise ValueError(
+            f"residual: expected {len(p.factor)} channels, got shapes {x.shape} and {y.shape}"
+        )
     X = require((x.astype(np.int64) - p.x_zero) << p.x_factor, INT16, "residual: X")
     Y = require(y.astype(np.int64) - p.y_zero, INT16, "residual: Y")
     total = require(X * p.x_multiplier + Y * p.y_multiplier, RESIDUAL_SUM, "residual: sum")

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..formats import (
     BITSHIFT_FRACTION,
+    CODE,
     EXPONENTIAL,
     INT8,
     MAX_TOKENS,
@@ -62,12 +63,14 @@ def softmax(x, p: Softmax, mask=None) -> np.ndarray:
     """x: int8 scores (..., tokens) -> uint8 codes (4 bits in mode lis4), same shape.
 
     mask: bool, broadcast against x, True where the pair is left out: its code is 15 (or 0 in
-    uniform8) and it counts neither in the maximum nor in the sum. Raises ValueError for a row that
-    is masked everywhere, and for more than 4096 tokens.
+    uniform8) and it counts neither in the maximum nor in the sum. Raises TypeError for another
+    mask, ValueError for a row that is masked everywhere and for more than 4096 tokens.
     """
+    x = require(x, INT8, "softmax: score").astype(np.int16)
     if x.shape[-1] > MAX_TOKENS:
         raise ValueError(f"softmax: at most {MAX_TOKENS} tokens are proven, got {x.shape[-1]}")
-    x = require(x, INT8, "softmax: score").astype(np.int16)
+    if mask is not None and np.asarray(mask).dtype != bool:
+        raise TypeError(f"softmax: mask: expected bool, got {np.asarray(mask).dtype}")
     keep = np.True_ if mask is None else ~np.broadcast_to(mask, x.shape)
     if not np.all(np.any(keep, axis=-1)):
         raise ValueError("softmax: a row is masked everywhere")
@@ -91,8 +94,12 @@ def log2_code(e, S) -> np.ndarray:
 
 
 def row_reciprocal(codes) -> np.ndarray:
-    """codes (..., tokens) -> uint17 floor(2^29 / W) (..., 1), W the row's sum of 2^(14 - code)."""
+    """codes (..., tokens) -> uint17 floor(2^29 / W) (..., 1), W the row's sum of 2^(14 - code).
+
+    Raises OverflowError for a W outside [2^13, 2^15), which no row of `softmax` codes has.
+    """
+    codes = require(codes, CODE, "softmax: code")
     weight = np.where(codes == ZERO_CODE, 0, (1 << BITSHIFT_FRACTION) >> codes.astype(np.int64))
     W = require(weight.sum(-1, keepdims=True), ROW_SUM, "softmax: row sum")
-    reciprocal = (np.int64(1) << RECIPROCAL_FRACTION) // W
+    reciprocal = (np.int64(1) << RECIPROCAL_FRACTION) // np.maximum(W, 1)
     return require(reciprocal, RECIPROCAL, "softmax: row reciprocal")
