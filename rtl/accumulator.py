@@ -1,0 +1,122 @@
+"""Accumulators behind the MAC array: rows of int32 sums in a memory, one addition a cycle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fqvit_hw.formats import ACC
+
+
+@dataclass(frozen=True)
+class AccumulatorConfig:
+    """cols: sums a row; depth: rows; width: bits of the addends; bias: rows start from a stream."""
+
+    cols: int
+    depth: int = 1
+    width: int = ACC.width
+    bias: bool = False
+
+    def __post_init__(self):
+        for name in ("cols", "depth"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"AccumulatorConfig.{name}: expected at least 1, got {getattr(self, name)}"
+                )
+        if not 1 <= self.width <= ACC.width:
+            raise ValueError(f"AccumulatorConfig.width: expected 1..{ACC.width}, got {self.width}")
+
+    @property
+    def control(self) -> dict:
+        """What a beat says besides its addends."""
+        return {"addr": range(max(self.depth, 2)), "first": 1, "last": 1}  # no field of width 0
+
+    @property
+    def i(self) -> data.StructLayout:
+        addends = data.ArrayLayout(signed(self.width), self.cols)
+        return data.StructLayout({"data": addends} | self.control)
+
+    @property
+    def o(self) -> data.StructLayout:
+        return data.StructLayout({"data": data.ArrayLayout(signed(ACC.width), self.cols)})
+
+
+class Accumulator(wiring.Component):
+    """row[addr] = (bias or 0 if first else row[addr]) + data; `last` puts the new row on `o`.
+
+    Members: `i` stream {data, addr, first, last}; `bias` stream {data: int32 x cols}, with
+    config.bias only: one beat for every `first`; `o` stream {data: int32 x cols}. The sums cannot
+    overflow: the model's quantizer proves it (docs/datapath.md); 33 bits would be dropped silently.
+
+    A beat every cycle, also to the same row again and again. Stalls as a whole while `o` is not
+    taken or a `first` waits for its bias.
+
+    The newest row always stands in a register, which is the output at the same time, so that the
+    row memory needs no forwarding: what it delivers is used for older rows only.
+    """
+
+    latency = 2
+
+    def __init__(self, config: AccumulatorConfig):
+        self.config = config
+        ports = {"i": In(stream.Signature(config.i)), "o": Out(stream.Signature(config.o))}
+        if config.bias:
+            ports["bias"] = In(stream.Signature(config.o))
+        super().__init__(ports)
+
+    def elaborate(self, platform):
+        m = Module()
+        rows = self.config.o["data"].shape  # int32 x cols
+
+        # stage 1: the beat in a register, while the row memory is read
+        valid = Signal()
+        beat = Signal(self.config.i)
+        free = Signal()  # the output register may be overwritten
+        advance = Signal()
+        starting = Signal(rows)
+        m.d.comb += free.eq(self.o.ready | ~self.o.valid)
+        if self.config.bias:
+            needed = Signal()
+            m.d.comb += [
+                needed.eq(valid & beat.first),
+                self.bias.ready.eq(free & needed),
+                advance.eq(free & (self.bias.valid | ~needed)),
+                starting.eq(self.bias.payload.data),
+            ]
+        else:
+            m.d.comb += advance.eq(free)
+        m.d.comb += self.i.ready.eq(advance)
+        with m.If(advance):
+            m.d.sync += [valid.eq(self.i.valid), beat.eq(self.i.payload)]
+
+        # stage 2: the new row
+        newest = self.o.payload.data
+        stored = Signal(rows)
+        if self.config.depth == 1:
+            m.d.comb += stored.eq(newest)
+        else:
+            m.submodules.rows = ram = memory.Memory(
+                shape=rows.size, depth=self.config.depth, init=[]
+            )
+            write, read = ram.write_port(), ram.read_port()
+            newest_addr = Signal.like(beat.addr)
+            m.d.comb += [
+                read.en.eq(advance),
+                read.addr.eq(self.i.payload.addr),
+                stored.eq(Mux(beat.addr == newest_addr, newest, read.data)),
+            ]
+        old, new = Signal(rows), Signal(rows)
+        m.d.comb += old.eq(Mux(beat.first, starting, stored))
+        m.d.comb += [new[n].eq(old[n] + beat.data[n]) for n in range(self.config.cols)]
+        with m.If(free):
+            m.d.sync += self.o.valid.eq(advance & valid & beat.last)
+        with m.If(advance & valid):
+            m.d.sync += newest.eq(new)
+        if self.config.depth > 1:
+            m.d.comb += [write.en.eq(advance & valid), write.addr.eq(beat.addr), write.data.eq(new)]
+            with m.If(advance & valid):
+                m.d.sync += newest_addr.eq(beat.addr)
+        return m
