@@ -69,7 +69,7 @@ PTF_BITS = 2  # factor exponent a in 0..3
 PTF_MAX = 3
 MAX_CHANNELS = 2048
 ROOT_BITS = 18  # V is normalized into [2^34, 2^36), its root into [2^17, 2^18)
-NORM_RECIPROCAL = IntFormat(17, False)  # R = floor(2^33 / root), in (2^15, 2^16]
+NORM_RECIPROCAL = IntFormat(17, False)  # R = floor(2^33 / root), in [2^15, 2^16]
 NORM_FRACTION = 16  # T = D / sqrt(V) in units of 2^-16
 NORM = IntFormat(23)  # |T| <= sqrt(C - 1) * 2^16 * (1 + 2^-16) < 2^22 for C <= 2048
 GAMMA = INT16
@@ -112,9 +112,10 @@ def require(x, fmt: IntFormat, what: str):
     if x.size:
         lo, hi = int(x.min()), int(x.max())
         if lo < fmt.min or hi > fmt.max:
+            bits = bits_needed(min(lo, -1) if fmt.signed else lo, hi)  # a signed one has its sign
             raise OverflowError(
                 f"{what}: {fmt} holds [{fmt.min}, {fmt.max}], got [{lo}, {hi}], "
-                f"which needs {bits_needed(lo, hi)} bits"
+                f"which needs {bits} bits"
             )
     return x
 
@@ -140,3 +141,49 @@ def bit_length(x):
         n += np.where(big, step, 0)
         x = np.where(big, x >> step, x)
     return n + x  # what is left is 0 or 1
+
+
+# --- layernorm: widths that depend on the channels
+RECIPROCAL_BITS = ROOT_BITS + 15  # R = floor(2^33 / root) has 16 significant bits
+MAX_GAMMA_SHIFT = 15
+
+
+@dataclass(frozen=True)
+class LayerNormWidths:
+    """Formats of the intermediates for up to `channels` channels of `width`-bit codes.
+
+    A PTF input spans 255 << 3 < 2^11 and lies in 12 bits; an int16 one spans 2^16 - 1.
+    """
+
+    channels: int
+    width: int
+
+    @property
+    def span(self) -> int:
+        return 255 << 3 if self.width == 8 else (1 << 16) - 1
+
+    @property
+    def X(self) -> IntFormat:  # noqa: N802
+        return IntFormat(12 if self.width == 8 else 16)
+
+    @property
+    def total(self) -> IntFormat:
+        return IntFormat(self.X.width + ceil_log2(self.channels))
+
+    @property
+    def sumsq(self) -> IntFormat:
+        return IntFormat(2 * (self.X.width - 1) + ceil_log2(self.channels) + 1, False)
+
+    @property
+    def largest_variance(self) -> int:
+        """C^2 * variance is largest when half the channels sit at either end: (C * span / 2)^2."""
+        return (self.channels * self.span) ** 2 // 4
+
+    @property
+    def V(self) -> IntFormat:  # noqa: N802
+        # (C * span / 2)^2 < 2^(2 log2 C + 2 log2 span - 2); two more bits leave room for eps'
+        return IntFormat(2 * ceil_log2(self.channels) + 2 * self.span.bit_length(), False)
+
+    @property
+    def D(self) -> IntFormat:  # noqa: N802
+        return IntFormat(ceil_log2(self.channels) + self.span.bit_length() + 1)

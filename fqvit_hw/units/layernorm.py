@@ -24,24 +24,22 @@ from ..formats import (
     EPSILON,
     GAMMA,
     INT8,
-    INT16,
     MAX_CHANNELS,
+    MAX_GAMMA_SHIFT,
     NORM,
     NORM_FRACTION,
     NORM_RECIPROCAL,
     PTF_BITS,
+    RECIPROCAL_BITS,
     ROOT_BITS,
     IntFormat,
+    LayerNormWidths,
     bit_length,
-    ceil_log2,
     require,
     rshift_round,
     saturate,
 )
 from .params import array_field, scalar_in
-
-RECIPROCAL_BITS = ROOT_BITS + 15  # R = floor(2^33 / root) has 16 significant bits
-MAX_GAMMA_SHIFT = 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,47 +84,6 @@ class LayerNorm:
             )
 
 
-@dataclass(frozen=True)
-class LayerNormWidths:
-    """Formats of the intermediates for up to `channels` channels of `width`-bit codes.
-
-    A PTF input spans 255 << 3 < 2^11 and lies in 12 bits; an int16 one spans 2^16 - 1.
-    """
-
-    channels: int
-    width: int
-
-    @property
-    def span(self) -> int:
-        return 255 << 3 if self.width == 8 else (1 << 16) - 1
-
-    @property
-    def X(self) -> IntFormat:  # noqa: N802
-        return IntFormat(12 if self.width == 8 else 16)
-
-    @property
-    def total(self) -> IntFormat:
-        return IntFormat(self.X.width + ceil_log2(self.channels))
-
-    @property
-    def sumsq(self) -> IntFormat:
-        return IntFormat(2 * (self.X.width - 1) + ceil_log2(self.channels) + 1, False)
-
-    @property
-    def largest_variance(self) -> int:
-        """C^2 * variance is largest when half the channels sit at either end: (C * span / 2)^2."""
-        return (self.channels * self.span) ** 2 // 4
-
-    @property
-    def V(self) -> IntFormat:  # noqa: N802
-        # (C * span / 2)^2 < 2^(2 log2 C + 2 log2 span - 2); two more bits leave room for eps'
-        return IntFormat(2 * ceil_log2(self.channels) + 2 * self.span.bit_length(), False)
-
-    @property
-    def D(self) -> IntFormat:  # noqa: N802
-        return IntFormat(ceil_log2(self.channels) + self.span.bit_length() + 1)
-
-
 def isqrt(v) -> np.ndarray:
     """floor(sqrt(v)) of int64 v < 2^36, one binary digit a step, as the hardware does it."""
     remainder, root = np.array(v, np.int64), np.zeros_like(v)
@@ -150,8 +107,10 @@ def reciprocal_root(V):
 def layernorm(x, p: LayerNorm) -> np.ndarray:
     """x: codes of p.width bits (..., C) -> int8 (..., C).
 
-    Against real-valued LayerNorm of the same codes the result errs by at most
-    0.5 + |gamma/s| * (|T| * (2^-15 + 2^-17) + 2^-17) + |T| * 2^-(g+1) + 2^-11 steps.
+    Against real-valued LayerNorm of the same codes and the same eps', before both saturate, the
+    result errs by less than 0.5 + |G| / 2^g * (|t| * 2^-15 + 2^-17) + |t| * 2^-(g+1) + 2^-11 steps:
+    t = D / sqrt(V), |t| <= sqrt(C - 1); the terms are the final rounding, R and the rounding of T,
+    that of gamma to G / 2^g, and that of beta. Derivation in docs/datapath.md.
     """
     channels = p.factor.shape[0]
     if x.shape[-1] != channels:
