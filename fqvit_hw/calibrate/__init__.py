@@ -1,0 +1,65 @@
+"""The torch side: a timm model and a few images become a QuantizedModel, once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..config import QuantConfig
+from ..model import QuantizedModel
+from .build import Builder, array
+from .choose import choose_scales
+from .observers import observe_ranges, search_factors
+from .supported import check_supported
+
+
+def quantize(model, calibration, config: QuantConfig, *, mean=None, std=None) -> QuantizedModel:
+    """See fqvit_hw.quantize."""
+    if not isinstance(config, QuantConfig):
+        raise TypeError(f"config: expected a QuantConfig, got {type(config).__name__}")
+    check_supported(model)
+    mean, std = preprocessing(model, mean, std)
+    images = check_calibration(model, calibration)
+    ranges = observe_ranges(model, images, mean, std)
+    scales = choose_scales(ranges, config, array(model.cls_token)[0, 0])
+    if config.ptf and config.stream_width == 8:
+        scales |= search_factors(model, images, mean, std, scales)
+    network, logit_scale, scales = Builder(model, scales, config, mean, std).network()
+    return QuantizedModel(network, config, logit_scale, scales)
+
+
+def preprocessing(model, mean, std) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The given mean and std or the model's own, one number per image channel."""
+    channels = model.patch_embed.proj.in_channels
+    own = getattr(model, "pretrained_cfg", None) or {}
+    found = []
+    for name, given in (("mean", mean), ("std", std)):
+        if given is None:
+            given = own.get(name)
+        if given is None:
+            raise ValueError(f"{name}: the model does not say, pass one number per image channel")
+        values = tuple(float(v) for v in np.ravel(given))
+        if len(values) != channels or not np.all(np.isfinite(values)):
+            raise ValueError(f"{name}: expected {channels} numbers, one per channel, got {given}")
+        found.append(values)
+    if min(found[1]) <= 0:
+        raise ValueError(f"std: expected positive numbers, got {found[1]}")
+    return found[0], found[1]
+
+
+def check_calibration(model, calibration) -> np.ndarray:
+    """Returns uint8 (B, C, H, W). Raises TypeError or ValueError saying what was expected."""
+    if hasattr(calibration, "detach"):  # a torch tensor
+        calibration = calibration.detach().cpu().numpy()
+    if not isinstance(calibration, np.ndarray) or calibration.dtype != np.uint8:
+        got = getattr(calibration, "dtype", type(calibration).__name__)
+        raise TypeError(f"calibration: expected images of uint8, got {got}")
+    shape = (model.patch_embed.proj.in_channels, *model.patch_embed.img_size)
+    if calibration.ndim != 4 or calibration.shape[1:] != shape:
+        wanted = ", ".join(str(n) for n in shape)
+        raise ValueError(f"calibration: expected shape (B, {wanted}), got {calibration.shape}")
+    if len(calibration) == 0:
+        raise ValueError("calibration: expected at least one image, got none")
+    per_image = calibration.reshape(len(calibration), -1)
+    if np.all(per_image.min(1) == per_image.max(1)):
+        raise ValueError("calibration: every image is constant, no range can be taken from them")
+    return calibration

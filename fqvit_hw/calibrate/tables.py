@@ -1,0 +1,60 @@
+"""The two tables that calibration writes: the exponential of softmax, and GELU."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..formats import EXPONENTIAL, INT8, saturate
+from ..scale import Scale
+from ..units import Gelu
+from .choose import gelu_step
+from .fixed_point import build_requantize
+
+DISTANCES = 256
+I_EXP_LIMIT = 0.35815147**-0.5  # 1.671: the polynomial's constant rounds down to 0 from here on
+
+
+def exact_exponential(step: float) -> np.ndarray:
+    """step: score scale -> E[d] = round(2^23 * exp(-step * d)), int64 (256,)."""
+    top = 1 << (EXPONENTIAL.width - 1)
+    return np.array([round(top * math.exp(-step * d)) for d in range(DISTANCES)])
+
+
+def polynomial_exponential(layer: str, step: float) -> np.ndarray:
+    """I-BERT's i-exp, as FQ-ViT's log_int_softmax has it, in 24 bits -> int64 (256,).
+
+    exp(-s d) = 2^-q * (0.35815147 x^2 + 0.96963238 x + 1) with d = q x0 + r: ln 2 becomes a whole
+    number x0 of score steps. Raises ValueError naming `layer` from s = 1.671, where it is undefined.
+    """
+    x0 = math.ceil(0.6931 / step)
+    b = math.floor(0.96963238 / 0.35815147 / step)
+    c = math.floor(1 / 0.35815147 / step**2)
+    if c == 0:
+        raise ValueError(
+            f"{layer}: i-exp fails at a score scale of {step:.4g}, it is defined below "
+            f"{I_EXP_LIMIT:.3f}: choose exponential='exact'"
+        )
+    table = []
+    for d in range(DISTANCES):
+        q, r = divmod(d, x0)
+        e = -r * (-r + b) + c
+        up = EXPONENTIAL.width - c.bit_length()
+        table.append((e << up if up >= 0 else e >> -up) >> q)
+    return np.array(table)
+
+
+def exponential_table(layer: str, kind: str, step: float) -> np.ndarray:
+    return exact_exponential(step) if kind == "exact" else polynomial_exponential(layer, step)
+
+
+def build_gelu(layer: str, index_width: int, out: Scale) -> Gelu:
+    """Exact GELU, x * Phi(x), of every index, in codes of `out`."""
+    step = gelu_step(index_width)
+    half = 1 << (index_width - 1)
+    inputs = [i * step for i in range(-half, half)]
+    values = np.array([x * 0.5 * math.erfc(-x / math.sqrt(2)) for x in inputs])
+    codes = np.rint(values / float(out.scale)).astype(np.int64) + out.zero
+    linear = build_requantize(layer, step / float(out.scale), INT8.width, out.zero)
+    return Gelu(index_width, saturate(codes, INT8), linear)

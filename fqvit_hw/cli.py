@@ -1,0 +1,52 @@
+"""The command line: `fqvit-hw COMMAND`. Each command is a module with add_parser and run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+
+# a module here adds its subcommand: add_parser(subparsers) sets run=, a function of the arguments
+COMMANDS = ("train", "quantizing", "accuracy", "golden", "check")
+USER_ERRORS = (ValueError, TypeError, OSError, OverflowError, ImportError)
+
+
+class Parser(argparse.ArgumentParser):
+    """Argument errors too are one line."""
+
+    def error(self, message):
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="fqvit-hw", description=__doc__.split("\n")[0])
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        if importlib.util.find_spec(f"{__package__}.{name}"):
+            module = importlib.import_module(f".{name}", __package__)
+            module.add_parser(subparsers)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit status: 0, 2 for the user's mistake (one line on stderr), 130 for Ctrl-C."""
+    try:
+        args = build_parser().parse_args(argv)
+        return args.run(args) or 0
+    except USER_ERRORS as error:
+        print(f"fqvit-hw: error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def one_line(error: BaseException) -> str:
+    """The message on one line; OSError's as 'name: reason'."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())
