@@ -85,7 +85,7 @@ def softmax(x, p: Softmax, mask=None) -> np.ndarray:
 
 def log2_code(e, S) -> np.ndarray:
     """e, S: int64 with 0 <= e <= S, S > 0 -> uint8 codes 0..15; see the module's formula."""
-    code = (2 * S >= 3 * e).astype(np.uint8)
+    code = (3 * e <= 2 * S).astype(np.uint8)
     # the conditions are nested, so that counting them finds the largest c
     code += 2 * S + e > 6 * e  # c = 1, strict: S/e = 2.5 rounds to the even 2
     for c in range(2, ZERO_CODE):
