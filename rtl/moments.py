@@ -1,0 +1,158 @@
+"""Statistics of a LayerNorm row: sum X and sum X^2 over all its beats, then V from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from fqvit_hw.formats import LayerNormWidths, ceil_log2
+
+from .root import sequence
+
+LIMB = 17  # partial products of 17-bit limbs fit an 18 x 18 signed multiplier
+FAN_IN = 4  # operands of an adder tree node: two levels of adders between registers
+
+
+def moments_latency(lanes: int) -> int:
+    """Registers of the squares, of the adder trees and of the accumulators."""
+    return 1 + -(-ceil_log2(lanes) // ceil_log2(FAN_IN)) + 1
+
+
+class Moments(wiring.Component):
+    """total = sum X and sumsq = sum X^2 over the lanes and the beats of a row, both exact.
+
+    Members: `x` (dead lanes 0) with `valid`, `first` and `last` of the row, a beat every cycle;
+    `total` and `sumsq` with `done`, `latency` cycles after the row's last beat, for that cycle.
+    """
+
+    def __init__(self, widths: LayerNormWidths, lanes: int):
+        self.widths, self.lanes = widths, lanes
+        self.latency = moments_latency(lanes)
+        super().__init__(
+            {
+                "valid": In(1),
+                "first": In(1),
+                "last": In(1),
+                "x": In(data.ArrayLayout(signed(widths.X.width), lanes)),
+                "done": Out(1),
+                "total": Out(signed(widths.total.width)),
+                "sumsq": Out(widths.sumsq.width),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        mark = data.StructLayout({"valid": 1, "first": 1, "last": 1})
+        marks = [Signal(mark, name=f"mark{n}") for n in range(self.latency - 1)]
+        m.d.sync += [marks[0][name].eq(getattr(self, name)) for name in mark.members]
+        m.d.sync += [after.eq(before) for before, after in pairwise(marks)]
+
+        x = Signal.like(self.x, reset_less=True)  # beside its square
+        square = unsigned(2 * self.widths.X.width - 1)  # of the most negative X, too
+        squares = Signal(data.ArrayLayout(square, self.lanes), reset_less=True)
+        m.d.sync += x.eq(self.x)
+        m.d.sync += [squares[k].eq(self.x[k] * self.x[k]) for k in range(self.lanes)]
+
+        end = marks[-1]
+        m.d.sync += self.done.eq(end.valid & end.last)
+        for name, array, sums in (("x", x, self.total), ("square", squares, self.sumsq)):
+            term = adder_tree(m, [array[k] for k in range(self.lanes)], name)
+            with m.If(end.valid):
+                m.d.sync += sums.eq(Mux(end.first, 0, sums) + term)
+        return m
+
+
+def adder_tree(m: Module, values: list, name: str):
+    """The sum of `values`, registered after every node of up to four operands."""
+    level = 0
+    while len(values) > 1:
+        nodes = [sum(values[n + 1 : n + FAN_IN], values[n]) for n in range(0, len(values), FAN_IN)]
+        values = [
+            Signal(node.shape(), name=f"sum_{name}{level}_{n}", reset_less=True)
+            for n, node in enumerate(nodes)
+        ]
+        m.d.sync += [register.eq(node) for register, node in zip(values, nodes, strict=True)]
+        level += 1
+    return values[0]
+
+
+@dataclass(frozen=True)
+class VarianceConfig:
+    """widths: LayerNormWidths of the longest row."""
+
+    widths: LayerNormWidths
+
+    @property
+    def split(self) -> bool:
+        """Does the total need two limbs? The top one is signed, so 18 bits need no second."""
+        return self.widths.total.width > LIMB + 1
+
+    @property
+    def products(self) -> int:
+        return -(-self.widths.sumsq.width // LIMB) + (3 if self.split else 1)
+
+    @property
+    def latency(self) -> int:
+        return self.products + 2  # registers of the operands and of the product
+
+    interval = latency
+
+
+class Variance(wiring.Component):
+    """V = channels * sumsq - total^2 + eps on one 18 x 18 multiplier, a partial product a cycle.
+
+    Members: `start` takes `total` and `sumsq` of up to `channels` channels; `channels_in` and `eps`
+    hold still. `done` comes `latency` cycles later with `V`, exact, and the row's `total_out`;
+    both stay until the next start, which must not come before `interval` cycles.
+    """
+
+    def __init__(self, config: VarianceConfig):
+        self.config, w = config, config.widths
+        super().__init__(
+            {
+                "start": In(1),
+                "total": In(signed(w.total.width)),
+                "sumsq": In(w.sumsq.width),
+                "channels_in": In(range(w.channels + 1)),
+                "eps": In(w.V.width),
+                "done": Out(1),
+                "V": Out(w.V.width),
+                "total_out": Out(signed(w.total.width)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        sumsq = Signal.like(self.sumsq, reset_less=True)
+        total = self.total_out
+        steps = [  # (a, b, shift, subtract)
+            (sumsq[n : n + LIMB], self.channels_in, n, False) for n in range(0, len(sumsq), LIMB)
+        ]
+        if self.config.split:
+            low, high = total[:LIMB], total[LIMB:].as_signed()
+            steps += [
+                (low, low, 0, True),
+                (high, low, LIMB + 1, True),
+                (high, high, 2 * LIMB, True),
+            ]
+        else:
+            steps += [(total, total, 0, True)]
+
+        phase = sequence(m, self.start, len(steps) + 2, "phase")
+        a, b = Signal(signed(LIMB + 1)), Signal(signed(LIMB + 1))
+        product = Signal(signed(2 * (LIMB + 1)), reset_less=True)
+        m.d.comb += self.done.eq(phase[-1])
+        m.d.sync += product.eq(a * b)
+        with m.If(self.start):
+            m.d.sync += [sumsq.eq(self.sumsq), total.eq(self.total), self.V.eq(self.eps)]
+        for n, (left, right, shift, subtract) in enumerate(steps):
+            with m.If(phase[n]):
+                m.d.comb += [a.eq(left), b.eq(right)]
+            with m.If(phase[n + 1]):  # modulo 2^width: only the result has to fit V
+                term = product << shift
+                m.d.sync += self.V.eq(self.V - term if subtract else self.V + term)
+        return m
