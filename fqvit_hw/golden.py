@@ -1,0 +1,164 @@
+"""`fqvit-hw golden`: record golden vectors of an integer network on real images.
+
+For every unit: cases cut from the network's first and last block on the first image, and corner
+cases. For the unit "network": whole images, every tensor between pixels and logits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from . import vectors
+from .cases import (
+    Case,
+    Tensor,
+    attention_case,
+    bitshift_case,
+    gelu_case,
+    layernorm_case,
+    matmul_case,
+    requantize_case,
+    residual_case,
+    softmax_case,
+)
+from .corners import CORNERS, SEED
+from .digits import NETWORK_FILE, test_set
+from .formats import CODE, INT32, RECIPROCAL, UINT8, IntFormat
+from .model import QuantizedModel
+from .network import Block, VisionTransformer
+from .units import Linear
+
+WHOLE_IMAGES = 2
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "golden",
+        help="record golden vectors of a network on real images",
+        description="Without options: the checked-in vectors, from the digits network and its "
+        "test images; the same bytes on every machine. With --network and --images: the same for "
+        "a network of your own.",
+    )
+    parser.add_argument("--network", type=Path, metavar="FILE", help="a saved QuantizedModel")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of images for it")
+    parser.add_argument("--out", type=Path, default=vectors.DEFAULT, metavar="DIR")
+    parser.set_defaults(run=run)
+
+
+def run(args) -> int:
+    """Returns the exit status. Raises ValueError or OSError for bad input."""
+    if (args.network is None) != (args.images is None):
+        raise ValueError("golden: --network and --images go together")
+    if args.network is None:
+        path, images, source = NETWORK_FILE, test_set()[0][:WHOLE_IMAGES], "digits test images 0, 1"
+        command = "fqvit-hw golden"
+    else:
+        if args.out == vectors.DEFAULT:
+            raise ValueError("golden: --out is needed: golden/ keeps the vectors of the digits")
+        from .images import load_images  # needs pillow, of the extra [model]
+
+        path = args.network
+        channels, height, width = QuantizedModel.load(path).network.image_shape
+        if height != width:
+            raise ValueError(f"golden: expected a network of square images, not {height} x {width}")
+        images = load_images(args.images, height, channels)[:WHOLE_IMAGES]
+        source = str(args.images)
+        command = f"fqvit-hw golden --network {path} --images {args.images} --out {args.out}"
+    manifest = vectors.write(
+        args.out,
+        golden_cases(QuantizedModel.load(path), images),
+        {
+            "command": command,
+            "network": {"file": path.name, "sha256": vectors.sha256(path.read_bytes())},
+            "images": {"source": source, "sha256": vectors.sha256(images.tobytes())},
+            "seed": SEED,
+        },
+    )
+    files = sum(1 + len(case["tensors"]) for case in manifest["cases"])
+    print(f"{len(manifest['cases'])} cases in {files} files under {args.out}")
+    return 0
+
+
+def golden_cases(qm: QuantizedModel, images: np.ndarray) -> list[Case]:
+    """images: uint8 (B, C, H, W), B >= 1. Cases in manifest order: by unit, network first."""
+    traces = [qm.trace(image) for image in images]
+    cases = list(layer_cases(qm.network, traces[0]))
+    for corners in CORNERS.values():
+        cases += corners()
+    units = list(CORNERS)
+    cases.sort(key=lambda case: units.index(case.unit))  # stable: keeps the order within a unit
+    for n, (image, trace) in enumerate(zip(images, traces, strict=True)):
+        cases.append(image_case(f"image{n}", image, trace))
+    return cases
+
+
+def image_case(name: str, image: np.ndarray, trace: dict[str, np.ndarray]) -> Case:
+    """A whole image: pixels in, every tensor of the trace out, logits last."""
+    tensors = {"pixels": Tensor("input", image, UINT8)}
+    for step, data in trace.items():
+        tensors[step] = Tensor("output", data, trace_format(step, data))
+    return Case("network", name, tensors)
+
+
+def trace_format(step: str, data: np.ndarray) -> IntFormat:
+    """The number format of a traced tensor."""
+    if step.endswith("attn.softmax"):
+        return CODE if data.max() <= CODE.max else UINT8
+    if step.endswith("attn.row_reciprocal"):
+        return RECIPROCAL
+    return INT32 if data.dtype.itemsize > 2 else IntFormat(8 * data.dtype.itemsize)
+
+
+def layer_cases(net: VisionTransformer, trace: dict[str, np.ndarray]) -> Iterator[Case]:
+    """Every unit with parameters and inputs of the real network on a real image."""
+    yield matmul_case("patch_embed", net.patch_embed, trace["image"])
+    yield requantize_case("patch_embed", net.patch_embed_requantize, trace["patch_embed.acc"])
+    branch = np.concatenate([net.cls_token[None], trace["patch_embed"]])
+    yield residual_case("embed", net.embed, net.pos_embed, branch)
+    stream = trace["embed"]
+    for n, block in enumerate(net.blocks):
+        if n in (0, len(net.blocks) - 1):
+            steps = {
+                re.sub(rf"^blocks\.{n}\.", "", step): data
+                for step, data in trace.items()
+                if step.startswith(f"blocks.{n}.")
+            }
+            yield from block_cases(f"block{n}", block, stream, steps)
+        stream = trace[f"blocks.{n}.residual2"]
+    yield layernorm_case("norm", net.norm, stream[:1])
+    yield matmul_case("head", net.head, trace["norm"][None])
+    yield requantize_case("head", net.head_requantize, trace["head.acc"][None])
+
+
+def block_cases(
+    name: str, block: Block, stream: np.ndarray, steps: dict[str, np.ndarray]
+) -> Iterator[Case]:
+    """stream: the block's input (N, C); steps: its traced tensors, without the block's prefix."""
+    yield layernorm_case(f"{name}_norm1", block.norm1, stream)
+    yield matmul_case(f"{name}_qkv", block.qkv, steps["norm1"])
+    yield requantize_case(f"{name}_qkv", block.qkv_requantize, steps["qkv.acc"])
+    # (N, 3 * H * D) -> (N, 3, H, D) -> (3, H, N, D)
+    q, k, v = steps["qkv"].reshape(len(stream), 3, block.heads, -1).transpose(1, 2, 0, 3)
+    no_bias = np.zeros(len(stream), np.int32)
+    for head in sorted({0, block.heads - 1}):
+        at = f"{name}_head{head}"
+        yield matmul_case(f"{at}_qk", Linear(k[head], no_bias), q[head])
+        if block.attention.softmax.mode == "lis4":
+            yield bitshift_case(f"{at}_av", steps["attn.softmax"][head], v[head])
+        yield attention_case(at, block.attention, q[head], k[head], v[head])
+    scores = steps["attn.score"]  # (H, N, N) -> (H * N, N): a row per query
+    rows = scores.reshape(-1, scores.shape[-1])
+    yield requantize_case(f"{name}_score", block.attention.score, steps["attn.score.acc"][0])
+    yield softmax_case(f"{name}_softmax", block.attention.softmax, rows)
+    yield requantize_case(f"{name}_proj", block.proj_requantize, steps["proj.acc"])
+    yield residual_case(f"{name}_residual1", block.residual1, stream, steps["proj"])
+    yield layernorm_case(f"{name}_norm2", block.norm2, steps["residual1"])
+    yield requantize_case(f"{name}_fc1", block.fc1_requantize, steps["fc1.acc"])
+    yield gelu_case(f"{name}_gelu", block.gelu, steps["fc1"])
+    yield matmul_case(f"{name}_fc2", block.fc2, steps["gelu"])
+    yield requantize_case(f"{name}_fc2", block.fc2_requantize, steps["fc2.acc"])
+    yield residual_case(f"{name}_residual2", block.residual2, steps["residual1"], steps["fc2"])
