@@ -50,7 +50,7 @@ def unpack(layout, bits: int):
 
 
 def row_beats(rows, lanes: int, fill: int = 0) -> np.ndarray:
-    """rows: (N, length) -> beats (N, ceil(length / lanes), lanes), tail lanes filled with `fill`."""
+    """rows: (N, length) -> beats (N, ceil(length / lanes), lanes), tails filled with `fill`."""
     n, length = rows.shape
     beats = -(-length // lanes)
     padded = np.full((n, beats * lanes), fill, rows.dtype)

@@ -20,7 +20,7 @@ from .requantize import Requantize, requantize
 class Gelu:
     """table: int8 (2^index_width,), entry i for the pre-activation i - 2^(index_width - 1).
 
-    linear: scalar requantize to 8 bits for pre-activations of 4 and more; its zero is the code of 0.
+    linear: scalar requantize to 8 bits for pre-activations of 4 and more; its zero codes the 0.
     """
 
     index_width: int

@@ -1,4 +1,4 @@
-"""Checks shared by the parameter dataclasses of the units: integers only, right width, read-only."""
+"""Checks shared by the parameter dataclasses: integers only, of the right width, read-only."""
 
 from __future__ import annotations
 

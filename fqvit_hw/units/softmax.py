@@ -4,12 +4,13 @@
     code = 0                                           if 2S < 3e
          = 1 + max{c >= 0 : 2S + e >= (3e << c)}       otherwise, strict for c = 1
 
-which is the paper's k = round(S / e), floor(log2 k) plus one if k >= 1.5 * 2^floor(log2 k), without
-its division and logarithm. Codes 0..14 mean 2^-code; 15 means zero (the authors use 17 states, which
-do not fit four bits). `uniform8` gives round(255 e / S) instead, for the paper's 8/8/8 rows.
+which is the paper's k = round(S / e), floor(log2 k) plus one if k >= 1.5 * 2^floor(log2 k),
+without its division and logarithm. Codes 0..14 mean 2^-code; 15 means zero (the authors use 17
+states, which do not fit four bits). `uniform8` gives round(255 e / S) instead, for the paper's
+8/8/8 rows.
 
-Row sums W = sum(2^(14 - code)) stay in [2^13, 1.5 * 2^14) for up to 4096 tokens: each code is within
-a factor [0.625, 1.5) of e / S, and codes of 15 lose at most 1 / 24575 each.
+Row sums W = sum(2^(14 - code)) stay in [2^13, 1.5 * 2^14) for up to 4096 tokens: each code is
+within a factor [0.625, 1.5) of e / S, and codes of 15 lose at most 1 / 24575 each.
 """
 
 from __future__ import annotations
