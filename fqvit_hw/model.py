@@ -52,5 +52,5 @@ class QuantizedModel:
 
     @classmethod
     def load(cls, path) -> QuantizedModel:
-        """Raises ValueError naming the file if it is damaged or not such a file, OSError if absent."""
+        """Raises ValueError naming a damaged or foreign file, OSError if it is absent."""
         return netfile.load(cls, path)

@@ -1,4 +1,4 @@
-"""`fqvit-hw train digits`: make the built-in network again, float and integer, from a fixed seed."""
+"""`fqvit-hw train digits`: make the built-in network again, from a fixed seed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def train():
     The seed fixes the result on one machine; float sums differ in the last bits between machines.
     """
     import torch
-    import torch.nn.functional as F
+    from torch.nn.functional import cross_entropy
     from tqdm import tqdm
 
     from .calibrate.float_steps import normalize
@@ -92,7 +92,7 @@ def train():
     )
     for _ in tqdm(range(EPOCHS), desc="training digits", unit="epoch"):
         for batch in torch.randperm(len(x))[: steps * BATCH].split(BATCH):
-            loss = F.cross_entropy(model(augment(x[batch])), y[batch], label_smoothing=0.1)
+            loss = cross_entropy(model(augment(x[batch])), y[batch], label_smoothing=0.1)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -104,15 +104,15 @@ def train():
 def augment(x):
     """x: float (B, 1, 8, 8) -> each image rotated and shifted a little, black outside."""
     import torch
-    import torch.nn.functional as F
+    from torch.nn.functional import affine_grid, grid_sample
 
     B, _, H, _ = x.shape
     angle = (torch.rand(B) * 2 - 1) * ROTATION
     shift = (torch.rand(B, 2) * 2 - 1) * SHIFT * 2 / H  # grid_sample's image spans [-1, 1]
     cos, sin = angle.cos(), angle.sin()
     rows = [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)]
-    grid = F.affine_grid(torch.stack(rows, 1), x.shape, align_corners=False)
-    return F.grid_sample(x + 1, grid, align_corners=False) - 1  # -1 is black
+    grid = affine_grid(torch.stack(rows, 1), x.shape, align_corners=False)
+    return grid_sample(x + 1, grid, align_corners=False) - 1  # -1 is black
 
 
 def float_top1(model) -> float:

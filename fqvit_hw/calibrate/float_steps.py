@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 
 def normalize(images, mean, std) -> torch.Tensor:
@@ -31,8 +31,9 @@ def float_steps(model, x) -> Iterator[tuple[str, torch.Tensor]]:
     x = torch.cat([model.cls_token.expand(len(x), -1, -1), x], dim=1) + model.pos_embed
     yield "embed", x
     for i, block in enumerate(model.blocks):
-        for name, x in block_steps(block, x):
-            yield f"blocks.{i}.{name}", x
+        for name, y in block_steps(block, x):
+            yield f"blocks.{i}.{name}", y
+        x = y  # the last one is the stream after the block
     x = model.norm(x[:, 0])
     yield "norm", x
     yield "head", model.head(x)
@@ -62,7 +63,7 @@ def block_steps(block, x):
     yield "norm2", y
     y = mlp.fc1(y)
     yield "fc1", y
-    y = F.gelu(y)
+    y = functional.gelu(y)
     yield "gelu", y
     y = mlp.fc2(y)
     yield "fc2", y

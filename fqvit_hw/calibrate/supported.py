@@ -10,8 +10,11 @@ from .timm_compat import import_timm
 import_timm()
 
 import torch  # noqa: E402
-from timm.layers import Mlp, PatchEmbed  # noqa: E402
-from timm.layers.activations import GELU as TimmGELU  # noqa: E402
+from timm.layers import (  # noqa: E402
+    Mlp,
+    PatchEmbed,
+    activations,
+)
 from timm.layers.attention import Attention  # noqa: E402
 from timm.models.vision_transformer import Block, VisionTransformer  # noqa: E402
 from torch import nn  # noqa: E402
@@ -81,7 +84,7 @@ def in_block(name: str, block):
     exact = isinstance(mlp.act, nn.GELU) and mlp.act.approximate == "none"
     yield (
         f"{name}.mlp.act: {type(mlp.act).__name__} (only the exact GELU)",
-        not (exact or type(mlp.act) is TimmGELU),
+        not (exact or type(mlp.act) is activations.GELU),
     )
 
 

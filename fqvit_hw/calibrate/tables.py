@@ -26,7 +26,7 @@ def polynomial_exponential(layer: str, step: float) -> np.ndarray:
     """I-BERT's i-exp, as FQ-ViT's log_int_softmax has it, in 24 bits -> int64 (256,).
 
     exp(-s d) = 2^-q * (0.35815147 x^2 + 0.96963238 x + 1) with d = q x0 + r: ln 2 becomes a whole
-    number x0 of score steps. Raises ValueError naming `layer` from s = 1.671, where it is undefined.
+    number x0 of score steps. Raises ValueError naming `layer` from s = 1.671, where c = 0.
     """
     x0 = math.ceil(0.6931 / step)
     b = math.floor(0.96963238 / 0.35815147 / step)
