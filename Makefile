@@ -1,0 +1,48 @@
+# Everything the kit does, as one-word targets. `make` alone lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sim test golden accuracy verilog synth lint clean
+
+# These choose what a target does; they are passed on as options, never through the environment.
+unexport WAVES BLOCK CONFIG CASE SIZE ARGS
+PYTHON := .venv/bin/python
+RTL := .ci/setup rtl
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## create .venv with everything, install what the system lacks
+	@.ci/setup all iverilog verilator g++
+
+sim: ## all benches on Icarus Verilog [BLOCK= CONFIG= CASE= SIZE=small WAVES=1]
+	@$(RTL) iverilog
+	@.venv/bin/fqvit-hw golden
+	@$(PYTHON) -m sim $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG)) \
+	    $(if $(CASE),--case '$(CASE)') $(if $(SIZE),--size $(SIZE)) $(if $(WAVES),--waves)
+
+test: setup ## all tests, benches at small sizes [ARGS= for pytest]
+	$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+
+golden: ## write the golden vectors again: no byte may change
+	@$(RTL)
+	@.venv/bin/fqvit-hw golden
+
+accuracy: ## float against integer top-1 of the built-in network
+	@.ci/setup all
+	@.venv/bin/fqvit-hw accuracy --model digits --json build/accuracy.json --png build/accuracy.png
+
+verilog: ## Verilog of every block in build/verilog [BLOCK= CONFIG=]
+	@$(RTL) iverilog verilator
+	@$(PYTHON) -m rtl.verilog $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
+
+synth: ## resources on ECP5 and Xilinx 7-series, by Yosys [BLOCK= CONFIG=]
+	@$(RTL)
+	@$(PYTHON) -m rtl.synth $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
+
+lint: setup ## ruff and the Verilog lint
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m rtl.verilog
+
+clean: ## remove what the targets made; .venv stays
+	rm -rf build .pytest_cache .ruff_cache
