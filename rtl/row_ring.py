@@ -1,0 +1,67 @@
+"""What lies between two stages that work on different rows: a ring of beats, a value of the row."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, Value, unsigned
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+
+class Ring(wiring.Component):
+    """A ring of beats in block RAM: `reserve` takes a place while there is `room`, `write` fills
+    the oldest one reserved, `read` frees the oldest one written and shows it in the next cycle.
+    """
+
+    def __init__(self, width: int, depth: int):
+        self.depth = depth
+        super().__init__(
+            {
+                "reserve": In(1),
+                "room": Out(1),
+                "write": In(1),
+                "write_data": In(width),
+                "read": In(1),
+                "read_data": Out(width),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        shape = unsigned(len(self.write_data))
+        m.submodules.memory = ram = memory.Memory(shape=shape, depth=self.depth, init=[])
+        write, read = ram.write_port(), ram.read_port()
+        used = Signal(range(self.depth + 1))
+        m.d.comb += [
+            self.room.eq(used != self.depth),
+            write.en.eq(self.write),
+            write.data.eq(self.write_data),
+            read.en.eq(self.read),
+            self.read_data.eq(read.data),
+        ]
+        m.d.sync += [
+            write.addr.eq(write.addr + self.write),
+            read.addr.eq(read.addr + self.read),
+            used.eq(used + self.reserve - self.read),
+        ]
+        return m
+
+
+class Handover:
+    """One row's value on its way to the next stage, which takes it by `start` and begins with it in
+    the next cycle. `busy` from the moment the row's last beat enters the stage that computes the
+    value, so that no second row can overtake; `ready` when the value is there.
+    """
+
+    def __init__(self, m: Module, shape, name: str):
+        self.m = m
+        self.value = Signal(shape, name=name)
+        self.busy, self.ready = Signal(name=f"{name}_busy"), Signal(name=f"{name}_ready")
+        self.start = Signal(name=f"{name}_start")
+        with m.If(self.start):
+            m.d.sync += [self.busy.eq(0), self.ready.eq(0)]
+
+    def announce(self):
+        return self.busy.eq(1)
+
+    def deliver(self, value: Value):
+        return [self.value.eq(value), self.ready.eq(1)]
