@@ -10,6 +10,8 @@ from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.formats import ACC
 
+from .packed import packed
+
 
 @dataclass(frozen=True)
 class AccumulatorConfig:
@@ -110,7 +112,8 @@ class Accumulator(wiring.Component):
             ]
         old, new = Signal(rows), Signal(rows)
         m.d.comb += old.eq(Mux(beat.first, starting, stored))
-        m.d.comb += [new[n].eq(old[n] + beat.data[n]) for n in range(self.config.cols)]
+        sums = [old[n] + beat.data[n] for n in range(self.config.cols)]
+        m.d.comb += new.eq(packed(sums, ACC.width))
         with m.If(free):
             m.d.sync += self.o.valid.eq(advance & valid & beat.last)
         with m.If(advance & valid):

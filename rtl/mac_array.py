@@ -8,16 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.formats import ACC, BITSHIFT_FRACTION, CODE, OPERAND, ZERO_CODE, ceil_log2
 
 from .accumulator import Accumulator, AccumulatorConfig
+from .packed import packed
 from .pipeline import pipeline
 from .tile_ring import TileRing, TileRingConfig
 
+AMOUNT_WIDTH = CODE.width + 1  # shift amounts 0..14; 31 (-1) shifts all bits out: zero
 FAN_IN = 4  # terms summed between two registers of the adder tree
 
 
@@ -83,6 +85,21 @@ class MacArrayConfig:
         return AccumulatorConfig(self.cols, self.depth, self.sum_width, self.bias)
 
     @property
+    def stages(self) -> int:
+        """Operands and tile, terms, and the adder tree without its last level.
+
+        The accumulator registers what the last level delivers.
+        """
+        levels, terms = 0, self.rows
+        while terms > 1:
+            levels, terms = levels + 1, -(-terms // FAN_IN)
+        return 2 + max(levels - 1, 0)
+
+    @property
+    def latency(self) -> int:
+        return self.stages + Accumulator.latency
+
+    @property
     def i(self) -> data.StructLayout:
         fields = {
             "data": data.ArrayLayout(signed(OPERAND.width), self.rows),
@@ -126,19 +143,8 @@ class MacArray(wiring.Component):
         super().__init__(ports)
 
     @property
-    def stages(self) -> int:
-        """Operands and tile, terms, and the adder tree without its last level.
-
-        The accumulator registers what the last level delivers.
-        """
-        levels, terms = 0, self.config.rows
-        while terms > 1:
-            levels, terms = levels + 1, -(-terms // FAN_IN)
-        return 2 + max(levels - 1, 0)
-
-    @property
     def latency(self) -> int:
-        return self.stages + Accumulator.latency
+        return self.config.latency
 
     def elaborate(self, platform):
         m = Module()
@@ -155,7 +161,7 @@ class MacArray(wiring.Component):
         # a beat enters the pipeline if its tile is there
         beat = self.i.payload
         gated = stream.Signature(c.i).create(path=("gated",))
-        advance = pipeline(m, gated, accumulator.i, self.stages)
+        advance = pipeline(m, gated, accumulator.i, c.stages)
         m.d.comb += [
             gated.valid.eq(self.i.valid & ring.resident),
             self.i.ready.eq(gated.ready & ring.resident),
@@ -164,16 +170,14 @@ class MacArray(wiring.Component):
             ring.take.eq(self.i.valid & self.i.ready),
             ring.advance.eq(advance),
         ]
-        control = [beat] + [Signal(c.i, name=f"control{n}") for n in range(self.stages)]
+        # what the accumulator is told travels beside the sums
+        told = Cat(beat[name] for name in c.accumulator.control)
+        control = [told] + [Signal(len(told), name=f"control{n}") for n in range(c.stages)]
         with m.If(advance):
-            for before, after in pairwise(control):
-                m.d.sync += [after[name].eq(before[name]) for name in c.accumulator.control]
-        m.d.comb += [
-            accumulator.i.payload[name].eq(control[-1][name]) for name in c.accumulator.control
-        ]
-
+            m.d.sync += [after.eq(before) for before, after in pairwise(control)]
         sums = self._tree(m, advance, self._terms(m, advance, ring.tile))
-        m.d.comb += [accumulator.i.payload.data[n].eq(sums[n]) for n in range(c.cols)]
+        # the fields in the order of their layout: data, then control
+        m.d.comb += accumulator.i.payload.eq(Cat(packed(sums, c.sum_width), control[-1]))
         return m
 
     def _terms(self, m: Module, advance, tile) -> list[list]:
@@ -185,25 +189,33 @@ class MacArray(wiring.Component):
         c = self.config
         beat = self.i.payload
         shift = beat.shift if c.both else Const(int(c.bitshift))
-        factor = Signal(c.i["data"].shape)
-        amount = Signal(data.ArrayLayout(CODE.width, c.rows))  # 14 - code; 15 stands for zero
+        # the factor as wide as makes the product just as wide as a term (copies of the sign bit)
+        factor_width = c.term_width - OPERAND.width
+        factor = Signal(data.ArrayLayout(signed(factor_width), c.rows), reset_less=True)
+        amount = Signal(data.ArrayLayout(AMOUNT_WIDTH, c.rows), reset_less=True)
+        amounts = [
+            Mux(row[: CODE.width] == ZERO_CODE, -1, BITSHIFT_FRACTION - row[: CODE.width])
+            for row in beat.data
+        ]
         with m.If(advance):
-            for r in range(c.rows):
-                code = beat.data[r][: CODE.width]
-                m.d.sync += factor[r].eq(Mux(shift, 0, beat.data[r]))
-                m.d.sync += amount[r].eq(
-                    Mux(shift, BITSHIFT_FRACTION - code, (BITSHIFT_FRACTION - ZERO_CODE) % 16)
-                )
-        terms = Signal(data.ArrayLayout(data.ArrayLayout(signed(c.term_width), c.rows), c.cols))
+            m.d.sync += [
+                factor.eq(Mux(shift, 0, packed(beat.data, factor_width))),
+                amount.eq(Mux(shift, packed(amounts, AMOUNT_WIDTH), -1)),
+            ]
+        terms = Signal(
+            data.ArrayLayout(data.ArrayLayout(signed(c.term_width), c.rows), c.cols),
+            reset_less=True,
+        )
+        values = []
         for column in range(c.cols):
             for r in range(c.rows):
                 weight = tile[r][column] if c.load == "rows" else tile[column][r]
                 product = factor[r] * weight
-                shifted = Mux(amount[r] == 15, 0, (weight << amount[r])[: c.term_width].as_signed())
+                shifted = (weight << amount[r])[: c.term_width].as_signed()
                 joined = product | shifted
-                term = joined if c.both else product if c.multiply else shifted
-                with m.If(advance):
-                    m.d.sync += terms[column][r].eq(term)
+                values.append(joined if c.both else product if c.multiply else shifted)
+        with m.If(advance):
+            m.d.sync += terms.eq(packed(values, c.term_width))
         return [[terms[column][r] for r in range(c.rows)] for column in range(c.cols)]
 
     def _tree(self, m: Module, advance, columns: list[list]) -> list:
@@ -218,10 +230,13 @@ class MacArray(wiring.Component):
                 return [group[0] for group in groups]
             width = max(len(g) for g in groups[0])
             layout = data.ArrayLayout(signed(width), len(groups[0]))
-            partial = Signal(data.ArrayLayout(layout, self.config.cols), name=f"partial{level}")
+            partial = Signal(
+                data.ArrayLayout(layout, self.config.cols), name=f"partial{level}", reset_less=True
+            )
             with m.If(advance):
-                for n, group in enumerate(groups):
-                    m.d.sync += [partial[n][k].eq(value) for k, value in enumerate(group)]
+                m.d.sync += partial.eq(
+                    packed((value for group in groups for value in group), width)
+                )
             columns = [[partial[n][k] for k in range(len(groups[0]))] for n in range(len(groups))]
             level += 1
 

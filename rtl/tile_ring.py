@@ -102,7 +102,7 @@ class TileRing(wiring.Component):
             write.addr.eq(wrap(newest + member)),
             write.en.eq(Mux(load, 1 << lane, 0)),
         ]
-        m.d.comb += [write.data[n].eq(self.i.payload.data) for n in range(c.lanes)]
+        m.d.comb += write.data.eq(self.i.payload.data.as_value().replicate(c.lanes))
         with m.If(load):
             m.d.sync += member.eq(Mux(last_member, 0, member + 1))
             m.d.sync += lane.eq(lane + last_member)
