@@ -52,11 +52,11 @@ def whole_model(model):
     """Yields (what, present) for everything outside the blocks."""
     embed, conv = model.patch_embed, model.patch_embed.proj
     yield f"patch_embed: {type(embed).__name__}", type(embed) is not PatchEmbed
+    yield "dynamic image size", model.dynamic_img_size or embed.dynamic_img_pad
     square = conv.kernel_size == conv.stride and conv.kernel_size[0] == conv.kernel_size[1]
     whole = conv.padding == (0, 0) and conv.groups == 1 and embed.flatten
     yield "patch_embed.proj: only square patches that do not overlap", not (square and whole)
     yield from not_identity(model.patch_embed, "patch_embed", "norm")
-    yield "dynamic image size", model.dynamic_img_size or embed.dynamic_img_pad
     yield "a model without class token", model.cls_token is None
     yield "register tokens", model.reg_token is not None
     yield "a model without position embedding", model.pos_embed is None

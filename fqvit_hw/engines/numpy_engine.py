@@ -58,12 +58,13 @@ def run(network: VisionTransformer, images: np.ndarray, record=ignore) -> np.nda
 def run_block(x, block: Block, name: str, layer, seen) -> np.ndarray:
     """x: the residual stream (B, N, C) -> the same after one block."""
     B, N, _ = x.shape
+    H, D = block.heads, block.qkv.weight.shape[0] // (3 * block.heads)
     y = seen(f"{name}.norm1", layernorm(x, block.norm1))
     y = layer(y, f"{name}.qkv", block.qkv, block.qkv_requantize)
     # (B, N, 3 * H * D) -> (B, N, 3, H, D) -> (3, B, H, N, D)
-    q, k, v = y.reshape(B, N, 3, block.heads, -1).transpose(2, 0, 3, 1, 4)
+    q, k, v = y.reshape(B, N, 3, H, D).transpose(2, 0, 3, 1, 4)
     y = attention(q, k, v, block.attention, record=lambda part, t: seen(f"{name}.attn.{part}", t))
-    y = y.transpose(0, 2, 1, 3).reshape(B, N, -1)  # (B, H, N, D) -> (B, N, H * D)
+    y = y.transpose(0, 2, 1, 3).reshape(B, N, H * D)  # (B, H, N, D) -> (B, N, H * D)
     y = layer(y, f"{name}.proj", block.proj, block.proj_requantize)
     x = seen(f"{name}.residual1", residual(x, y, block.residual1))
     y = seen(f"{name}.norm2", layernorm(x, block.norm2))

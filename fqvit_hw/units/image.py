@@ -21,4 +21,4 @@ def patches(images, patch: int) -> np.ndarray:
     codes = (images.astype(np.int16) + INT8.min).astype(np.int8)
     grid = codes.reshape(B, C, H // patch, patch, W // patch, patch)
     # (B, C, h, y, w, x) -> (B, h, w, C, y, x) -> (B, N, K)
-    return grid.transpose(0, 2, 4, 1, 3, 5).reshape(B, -1, C * patch * patch)
+    return grid.transpose(0, 2, 4, 1, 3, 5).reshape(B, H * W // patch**2, C * patch * patch)
