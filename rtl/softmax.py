@@ -296,12 +296,13 @@ class Softmax(wiring.Component):
                 self.error.eq(self.error | (total.value == 0)),
             ]
 
+        uniform8 = self.config.mode & self.sizes.uniform8
         m.submodules.code = code = AttentionCode(
             self.sizes.lanes, self.sizes.sum_width, self.sizes.uniform8
         )
         m.d.comb += [
             code.advance.eq(advance),
-            code.mode.eq(self.config.mode),
+            code.mode.eq(uniform8),
             code.e.eq(e_ring.read_data),
             code.sum.eq(row_sum),
         ]
@@ -316,7 +317,7 @@ class Softmax(wiring.Component):
             reciprocal.code.eq(code.log_code),
             reciprocal.step.eq(self.o.valid & self.o.ready),
             reciprocal.last.eq(lasts[-1]),
-            reciprocal.unit.eq(~self.config.row_norm | self.config.mode),
+            reciprocal.unit.eq(~self.config.row_norm | uniform8),
             queue.w_data.eq(reciprocal.reciprocal),
             queue.w_en.eq(reciprocal.valid),
             self.rows.payload.reciprocal.eq(queue.r_data),

@@ -21,11 +21,13 @@ from fqvit_hw.formats import (
 
 
 def leading_one(x: Value) -> Value:
-    """Index of the highest bit of `x` that is 1, ceil_log2(len(x)) bits wide; 0 for x = 0."""
+    """Index of the highest bit of `x` that is 1, max(ceil_log2(len(x)), 1) bits; 0 for x = 0."""
     if len(x) == 1:
-        return Const(0, 0)
+        return Const(0, 1)
     half = 1 << (ceil_log2(len(x)) - 1)
     upper = x[half:].any()
+    if half == 1:
+        return upper
     return Cat(Mux(upper, leading_one(x[half:]), leading_one(x[:half])), upper)
 
 

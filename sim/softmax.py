@@ -51,7 +51,8 @@ def transactions(config: SoftmaxConfig, size: str) -> Iterator[Transaction]:
     lengths = [n for n in TOKENS[size] if n <= config.max_tokens]
     for mode in modes:
         for n, tokens in enumerate(lengths):
-            chosen = list(TABLES)[n % len(TABLES) :: 3] if size == "small" else TABLES
+            few = size == "small" or tokens > 200
+            chosen = list(TABLES)[n % len(TABLES) :: 3] if few else TABLES
             for table in chosen:
                 p = Parameters(TABLES[table], mode, row_norm=mode == "lis4")
                 yield transaction(config, random_case(f"{table}_{mode}", p, tokens))
