@@ -35,6 +35,10 @@ def add_parser(subparsers) -> None:
 
 
 def run(args) -> None:
+    if args.model == "digits" and (args.weights or args.data):
+        raise UserError("digits brings its own weights and images: no --weights, no --data")
+    if args.model != "digits" and args.data is None:
+        raise UserError(f"{args.model} needs --data DIR, a folder with train/ and val/")
     names = [args.config] if args.config else list(PRESETS)
     for path in (args.json, args.png):
         if path:  # now: minutes of work should not end at a path that cannot be written
@@ -58,8 +62,6 @@ def prepare(args):
     if args.model == "digits":
         from .train import load
 
-        if args.weights or args.data:
-            raise UserError("digits brings its own weights and images: no --weights, no --data")
         sets = [
             ImageSet(images, labels, [])
             for images, labels in (digits.train_set(), digits.test_set())
@@ -69,8 +71,6 @@ def prepare(args):
     from .calibrate.supported import check_supported
     from .zoo import load_model
 
-    if args.data is None:
-        raise UserError(f"{args.model} needs --data DIR, a folder with train/ and val/")
     model = load_model(args.model, args.weights)
     check_supported(model)
     size, channels = model.patch_embed.img_size, model.patch_embed.proj.in_channels
@@ -136,9 +136,8 @@ def table(model: str, runs: list[dict], skipped: int) -> str:
         "signal to quantization noise, dB" + "".join(f"{r['configuration']:>12}" for r in runs),
     ]
     for step in runs[0]["layer_snr_db"]:
-        if not step.endswith(".acc"):
-            cells = (decibels(r["layer_snr_db"].get(step, NAN)) for r in runs)
-            lines.append(f"{step:32}" + "".join(f"{cell:>12}" for cell in cells))
+        cells = (decibels(r["layer_snr_db"].get(step, NAN)) for r in runs)
+        lines.append(f"{step:32}" + "".join(f"{cell:>12}" for cell in cells))
     return "\n".join(lines)
 
 

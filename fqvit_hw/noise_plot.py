@@ -42,9 +42,7 @@ def noise_png(model: str, runs: list[dict]) -> bytes:
 
 def draw(axis, run: dict) -> None:
     """One panel: a curve per kind of tensor, a vertical line where each block begins."""
-    steps = {
-        n: v for n, v in run["layer_snr_db"].items() if not n.endswith((".acc", ".normalized"))
-    }
+    steps = {n: v for n, v in run["layer_snr_db"].items() if not n.endswith(".normalized")}
     names = list(steps)
     for label, kinds in KINDS.items():
         points = [

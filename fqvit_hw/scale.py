@@ -27,8 +27,10 @@ class Scale:
         object.__setattr__(self, "factor", np.array(self.factor, np.uint8))
 
     def dequantize(self, codes) -> np.ndarray:
-        """Integer codes (..., C) -> float32, same shape."""
+        """Integer codes (..., C) -> float32, same shape; its 24 bits suffice for a report."""
         if self.log2:
-            return np.where(codes == ZERO_CODE, 0, np.exp2(-codes.astype(np.float32)))
+            return np.where(codes == ZERO_CODE, 0, np.exp2(-codes.astype(np.float32))).astype(
+                np.float32
+            )
         step = (self.scale * np.exp2(self.factor)).astype(np.float32)
-        return step * (codes.astype(np.int64) - self.zero).astype(np.float32)
+        return step * (codes.astype(np.float32) - np.float32(self.zero))
