@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
 from sim.stream import pack, unpack
@@ -100,7 +101,7 @@ def drive(
     async def set_constants(ctx):
         for name, value in (constants or {}).items():
             port = getattr(dut, name)
-            ctx.set(port.as_value(), pack(port.shape(), value))
+            ctx.set(Value.cast(port), pack(port.shape(), value))
 
     sim.add_testbench(set_constants)
     for name, payloads in tables.items():

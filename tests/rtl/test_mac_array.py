@@ -4,63 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from rtl.mac_array import MacArray, MacArrayConfig
 
-
-async def send(ctx, port, payloads, gap=lambda: 0):
-    """Offer payloads on an input stream, idling before each while gap()."""
-    for payload in payloads:
-        while gap():
-            await ctx.tick()
-        ctx.set(port.payload, payload)
-        ctx.set(port.valid, 1)
-        await ctx.tick().until(port.ready)
-        ctx.set(port.valid, 0)
+from .streams import drive
 
 
-def simulate(dut, inputs, n_out, gap=lambda: 0, stall=lambda: 0, constants=None, limit=20000):
-    """Feed the streams `inputs`, take n_out beats of `o`; also handshake cycles of `i` and `o`."""
-    taken, times = [], {"i": [], "o": []}
-
-    async def watch(ctx):
-        cycle = 0
-        async for _, _, ri, vi, ro, vo, value in ctx.tick().sample(
-            dut.i.ready, dut.i.valid, dut.o.ready, dut.o.valid, dut.o.payload.data
-        ):
-            if ri and vi:
-                times["i"].append(cycle)
-            if ro and vo:
-                times["o"].append(cycle)
-                taken.append([int(x) for x in value])
-            cycle += 1
-
-    async def sink(ctx):
-        for _ in range(limit):
-            ctx.set(dut.o.ready, 0 if stall() else 1)
-            await ctx.tick()
-            if len(taken) >= n_out:
-                return
-        raise AssertionError(f"{len(taken)} of {n_out} beats in {limit} cycles")
-
-    async def constant(ctx):
-        for name, value in (constants or {}).items():
-            ctx.set(getattr(dut, name), value)
-
-    sim = Simulator(dut)
-    sim.add_clock(1e-6)
-    sim.add_testbench(constant)
-    sim.add_testbench(sink)
-    sim.add_testbench(watch, background=True)
-    for port, payloads in inputs.items():
-
-        async def source(ctx, port=port, payloads=payloads):
-            await send(ctx, port, payloads, gap)
-
-        sim.add_testbench(source, background=True)
-    sim.run()
-    return np.array(taken), times
+def simulate(dut, inputs, n_out, stall=0.0, constants=None):
+    """Returns the rows of `o`, and the handshake cycles of `i` and `o`, counted alike."""
+    records = drive(dut, inputs, {"o": n_out}, constants=constants, stall=stall)
+    rows = np.array([beat["data"] for beat in records["o"].beats])
+    return rows, {name: record.cycles for name, record in records.items()}
 
 
 def weight_beats(tile, load):
@@ -100,8 +54,8 @@ def test_matmul_over_k_tiles(shape, load, stalls):
         for k in range(k_tiles)
         for n in range(tokens)
     ]  # fmt: skip
-    chance = (lambda: rng.random() < 0.3) if stalls else (lambda: 0)
-    got, times = simulate(dut, {dut.weights: weights, dut.i: beats}, tokens, chance, chance)
+    stall = 0.3 if stalls else 0.0
+    got, times = simulate(dut, {"weights": weights, "i": beats}, tokens, stall)
     np.testing.assert_array_equal(got, a @ w)
     if not stalls:
         start = R if load == "rows" else C  # the first tile is loaded
@@ -115,7 +69,7 @@ def test_latency(rows, latency):
     config = MacArrayConfig(rows, 2)
     dut = MacArray(config)
     weights = weight_beats(np.ones((rows, 2), int), "rows")
-    got, times = simulate(dut, {dut.weights: weights, dut.i: [beat(config, [1] * rows)]}, 1)
+    got, times = simulate(dut, {"weights": weights, "i": [beat(config, [1] * rows)]}, 1)
     assert got.tolist() == [[rows, rows]]
     assert dut.latency == latency == times["o"][0] - times["i"][0]
 
@@ -135,7 +89,7 @@ def test_bitshift_every_code(multiply):
         if multiply:
             beats.append(beat(config, code))
             expected.append(code @ v)
-    streams = {dut.weights: weight_beats(v, "rows"), dut.i: beats}
+    streams = {"weights": weight_beats(v, "rows"), "i": beats}
     got, times = simulate(dut, streams, len(beats))
     np.testing.assert_array_equal(got, expected)
     assert times["o"] == list(range(times["o"][0], times["o"][0] + len(beats)))
@@ -163,9 +117,9 @@ def test_bias_and_repeated_rows(stalls, depth):
             if last:
                 expected.append(rows[addr])
             beats.append(beat(config, a, addr=addr, first=first, last=last))
-    chance = (lambda: rng.random() < 0.4) if stalls else (lambda: 0)
-    streams = {dut.weights: weight_beats(w, "rows"), dut.i: beats, dut.bias: biases}
-    got, times = simulate(dut, streams, len(expected), chance, chance)
+    stall = 0.4 if stalls else 0.0
+    streams = {"weights": weight_beats(w, "rows"), "i": beats, "bias": biases}
+    got, times = simulate(dut, streams, len(expected), stall)
     np.testing.assert_array_equal(got, expected)
     if not stalls:
         assert times["i"] == list(range(times["i"][0], times["i"][0] + len(beats)))
@@ -185,7 +139,7 @@ def test_ring_wraps_and_releases_several_tiles():
         expected.append(a @ tiles[oldest + tile])
         oldest += (tile + 1) * release
     weights = [b for t in tiles for b in weight_beats(t, "rows")]
-    got, _ = simulate(dut, {dut.weights: weights, dut.i: beats}, len(beats))
+    got, _ = simulate(dut, {"weights": weights, "i": beats}, len(beats))
     np.testing.assert_array_equal(got, expected)
 
 
@@ -208,7 +162,7 @@ def test_group_with_an_early_last(load):
         a[3:, 2:] = 0
         expected = np.einsum("nr,nrc->nc", a, tiles)
     beats = [beat(config, a[n], tile=n) for n in range(6)]
-    streams = {dut.weights: weights, dut.i: beats}
+    streams = {"weights": weights, "i": beats}
     got, _ = simulate(dut, streams, 6, constants={"group": 3})
     columns = slice(None) if load == "rows" else slice(0, 2)  # of the second group
     np.testing.assert_array_equal(got[:3], expected[:3])
