@@ -7,13 +7,14 @@ from math import isqrt
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from streams import drive
 
 from fqvit_hw.formats import LayerNormWidths
 from rtl.layernorm import LayerNorm, LayerNormConfig
 from rtl.moments import Variance, VarianceConfig
 from rtl.root import InverseRoot, InverseRootConfig
 from sim.layernorm import fine_case, loud_case, quiet_case, random_case, transaction
+
+from .streams import drive
 
 
 def check(config: LayerNormConfig, case, stall: float = 0.0) -> LayerNorm:
