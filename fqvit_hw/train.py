@@ -36,11 +36,18 @@ def run(args) -> None:
 
 
 def create():
-    """The float network, untrained: 8 x 8 images, 16 patches, 64 channels, 4 blocks, 4 heads."""
+    """The float network, untrained: 8 x 8 images, 64 channels, 4 blocks, 4 heads.
+
+    Sets torch to one thread.
+    """
     from .calibrate.timm_compat import import_timm
 
     import_timm()
+    import torch
     from timm.models.vision_transformer import VisionTransformer
+
+    # for so small a network two threads mostly wait for each other; and one sums in one order
+    torch.set_num_threads(1)
 
     return VisionTransformer(
         img_size=8,
@@ -81,7 +88,6 @@ def train():
     from .calibrate.float_steps import normalize
 
     torch.manual_seed(SEED)
-    torch.set_num_threads(1)  # as fast as two for so small a network, and one order of summation
     model = create().train()
     images, labels = digits.train_set()
     x, y = normalize(images, digits.MEAN, digits.STD), torch.from_numpy(labels)

@@ -11,7 +11,7 @@ from ..formats import INT8, PTF_MAX
 from ..scale import Scale
 from .float_steps import float_steps, normalize
 
-BATCH = 10  # images at a time: DeiT-Tiny then stays below 1 GiB
+TOKENS = 2000  # at a time, 10 images of DeiT-Tiny: they then stay below 1 GiB
 STREAM = ("embed", "residual1", "residual2")
 
 Ranges = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> (min, max), float64 per last axis
@@ -23,8 +23,9 @@ def is_stream(name: str) -> bool:
 
 def all_steps(model, images, mean, std) -> Iterator[tuple[str, torch.Tensor]]:
     """(name, tensor) of every batch of uint8 images (B, C, H, W), one after the other."""
-    for start in range(0, len(images), BATCH):
-        yield from float_steps(model, normalize(images[start : start + BATCH], mean, std))
+    batch = max(1, TOKENS // model.pos_embed.shape[1])
+    for start in range(0, len(images), batch):
+        yield from float_steps(model, normalize(images[start : start + batch], mean, std))
 
 
 def observe_ranges(model, images, mean, std) -> Ranges:
