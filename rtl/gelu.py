@@ -78,12 +78,12 @@ class Gelu(wiring.Component):
     cycle, stalls as a whole under back pressure. shift 0 and above 47 are outside the contract.
 
     Two lanes read one copy of the table, through the two ports of a block RAM; writes go to all
-    copies, through the even lane's port. A `table` write therefore delays no beat but must not meet
-    an input beat (docs/rtl.md: tables are written before the first input beat). The table keeps its
-    content through a reset.
+    copies, through the even lane's port. A write enters as the pre-activation that it stands for,
+    so the table is to be written while no beat is inside (docs/rtl.md: before the first input
+    beat). It keeps its content through a reset.
     """
 
-    latency = 3
+    latency = 4
 
     def __init__(self, config: GeluConfig):
         self.structure = config
@@ -99,23 +99,48 @@ class Gelu(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         advance = pipeline(m, self.i, self.o, self.latency)
+        half = 1 << (self.structure.index_width - 1)
+
+        # Table writes take the same registers as a beat, so that the block RAM sees one address.
+        write = Signal()
+        entry_in = Signal(signed(INT8.width))
         m.d.comb += self.table.ready.eq(1)
+        m.d.sync += [write.eq(self.table.valid), entry_in.eq(self.table.payload.data)]
+        write_x = (self.table.payload.addr ^ half).as_signed()  # addr - half
+
         # rshift_round(x, n) = ((x >> (n - 1)) + 1) >> 1: no constant 2^(n-1) to decode
         shift = Signal(SHIFT.width)
         m.d.sync += shift.eq(self.config.shift - 1)
 
-        looked_up = self._read_tables(m, advance)
-        half = 1 << (self.structure.index_width - 1)
+        memory = None
         for n in range(self.structure.lanes):
-            x = self.i.payload.data[n]
+            x = Signal(signed(GELU_INPUT.width), name=f"x{n}")
+            if n % 2 == 0:
+                memory = Memory(shape=signed(INT8.width), depth=2 * half, init=[])
+                m.submodules[f"table{n}"] = memory
+                port = memory.write_port()
+                m.d.comb += [
+                    port.addr.eq(_index(x, half)),
+                    port.data.eq(entry_in),
+                    port.en.eq(write),
+                ]
+                with m.If(advance | self.table.valid):
+                    m.d.sync += x.eq(Mux(self.table.valid, write_x, self.i.payload.data[n]))
+            else:
+                with m.If(advance):
+                    m.d.sync += x.eq(self.i.payload.data[n])
+            read = memory.read_port()
+            m.d.comb += [read.addr.eq(_index(x, half)), read.en.eq(advance & ~write)]
+
             product = Signal(LINEAR_PRODUCT.width, name=f"product{n}")
             doubled = Signal(LINEAR_PRODUCT.width, name=f"doubled{n}")
+            rounded = Signal(signed(LINEAR_PRODUCT.width + 1), name=f"rounded{n}")
             entry = Signal(signed(INT8.width), name=f"entry{n}")
             below, above = (
                 [Signal(name=f"{side}{n}_{k}") for k in range(2)] for side in ("below", "above")
             )
-            rounded = Signal(signed(LINEAR_PRODUCT.width + 1), name=f"rounded{n}")
-            m.d.comb += rounded.eq(((doubled + 1) >> 1) + self.config.zero)
+            zero = self.config.zero
+            m.d.comb += rounded.eq(((doubled + 1) >> 1) + zero)
             linear = saturate(rounded, INT8)
             with m.If(advance):
                 m.d.sync += [
@@ -126,35 +151,12 @@ class Gelu(wiring.Component):
                     below[1].eq(below[0]),
                     above[1].eq(above[0]),
                     doubled.eq(product >> shift),
-                    entry.eq(looked_up[n]),
-                    self.o.payload.data[n].eq(
-                        Mux(below[1], self.config.zero, Mux(above[1], linear, entry))
-                    ),
+                    entry.eq(read.data),
+                    self.o.payload.data[n].eq(Mux(below[1], zero, Mux(above[1], linear, entry))),
                 ]
         return m
 
-    def _read_tables(self, m, advance) -> list:
-        """The memory outputs of all lanes, one register after `i`."""
-        depth, outputs = 1 << self.structure.index_width, []
-        for first in range(0, self.structure.lanes, 2):
-            memory = Memory(shape=signed(INT8.width), depth=depth, init=[])
-            m.submodules[f"table{first}"] = memory
-            write = memory.write_port()
-            for n in range(first, min(first + 2, self.structure.lanes)):
-                read = memory.read_port()
-                # x + 2^(w-1), modulo 2^w: only the top bit changes
-                x = self.i.payload.data[n][: self.structure.index_width]
-                index = x ^ (depth >> 1)
-                if n == first:  # the port that writes as well
-                    address = Mux(self.table.valid, self.table.payload.addr, index)
-                    m.d.comb += [
-                        write.addr.eq(address),
-                        write.data.eq(self.table.payload.data),
-                        write.en.eq(self.table.valid),
-                        read.addr.eq(address),
-                        read.en.eq(advance & ~self.table.valid),
-                    ]
-                else:
-                    m.d.comb += [read.addr.eq(index), read.en.eq(advance)]
-                outputs.append(read.data)
-        return outputs
+
+def _index(x, half: int):
+    """The table's address of a pre-activation in [-half, half): x + half, modulo 2 * half."""
+    return x[: half.bit_length()] ^ half

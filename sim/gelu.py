@@ -33,7 +33,7 @@ def transactions(config: GeluConfig, size: str) -> Iterator[Transaction]:
     for case in golden_cases("gelu"):
         if case.scalar("index_width") == config.index_width:
             yield transaction(config, case)
-    for shift in (1, 47) if size == "small" else (1, 9, 18, 47):
+    for shift in (18,) if size == "small" else (1, 9, 18, 47):
         yield transaction(config, random_case(config, shift))
     if size != "small" and config.lanes > 1:
         every = np.arange(-(2**15), 2**15)

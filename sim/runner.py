@@ -119,7 +119,11 @@ def run_bench(
         )  # fmt: skip
         failure = junit_failure(Path(junit))
     except (SystemExit, RuntimeError, subprocess.CalledProcessError) as error:
-        failure = f"simulator failed ({error}); see {log}"
+        # cocotb's runner exits when a test fails: what failed stands in the results
+        xml = folder / "results.xml"
+        failure = (junit_failure(xml) if xml.exists() else None) or (
+            f"simulator failed ({error}); see {log}"
+        )
     result = Result(block, config, failure=failure, seconds=time.monotonic() - start)
     lines = results.read_text().splitlines() if results.exists() else []
     for line in map(json.loads, lines):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from streams import drive
 
 from fqvit_hw.units import Gelu as Parameters
 from fqvit_hw.units import Requantize, gelu
 from rtl.gelu import Gelu, GeluConfig
+
+from .streams import drive
 
 
 def parameters(index_width: int, shift: int = 16) -> Parameters:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from streams import drive
 
 from fqvit_hw.units import Requantize as Parameters
 from fqvit_hw.units import requantize
 from rtl.requantize import Requantize, RequantizeConfig
+
+from .streams import drive
 
 
 def stimulus(lanes: int, width: int, beats: int = 30):

@@ -6,11 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
-from streams import drive
 
 from fqvit_hw.units import Residual as Parameters
 from fqvit_hw.units import residual
 from rtl.residual import Residual, ResidualConfig
+
+from .streams import drive
 
 WIDTHS = list(itertools.product((8, 16), repeat=3))  # x, branch, output
 

@@ -1,0 +1,57 @@
+"""A bench that cannot fail proves nothing: one wrong vector bit, one broken operator per block."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sim.runner import BLOCKS, configurations, run_bench
+
+# One operator of each block's datapath (in every lane of it): a pattern in its Verilog, anchored to
+# names that stand in the Amaranth source, and what takes its place.
+BROKEN = {
+    # the shift of the product forgets the sign
+    "requantize": (r"(\$signed\(product\d+\)) >>> ", r"\1 >> "),
+    # a partial sum of a column subtracts
+    "mac_array": (r"(\$signed\(terms\[[\d:]+\]\)) \+ ", r"\1 - "),
+    # the input zero is added
+    "layernorm": (r"(\$signed\(codes\[[\d:]+\]\)) - ", r"\1 + "),
+    # the distance from the row's maximum becomes a sum
+    "softmax": (r"(\$signed\(\w*highest\)) - ", r"\1 + "),
+    # the product of the linear part is not shifted down
+    "gelu": (r"(product\d+) >> ", r"\1 << "),
+    # the branch is subtracted
+    "residual": (r"(\$signed\(x_product\d+\)) \+ ", r"\1 - "),
+    # in its score requantize: the shift forgets the sign
+    "attention": (r"(\$signed\(product\d+\)) >>> ", r"\1 >> "),
+}
+DIFFERENCE = re.compile(r"beat \d+ differs: ")
+MISMATCH = re.compile(rf"{DIFFERENCE.pattern}|no handshake in \d+ cycles|beat \d+ after the last")
+
+
+def test_every_block_has_a_broken_operator():
+    assert set(BROKEN) == set(BLOCKS)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_flipped_vector_bit(block, tmp_path):
+    config = configurations(block, "small")[0]
+    result = run_bench(block, config, flip=True, folder=tmp_path / "bench")
+    assert not result.passed
+    assert DIFFERENCE.search(result.failure), result.failure
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_broken_operator(block, tmp_path):
+    pattern, replacement = BROKEN[block]
+
+    def mutate(verilog: str) -> str:
+        text, places = re.subn(pattern, replacement, verilog)
+        assert places, f"{block}: {pattern} is not in the Verilog"
+        return text
+
+    config = configurations(block, "small")[0]
+    result = run_bench(block, config, mutate=mutate, folder=tmp_path / "bench")
+    assert not result.passed
+    assert MISMATCH.search(result.failure), result.failure
