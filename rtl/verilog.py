@@ -1,0 +1,132 @@
+"""Verilog of every block in the named configurations: `make verilog`, `python -m rtl.verilog`.
+
+`build/verilog/<block>.v` holds the configuration `base`, `build/verilog/<config>/<block>.v` the
+others. Each file holds one block and all modules below it, and is read by `verilator --lint-only
+-Wall` (waivers: sim/waivers.vlt) and Icarus before it gets its name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from amaranth.back import verilog
+
+from .configs import BLOCKS, CONFIGS, DEFAULT, choose
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "build" / "verilog"
+WAIVERS = ROOT / "sim" / "waivers.vlt"
+
+ESCAPED = re.compile(r"\\(\S+) (?=(\w)?)")  # \name.with[anything] and the blank that ends it
+COUNTER = re.compile(r"\$auto\$verilog_backend\.cc:\d+:dump_module\$(\d+)")
+
+
+def readable(text: str) -> str:
+    """Plain identifiers for escaped ones: `\\i__payload.lanes[0] ` becomes i__payload_lanes_0.
+
+    Names that are Verilog keywords get a `_` at the end (a port `config` is `config_`); two names
+    that would become one are told apart by a number.
+    """
+    taken = set(re.findall(r"(?<!\\)\b[A-Za-z_]\w*", ESCAPED.sub(" ", text)))
+    names: dict[str, str] = {}
+    for escaped in dict.fromkeys(match[1] for match in ESCAPED.finditer(text)):
+        plain = COUNTER.sub(r"initial_\1", escaped)
+        plain = re.sub(r"\W+", "_", plain).strip("_")
+        if escaped.isidentifier():  # Yosys escapes such a name only if it is a keyword
+            plain = f"{plain}_"
+        elif plain[:1].isdigit():
+            plain = f"_{plain}"
+        name, n = plain, 1
+        while name in taken:
+            n += 1
+            name = f"{plain}_{n}"
+        taken.add(name)
+        names[escaped] = name
+    return ESCAPED.sub(lambda match: names[match[1]] + (" " if match[2] else ""), text)
+
+
+def emit(block: str, config: str) -> str:
+    """The Verilog of one block: header comment, then the modules, `block` on top."""
+    chosen = CONFIGS[config]
+    parameters = dataclasses.asdict(getattr(chosen, block))
+    header = [
+        f"fqvit_hw: block {block}, configuration {config}",
+        *(f"  {name} = {value}" for name, value in parameters.items()),
+        f"Made by: python -m rtl.verilog --config {config} --block {block}",
+        "Ports and timing: docs/rtl.md. Clock clk, synchronous reset rst, both active high.",
+        "Names that are Verilog keywords end in _.",
+        "SPDX-License-Identifier: Apache-2.0",
+    ]
+    text = verilog.convert(
+        chosen.component(block), name=block, strip_internal_attrs=True, emit_src=False
+    )
+    return "".join(f"// {line}\n" for line in header) + readable(text)
+
+
+def lint(source: Path, block: str) -> str | None:
+    """None if Verilator and Icarus accept the file without a word, else what they said."""
+    commands = (
+        ["verilator", "--lint-only", "-Wall", "--top-module", block, str(WAIVERS), str(source)],
+        ["iverilog", "-g2005", "-Wall", "-t", "null", "-s", block, str(source)],
+    )
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True)
+        said = (done.stdout + done.stderr).strip()
+        if done.returncode or said:
+            return f"{command[0]}: {said or f'exit status {done.returncode}'}"
+    return None
+
+
+def require_tools() -> None:
+    for tool in ("verilator", "iverilog"):
+        if shutil.which(tool) is None:
+            raise ValueError(f"{tool} is missing: run `make setup`")
+
+
+def write(block: str, config: str, out: Path) -> tuple[Path, str | None]:
+    """Write one block; the file gets its name only when the linters accept it."""
+    path = (out if config == DEFAULT else out / config) / f"{block}.v"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft.v")
+    draft.write_text(emit(block, config))
+    complaint = lint(draft, block)
+    if complaint is None:
+        os.replace(draft, path)
+        return path, None
+    return draft, complaint
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m rtl.verilog", description=__doc__.split("\n")[0])
+    parser.add_argument("--config", help=f"one of {', '.join(CONFIGS)}; default: all of them")
+    parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all of them")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR")
+    options = parser.parse_args(arguments)
+    try:
+        require_tools()
+        configs = choose("configuration", options.config, CONFIGS)
+        blocks = choose("block", options.block, BLOCKS)
+        failed = 0
+        for config in configs:
+            for block in blocks:
+                path, complaint = write(block, config, options.out)
+                failed += complaint is not None
+                if complaint:
+                    print(f"verilog: {block} {config}: {complaint}; see {path}", file=sys.stderr)
+                else:
+                    print(f"{path}  {path.stat().st_size // 1024} KiB", flush=True)
+    except (ValueError, OSError) as error:
+        print(f"verilog: {error}", file=sys.stderr)
+        return 2
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

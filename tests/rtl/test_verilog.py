@@ -1,0 +1,85 @@
+"""rtl.verilog: what it writes is clean, readable and the same hardware."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from rtl import verilog
+from rtl.configs import BLOCKS, CONFIGS, DEFAULT
+from sim.runner import BLOCKS as BENCH_BLOCKS
+from sim.runner import run_bench
+
+
+def test_every_bench_has_its_verilog():
+    assert BLOCKS == BENCH_BLOCKS
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_tiny_is_clean_and_readable(block, tmp_path):
+    path, complaint = verilog.write(block, "tiny", tmp_path)
+    assert complaint is None
+    assert path == tmp_path / "tiny" / f"{block}.v"
+    text = path.read_text()
+    assert text.startswith(f"// fqvit_hw: block {block}, configuration tiny\n")
+    assert f"python -m rtl.verilog --config tiny --block {block}" in text
+    assert "\\" not in text  # no escaped identifier
+    modules = re.findall(r"^module (\w+)\b", text, re.MULTILINE)
+    assert block in modules and all(name.startswith(block) for name in modules)
+    assert not list(path.parent.glob("*.draft.v"))
+
+
+def test_the_default_configuration_lies_on_top(tmp_path):
+    path, complaint = verilog.write("requantize", DEFAULT, tmp_path)
+    assert complaint is None and path == tmp_path / "requantize.v"
+
+
+def test_emission_is_deterministic():
+    assert verilog.emit("residual", "tiny") == verilog.emit("residual", "tiny")
+
+
+def test_readable_names_are_distinct():
+    text = r"wire \$1 , \a.b , a_b, \a[b] ; input \config ; \m.x  \m.y  (\$1 );"
+    expected = "wire _1, a_b_2, a_b, a_b_3; input config_; m_x m_y (_1);"
+    assert verilog.readable(text) == expected
+
+
+def test_readable_names_leave_the_hardware_alone(tmp_path):
+    result = run_bench(
+        "requantize", "lanes5_w8", "small", mutate=verilog.readable, folder=tmp_path / "run"
+    )
+    assert result.failure is None and result.beats
+
+
+def test_lint_finds_a_fault(tmp_path):
+    source = tmp_path / "gelu.v"
+    source.write_text("module gelu(input a, output reg b); always @* if (a) b = 1; endmodule\n")
+    assert "LATCH" in verilog.lint(source, "gelu")
+
+
+def test_a_rejected_block_does_not_get_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(verilog, "lint", lambda source, block: "verilator: no")
+    path, complaint = verilog.write("gelu", "tiny", tmp_path)
+    assert complaint == "verilator: no"
+    assert not (tmp_path / "tiny" / "gelu.v").exists() and path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--block", "nope"], "unknown block 'nope'; there are requantize, "),
+        (["--config", "huge"], "unknown configuration 'huge'; there are tiny, base, ecp5_85k"),
+    ],
+)
+@pytest.mark.parametrize("module", ["rtl.verilog", "rtl.synth"])
+def test_unknown_names_are_one_line(module, arguments, message):
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_configurations_fit_their_names():
+    assert CONFIGS["ecp5_85k"].mac_array.rows * CONFIGS["ecp5_85k"].mac_array.cols <= 128
