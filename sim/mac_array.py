@@ -24,7 +24,7 @@ CONFIGURATIONS = {
     "16x8_bitshift": MacArrayConfig(16, 8, depth=64, multiply=False),
 }
 SMALL = ("8x16", "6x10_columns")
-LARGEST = {"small": 400, "full": 20_000}  # beats of a case; longer ones are left out
+LARGEST = {"small": 400, "full": 6_000}  # beats of a case; longer ones are left out
 TOKENS = {"small": (1, 5, 17), "full": (1, 5, 17, 50, 197)}
 
 component = MacArray
