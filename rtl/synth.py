@@ -159,6 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"synth: {error}", file=sys.stderr)
         return 2
     jobs = [(b, c, t) for c in configs for b in blocks for t in PASSES]
+    print(f"{len(jobs)} runs of Yosys, {WORKERS} at a time; attention takes minutes", flush=True)
     done: dict[tuple, Usage] = {}
     with ProcessPoolExecutor(WORKERS) as pool:
         # the longest, attention, is the last block: start it first
