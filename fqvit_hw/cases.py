@@ -118,27 +118,27 @@ def _code_format(p: Softmax) -> IntFormat:
 def requantize_case(name: str, p: Requantize, acc) -> Case:
     """acc: int32 (rows, channels); multiplier and shift are () or (channels,)."""
     parameters = _requantize_parameters(p) | {"width": (p.width, SHIFT)}
-    return _case("requantize", name, {"acc": (acc, ACC)}, parameters,
-                 {"y": (requantize(acc, p), p.format)})  # fmt: skip
+    outputs = {"y": (requantize(acc, p), p.format)}
+    return _case("requantize", name, {"acc": (acc, ACC)}, parameters, outputs)
 
 
 def matmul_case(name: str, p: Linear, a) -> Case:
     """a: (N, K) int8 or uint8 codes -> (N, O) int32."""
     parameters = {"weight": (p.weight, INT8), "bias": (p.bias, INT32), "bitshift": (0, BIT)}
-    return _case("mac_array", name, {"a": (a, OPERAND)}, parameters,
-                 {"y": (matmul(a, p.weight, p.bias), ACC)})  # fmt: skip
+    outputs = {"y": (matmul(a, p.weight, p.bias), ACC)}
+    return _case("mac_array", name, {"a": (a, OPERAND)}, parameters, outputs)
 
 
 def bitshift_case(name: str, codes, v) -> Case:
-    """codes: uint4 (N, M), v: int8 (M, D) -> (N, D) int32. Stored as matmul: weight = v^T, bias 0."""
+    """codes: uint4 (N, M), v: int8 (M, D) -> (N, D) int32. Stored as a matmul: weight v^T, bias 0."""
     weight = np.ascontiguousarray(v.T)  # (M, D) -> (D, M)
     parameters = {
         "weight": (weight, INT8),
         "bias": (np.zeros(len(weight), np.int32), INT32),
         "bitshift": (1, BIT),
     }
-    return _case("mac_array", name, {"a": (codes, OPERAND)}, parameters,
-                 {"y": (bitshift_matmul(codes, v), ACC)})  # fmt: skip
+    outputs = {"y": (bitshift_matmul(codes, v), ACC)}
+    return _case("mac_array", name, {"a": (codes, OPERAND)}, parameters, outputs)
 
 
 def layernorm_case(name: str, p: LayerNorm, x) -> Case:
@@ -153,8 +153,8 @@ def layernorm_case(name: str, p: LayerNorm, x) -> Case:
         "beta": (p.beta, BETA),
         "zero_out": (p.zero_out, INT8),
     }
-    return _case("layernorm", name, {"x": (x, IntFormat(p.width))}, parameters,
-                 {"y": (layernorm(x, p), INT8)})  # fmt: skip
+    outputs = {"y": (layernorm(x, p), INT8)}
+    return _case("layernorm", name, {"x": (x, IntFormat(p.width))}, parameters, outputs)
 
 
 def softmax_case(name: str, p: Softmax, x, mask=None) -> Case:
@@ -166,15 +166,16 @@ def softmax_case(name: str, p: Softmax, x, mask=None) -> Case:
     y = softmax(x, p, mask)
     unit = np.full((len(x), 1), 1 << 15)
     reciprocal = row_reciprocal(y) if p.row_norm else unit
-    return _case("softmax", name, {"x": (x, INT8), "mask": (mask, BIT)}, _softmax_parameters(p),
-                 {"y": (y, _code_format(p)), "reciprocal": (reciprocal[:, 0], RECIPROCAL)})  # fmt: skip
+    inputs = {"x": (x, INT8), "mask": (mask, BIT)}
+    outputs = {"y": (y, _code_format(p)), "reciprocal": (reciprocal[:, 0], RECIPROCAL)}
+    return _case("softmax", name, inputs, _softmax_parameters(p), outputs)
 
 
 def gelu_case(name: str, p: Gelu, x) -> Case:
     """x: int16 (N, C)."""
     parameters = {"table": (p.table, INT8), "index_width": (p.index_width, SHIFT)}
-    return _case("gelu", name, {"x": (x, GELU_INPUT)}, parameters | _requantize_parameters(p.linear),
-                 {"y": (gelu(x, p), INT8)})  # fmt: skip
+    parameters |= _requantize_parameters(p.linear)
+    return _case("gelu", name, {"x": (x, GELU_INPUT)}, parameters, {"y": (gelu(x, p), INT8)})
 
 
 def residual_case(name: str, p: Residual, x, branch) -> Case:
@@ -190,8 +191,8 @@ def residual_case(name: str, p: Residual, x, branch) -> Case:
         "zero": (p.zero, INT8),
         "factor": (p.factor, FACTOR),
     }
-    return _case("residual", name, inputs, parameters,
-                 {"y": (residual(x, branch, p), IntFormat(p.width))})  # fmt: skip
+    outputs = {"y": (residual(x, branch, p), IntFormat(p.width))}
+    return _case("residual", name, inputs, parameters, outputs)
 
 
 def attention_case(name: str, p: Attention, q, k, v, bias=None, mask=None) -> Case:
