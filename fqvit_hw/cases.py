@@ -130,7 +130,7 @@ def matmul_case(name: str, p: Linear, a) -> Case:
 
 
 def bitshift_case(name: str, codes, v) -> Case:
-    """codes: uint4 (N, M), v: int8 (M, D) -> (N, D) int32. Stored as a matmul: weight v^T, bias 0."""
+    """codes: uint4 (N, M), v: int8 (M, D) -> (N, D) int32, stored as a matmul by v^T, bias 0."""
     weight = np.ascontiguousarray(v.T)  # (M, D) -> (D, M)
     parameters = {
         "weight": (weight, INT8),
