@@ -33,7 +33,7 @@ SYNTHESIZED = ("base", "ecp5_85k")
 WORKERS = 2
 
 PASSES = {
-    "ecp5": "synth_ecp5 -noabc9 -top {top}",  # ABC9 dies in silence on some of the blocks
+    "ecp5": "synth_ecp5 -top {top}",
     "xc7": "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top {top}",
 }
 # sites that one cell takes; what is in no table takes none

@@ -119,6 +119,16 @@ def table(results: list[Result]) -> str:
     )
 
 
+def left_out(results: list[Result]) -> list[str]:
+    """One line for each bench that did not run all of its cases: nothing is skipped in silence."""
+    return [
+        f"left out of {r.block} {r.config} (run one with CASE=): "
+        + ", ".join(f"{name} ({reason})" for name, reason in r.left_out.items())
+        for r in results
+        if r.left_out
+    ]
+
+
 def verdict(result: Result) -> str:
     return "pass" if result.passed else "FAIL"
 
@@ -200,6 +210,8 @@ def main(arguments: list[str] | None = None) -> int:
     ordered = [results[job] for job in jobs]
     failed = sum(not r.passed for r in ordered)
     print(f"\n{table(ordered)}\n")
+    for line in left_out(ordered):
+        print(line)
     junit = options.out / "results.xml"
     write_junit(ordered, junit)
     print(f"{len(ordered) - failed} benches passed, {failed} failed; {junit}")

@@ -63,6 +63,13 @@ def random_cases(config: AttentionConfig, tokens: int) -> Iterator[Case]:
     mask = rng.random(pairs) < 0.3
     mask[np.arange(tokens), rng.integers(0, tokens, tokens)] = False  # no row is masked everywhere
     yield random_case(rng, f"masked_{tokens}x{smaller}", tokens, smaller, bias, mask)
+    if tokens == 50:  # Swin: a 7 x 7 window across the edge of the shifted image, four regions
+        row, col = np.divmod(np.arange(49), 7)
+        region = 2 * (row < 4) + (col < 4)
+        yield random_case(
+            rng, "shifted_window", 49, D, bias=None if bias is None else bias[:49, :49],
+            mask=region[:, None] != region,
+        )  # fmt: skip
     if config.uniform8:
         yield random_case(rng, f"uniform8_{tokens}x{D}", tokens, D, mode="uniform8")
 

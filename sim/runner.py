@@ -26,7 +26,10 @@ MIN_ICARUS = 11
 
 @dataclass
 class Result:
-    """beats: output beats compared, over all modes; cycles: simulated; failure: None if passed."""
+    """beats: output beats compared, over all modes; cycles: simulated; failure: None if passed.
+
+    left_out: the cases that this size does not run, and why.
+    """
 
     block: str
     config: str
@@ -35,6 +38,7 @@ class Result:
     seconds: float = 0.0
     failure: str | None = None
     cases: list[dict] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -129,6 +133,7 @@ def run_bench(
     for line in map(json.loads, lines):
         result.beats += line["beats"]
         result.cycles += line["cycles"]
+        result.left_out |= line["left_out"]
         result.cases += [{"mode": line["mode"]} | c for c in line["cases"]]
     if result.passed and (len(lines) != len(TESTS) or not result.beats):
         result.failure = f"{len(lines)} of {len(TESTS)} tests compared {result.beats} beats"

@@ -14,7 +14,8 @@ class Transaction:
 
     constants: plain input ports; tables: write streams, fed before the inputs; flags: plain outputs
     and their value at the end; cycles: exact number from the first input handshake to the last
-    output handshake when nothing stalls, None where it is not stated; resets: wants a reset first.
+    output handshake when nothing stalls, None where it is not stated; resets: wants a reset first;
+    left_out: why it is not run unless it is asked for by name; the results list it.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Transaction:
     flags: dict[str, int] = field(default_factory=dict)
     cycles: int | None = None
     resets: bool = False
+    left_out: str | None = None
     flip: bool = False
 
     def flip_one_bit(self) -> None:

@@ -128,3 +128,23 @@ def test_a_bench_that_compared_nothing_fails(tmp_path):
 def test_case_selects_the_configurations_that_have_it():
     options = argparse.Namespace(block="requantize", config=None, case="random_7", size="small")
     assert len(command.choose(options)) == 2
+
+
+def test_what_a_size_leaves_out_is_named():
+    from sim.__main__ import left_out
+    from sim.runner import Result
+
+    too_long = Result("mac_array", "4x4", left_out={"block0_qkv": "13056 beats"})
+    lines = left_out([Result("gelu", "lanes5_w8"), too_long])
+    assert len(lines) == 1
+    assert "mac_array 4x4" in lines[0] and "block0_qkv (13056 beats)" in lines[0]
+
+
+def test_every_case_is_run_or_left_out_with_a_reason():
+    from sim import mac_array
+    from sim.golden import golden_cases
+
+    config = mac_array.CONFIGURATIONS["8x16"]
+    found = {t.name: t.left_out for t in mac_array.transactions(config, "small")}
+    assert {case.name for case in golden_cases("mac_array")} <= found.keys()
+    assert any(found.values()) and not all(found.values())
