@@ -68,11 +68,9 @@ def prepare(args):
         ]
         return load(), *sets, digits.MEAN, digits.STD
     from .calibrate import preprocessing
-    from .calibrate.supported import check_supported
     from .zoo import load_model
 
     model = load_model(args.model, args.weights)
-    check_supported(model)
     size, channels = model.patch_embed.img_size, model.patch_embed.proj.in_channels
     sets = [load_imagenet(args.data / part, size, channels) for part in ("train", "val")]
     return model, *sets, *preprocessing(model, None, None)

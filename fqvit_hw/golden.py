@@ -63,9 +63,7 @@ def run(args) -> int:
 
         path = args.network
         channels, height, width = QuantizedModel.load(path).network.image_shape
-        if height != width:
-            raise ValueError(f"golden: expected a network of square images, not {height} x {width}")
-        images = load_images(args.images, height, channels)[:WHOLE_IMAGES]
+        images = load_images(args.images, (height, width), channels, limit=WHOLE_IMAGES).images
         source = str(args.images)
         command = f"fqvit-hw golden --network {path} --images {args.images} --out {args.out}"
     manifest = vectors.write(

@@ -61,8 +61,11 @@ def read_image(path, size: tuple[int, int], channels: int) -> np.ndarray:
 
 
 def load_images(folder, size: tuple[int, int], channels: int = 3, limit: int | None = None):
-    """All images of a folder, without labels -> ImageSet. Raises UserError if none can be read."""
-    return read_all(folder, image_files(folder)[:limit], size, channels, label_of=None)
+    """The images of a folder, without labels -> ImageSet. Raises UserError if none can be read.
+
+    limit: read no further when so many have been read.
+    """
+    return read_all(folder, image_files(folder), size, channels, label_of=None, limit=limit)
 
 
 def load_imagenet(folder, size: tuple[int, int], channels: int = 3) -> ImageSet:
@@ -83,10 +86,12 @@ def load_imagenet(folder, size: tuple[int, int], channels: int = 3) -> ImageSet:
     return read_all(folder, files, size, channels, label_of=lambda p: index[p.parent.name])
 
 
-def read_all(folder, files, size, channels, label_of) -> ImageSet:
+def read_all(folder, files, size, channels, label_of, limit=None) -> ImageSet:
     found = ImageSet(np.empty(0, np.uint8), np.empty(0, np.int64), [])
     images, labels = [], []
     for path in files:
+        if len(images) == limit:
+            break
         try:
             images.append(read_image(path, size, channels))
         except (OSError, ValueError, SyntaxError) as error:  # PIL raises all three

@@ -30,9 +30,6 @@ def run(args) -> None:
     if not args.out.parent.is_dir():
         raise UserError(f"{args.out.parent}: no such folder")
     model = load_model(args.model, args.weights)
-    from .calibrate.supported import check_supported
-
-    check_supported(model)
     size, channels = model.patch_embed.img_size, model.patch_embed.proj.in_channels
     found = load_images(args.data, size, channels)
     qm = quantize(model, found.images, PRESETS[args.config])

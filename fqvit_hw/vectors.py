@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -45,20 +46,24 @@ def to_hex(data, fmt: IntFormat) -> str:
     return "".join(f"{int(x) & mask:0{digits}x}\n" for x in np.asarray(data).reshape(-1))
 
 
-def from_hex(text: str, fmt: IntFormat, what: str) -> np.ndarray:
+def from_hex(text: str, formats: list[tuple[int, IntFormat]], what: str) -> np.ndarray:
     """Parse what `$writememh` or a print of one value a line gives. int64 (n,).
 
+    formats: how many numbers of which format follow each other; the last one holds to the end.
     Comments (`//`) and underscores are allowed. Raises ValueError naming `what`, the line and the
-    text for anything that is not a number of fmt.width bits: an address, x or z digits, a
+    text for anything that is not a number of its format's width: an address, x or z digits, a
     number too wide.
     """
     values = []
+    following = chain.from_iterable(repeat(fmt, n) for n, fmt in formats)
+    fmt = formats[-1][1]
     for number, line in enumerate(text.splitlines(), 1):
         for word in line.split("//")[0].split():
             try:
                 bits = int(word.replace("_", ""), 16)
             except ValueError:
                 raise ValueError(f"{what}, line {number}: {word!r} is not a hex number") from None
+            fmt = next(following, fmt)
             if not 0 <= bits < 1 << fmt.width:
                 raise ValueError(f"{what}, line {number}: {word!r} does not fit {fmt}")
             values.append(bits - (1 << fmt.width) if fmt.signed and bits > fmt.max else bits)

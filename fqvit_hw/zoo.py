@@ -11,19 +11,23 @@ def load_model(name: str, weights: Path | None = None):
     """A timm model in eval mode, with the weights of a file or timm's own pretrained ones.
 
     Raises UserError for an unknown name, for weights that do not fit (first few names), and if the
-    pretrained weights cannot be downloaded.
+    pretrained weights cannot be downloaded; TypeError or ValueError for a model that cannot become
+    integers or weights that are not finite.
     """
+    from .calibrate.supported import check_supported
     from .calibrate.timm_compat import import_timm
 
     timm = import_timm()
     if not timm.is_model(name):
         raise UserError(f"unknown model {name!r}: expected digits or a name of timm")
+    model = timm.create_model(name).eval()
+    check_supported(model)  # before weights are downloaded or read
     if weights is None:
-        return download(timm, name)
-    state = read_weights(weights)
-    model = timm.create_model(name)
-    fit_weights(model, state, weights)
-    return model.eval()
+        model = download(timm, name)
+    else:
+        fit_weights(model, read_weights(weights), weights)
+    check_supported(model)
+    return model
 
 
 def download(timm, name: str):

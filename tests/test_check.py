@@ -4,6 +4,7 @@ import pytest
 
 from fqvit_hw import vectors
 from fqvit_hw.cli import main
+from fqvit_hw.corners import CORNERS
 
 
 def all_hex(unit: str, tensor: str = "y") -> str:
@@ -19,7 +20,7 @@ def check(tmp_path, text: str, *options: str) -> int:
     return main(["check", "--got", str(path), *options])
 
 
-@pytest.mark.parametrize("unit", ["mac_array", "layernorm", "gelu", "attention"])
+@pytest.mark.parametrize("unit", CORNERS)
 def test_equal(tmp_path, capsys, unit):
     assert check(tmp_path, all_hex(unit), "--unit", unit) == 0
     assert "elements of" in capsys.readouterr().out
@@ -58,7 +59,6 @@ def test_too_short_and_too_long(tmp_path, capsys):
         (("--unit", "divider"), "unknown unit 'divider'"),
         (("--unit", "gelu", "--case", "none"), "unknown case 'none'"),
         (("--unit", "gelu", "--tensor", "z"), "no output 'z'"),
-        (("--unit", "requantize"), "differ in output width"),
         (("--unit", "gelu", "--golden", "/nowhere"), "no golden vectors here"),
     ],
 )
@@ -66,6 +66,18 @@ def test_bad_input(tmp_path, capsys, options, message):
     assert check(tmp_path, "00\n", *options) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_every_case_is_read_in_its_own_width(tmp_path, capsys):
+    first, *_ = vectors.load(vectors.DEFAULT, "softmax")  # four bits; uniform8 has eight
+    lines = all_hex("softmax").splitlines()
+    lines[first["y"].size - 1] = "10"
+    assert check(tmp_path, "\n".join(lines), "--unit", "softmax") == 2
+    assert f"line {first['y'].size}: '10' does not fit uint4" in capsys.readouterr().err
+    lines = all_hex("softmax").splitlines()
+    lines[-1 - vectors.load(vectors.DEFAULT, "softmax")[-1]["y"].size] = "7f"
+    assert check(tmp_path, "\n".join(lines), "--unit", "softmax") == 1
+    assert "case uniform8_flat_table" in capsys.readouterr().out
 
 
 def test_missing_file(capsys):

@@ -58,8 +58,12 @@ def test_no_weights_and_no_network(capsys, tmp_path, monkeypatch):
 
     timm = import_timm()
 
-    def fail(name, pretrained):
-        raise OSError("no route to host")
+    create = timm.create_model
+
+    def fail(name, pretrained=False):
+        if pretrained:
+            raise OSError("no route to host")
+        return create(name)
 
     monkeypatch.setattr(timm, "create_model", fail)
     message = refused(capsys, "accuracy", "--model", "deit_tiny_patch16_224", "--data", tmp_path)
@@ -67,15 +71,14 @@ def test_no_weights_and_no_network(capsys, tmp_path, monkeypatch):
 
 
 def test_unsupported_architecture(capsys, tmp_path):
+    """Refused by name, whatever its weights are."""
     from fqvit_hw.calibrate.timm_compat import import_timm
 
-    name = "resnet10t"
-    torch.save(import_timm().create_model(name).state_dict(), tmp_path / "w.pth")
+    torch.save(import_timm().create_model("resnet10t").state_dict(), tmp_path / "w.pth")
     for command in (["accuracy"], ["quantize", "--out", tmp_path / "net.safetensors"]):
-        message = refused(
-            capsys, *command, "--model", name, "--weights", tmp_path / "w.pth", "--data", tmp_path
-        )
-        assert "unsupported model ResNet" in message
+        arguments = [*command, "--data", tmp_path, "--model", "resnet10t"]
+        for weights in (["--weights", tmp_path / "w.pth"], ["--weights", tmp_path / "none"], []):
+            assert "unsupported model ResNet" in refused(capsys, *arguments, *weights)
     assert not (tmp_path / "net.safetensors").exists()
 
 

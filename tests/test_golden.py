@@ -64,7 +64,7 @@ def test_hex_files_hold_the_arrays_of_the_npz(unit):
             assert tensor.format == IntFormat(t["width"], t["signed"])
             assert list(tensor.data.shape) == t["shape"]
             assert vectors.array_sha256(tensor) == t["array_sha256"]
-            parsed = vectors.from_hex(text.decode(), tensor.format, t["hex"])
+            parsed = vectors.from_hex(text.decode(), [(0, tensor.format)], t["hex"])
             np.testing.assert_array_equal(parsed, tensor.data.reshape(-1))
 
 
@@ -120,12 +120,12 @@ def test_unknown_unit_names_the_known_ones():
 )  # fmt: skip
 def test_hex_that_is_none(text, message):
     with pytest.raises(ValueError, match=message):
-        vectors.from_hex(text, UINT8, "file")
+        vectors.from_hex(text, [(0, UINT8)], "file")
 
 
 def test_hex_round_trip_with_comments():
     text = "// made by a simulator\n" + vectors.to_hex([-128, 127, -1], INT8) + "0_1 // last\n"
-    assert vectors.from_hex(text, INT8, "file").tolist() == [-128, 127, -1, 1]
+    assert vectors.from_hex(text, [(0, INT8)], "file").tolist() == [-128, 127, -1, 1]
 
 
 def test_network_and_images_go_together(capsys):
@@ -145,3 +145,14 @@ def test_vectors_of_a_network_of_ones_own(tmp_path):
     cases = vectors.load(out, "network")
     assert len(cases) == 2
     np.testing.assert_array_equal(cases[0]["pixels"], digits.test_set()[0][5])
+
+
+def test_images_that_are_none_leave_nothing_behind(tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    out = tmp_path / "out"
+    arguments = ["golden", "--network", str(NETWORK_FILE), "--images", str(tmp_path / "images")]
+    for message in ("holds no images", "none of its 1 images can be read"):
+        assert main([*arguments, "--out", str(out)]) == 2
+        assert message in capsys.readouterr().err
+        (tmp_path / "images" / "broken.png").write_bytes(b"broken")
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
