@@ -43,6 +43,8 @@ def run(args) -> None:
     for path in (args.json, args.png):
         if path:  # now: minutes of work should not end at a path that cannot be written
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise UserError(f"{path}: expected a file, it is a folder")
     model, calibration, test, mean, std = prepare(args)
     runs = evaluate(model, calibration, test, names, mean, std)
     skipped = calibration.skipped + test.skipped

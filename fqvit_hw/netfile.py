@@ -91,8 +91,10 @@ def write_atomically(path, content: bytes) -> None:
     try:
         temporary.write_bytes(content)
         os.replace(temporary, path)
-    except OSError as error:  # names the file that was asked for, not the temporary one
-        raise OSError(error.errno, error.strerror, str(path)) from None
+    except OSError as error:
+        if error.filename is not None:  # the one that was asked for, not the temporary one
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .formats import INT8, IntFormat
+from .formats import ACC, INT8, MAX_TOKENS, IntFormat, bits_needed
 from .units import Attention, Gelu, LayerNorm, Linear, Requantize, Residual
+from .units.mac_array import worst_accumulator
 from .units.params import array_field, scalar_in
 
 
@@ -21,13 +22,19 @@ def expect(condition: bool, message: str) -> None:
 
 
 def check_layer(name: str, linear: Linear, requantize: Requantize, inputs: int, width: int) -> int:
-    """Check one Linear and its per-channel requantize; returns its number of outputs."""
+    """Check one Linear, its worst accumulator and its requantize; returns its number of outputs."""
     outputs, got = linear.weight.shape
     expect(got == inputs, f"{name} takes {got} channels, its input has {inputs}")
     expect(requantize.width == width, f"{name} is {requantize.width} bits wide, expected {width}")
     expect(
         requantize.multiplier.shape == (outputs,),
         f"{name} has {outputs} outputs, its multipliers have shape {requantize.multiplier.shape}",
+    )
+    worst = int(worst_accumulator(linear.weight, linear.bias, -INT8.min).max(initial=0))
+    expect(
+        worst <= ACC.max,
+        f"{name}: the accumulator could overflow: its worst case needs {bits_needed(0, worst) + 1} "
+        f"bits, {ACC} has {ACC.width}",
     )
     return outputs
 
@@ -136,6 +143,7 @@ class VisionTransformer:
             self.height % self.patch == 0 and self.width % self.patch == 0,
             f"patch {self.patch} does not divide the image {self.height} x {self.width}",
         )
+        expect(self.tokens <= MAX_TOKENS, f"{self.tokens} tokens, at most {MAX_TOKENS}")
         inputs, add, branch = self.channels * self.patch**2, self.embed, self.patch_embed_requantize
         stream = check_layer("patch_embed", self.patch_embed, branch, inputs, add.y_width)
         expect(len(add.factor) == stream, f"embed has not {stream} channels")

@@ -19,7 +19,7 @@ def load_model(name: str, weights: Path | None = None):
 
     timm = import_timm()
     if not timm.is_model(name):
-        raise UserError(f"unknown model {name!r}: expected digits or a name of timm")
+        raise UserError(f"unknown model {name!r}: expected a name of timm")
     model = timm.create_model(name).eval()
     check_supported(model)  # before weights are downloaded or read
     if weights is None:

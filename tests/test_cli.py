@@ -126,6 +126,8 @@ def test_a_folder_that_cannot_be_made(capsys, tmp_path):
         capsys, "accuracy", "--model", "digits", "--json", tmp_path / "file" / "a.json"
     )
     assert "file" in message
+    message = refused(capsys, "accuracy", "--model", "digits", "--png", tmp_path)
+    assert f"{tmp_path}: expected a file" in message
 
 
 def test_the_installed_command_exits_with_2():

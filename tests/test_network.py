@@ -106,6 +106,13 @@ def test_nothing_half_written(tmp_path, model, monkeypatch):
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_file_that_cannot_be_written_is_named(tmp_path, model):
+    path = tmp_path / "absent" / "net.safetensors"
+    with pytest.raises(OSError) as raised:
+        model.save(path)
+    assert raised.value.filename == str(path)
+
+
 def test_parts_must_fit(model):
     network = model.network
     with pytest.raises(ValueError, match="head"):
@@ -114,5 +121,9 @@ def test_parts_must_fit(model):
         replace(network, embed=replace(network.embed, zero=network.embed.zero + 1))
     with pytest.raises(ValueError, match="patch"):
         replace(network, patch=3)
+    bias = network.head.bias.copy()
+    bias[0] = 2**31 - 1
+    with pytest.raises(ValueError, match=r"head: the accumulator could overflow.* needs 33 bits"):
+        replace(network, head=replace(network.head, bias=bias))
     with pytest.raises(ValueError, match="pos_embed"):
         replace(network, pos_embed=network.pos_embed[1:])
