@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 
 from amaranth.back import verilog
+from amaranth.hdl import Shape
+from amaranth.lib import data, wiring
 
 from .configs import BLOCKS, CONFIGS, DEFAULT, choose
 
@@ -52,21 +54,54 @@ def readable(text: str) -> str:
     return ESCAPED.sub(lambda match: names[match[1]] + (" " if match[2] else ""), text)
 
 
+def fields(shape, name: str, offset: int = 0) -> list[str]:
+    """One line for each leaf of a layout: its bits, its number format, how an array repeats."""
+    if isinstance(shape, data.StructLayout):
+        lines = []
+        for part, field in shape:
+            lines += fields(field.shape, f"{name}.{part}", offset + field.offset)
+        return lines
+    if isinstance(shape, data.ArrayLayout):
+        stride = Shape.cast(shape.elem_shape).width
+        first = fields(shape.elem_shape, f"{name}[0..{shape.length - 1}]", offset)
+        return [f"{line}, element n {stride} * n bits higher" for line in first]
+    plain = Shape.cast(shape)
+    if not plain.width:
+        return []
+    kind = f"{'' if plain.signed else 'u'}int{plain.width}"
+    return [f"  [{offset + plain.width - 1}:{offset}] {name}: {kind}"]
+
+
+def port_comment(component: wiring.Component) -> list[str]:
+    """The bit positions inside every packed port."""
+    lines = []
+    for name, member in component.signature.members.items():
+        port = getattr(component, name)
+        flow = "in" if member.flow is wiring.In else "out"
+        if member.is_signature:
+            lines.append(f"stream {name} ({flow}): {name}__valid, {name}__ready, {name}__payload")
+            lines += fields(port.payload.shape(), "payload")
+        else:
+            lines.append(f"port {name} ({flow})")
+            lines += fields(port.shape(), name)
+    return lines
+
+
 def emit(block: str, config: str) -> str:
     """The Verilog of one block: header comment, then the modules, `block` on top."""
     chosen = CONFIGS[config]
     parameters = dataclasses.asdict(getattr(chosen, block))
+    component = chosen.component(block)
     header = [
         f"fqvit_hw: block {block}, configuration {config}",
         *(f"  {name} = {value}" for name, value in parameters.items()),
         f"Made by: python -m rtl.verilog --config {config} --block {block}",
         "Ports and timing: docs/rtl.md. Clock clk, synchronous reset rst, both active high.",
         "Names that are Verilog keywords end in _.",
+        *port_comment(component),
         "SPDX-License-Identifier: Apache-2.0",
     ]
-    text = verilog.convert(
-        chosen.component(block), name=block, strip_internal_attrs=True, emit_src=False
-    )
+    text = verilog.convert(component, name=block, strip_internal_attrs=True, emit_src=False)
     return "".join(f"// {line}\n" for line in header) + readable(text)
 
 

@@ -83,3 +83,22 @@ def test_unknown_names_are_one_line(module, arguments, message):
 
 def test_configurations_fit_their_names():
     assert CONFIGS["ecp5_85k"].mac_array.rows * CONFIGS["ecp5_85k"].mac_array.cols <= 128
+
+
+def test_header_names_the_bits_of_every_port():
+    text = verilog.emit("softmax", "tiny")
+    assert "// stream i (in): i__valid, i__ready, i__payload\n" in text
+    assert "//   [7:0] payload.data[0..3]: int8, element n 8 * n bits higher\n" in text
+    assert "//   [32:32] payload.mask[0..3]: uint1, element n 1 * n bits higher\n" in text
+    assert "// port error (out)\n//   [0:0] error: uint1\n" in text
+
+
+def test_header_covers_every_bit_once():
+    layout = CONFIGS["tiny"].mac_array.i
+    covered = []
+    for line in verilog.fields(layout, "payload"):
+        high, low = map(int, re.match(r"  \[(\d+):(\d+)\]", line).groups())
+        repeats = re.search(r"\[0\.\.(\d+)\].*element n (\d+) \* n", line)
+        count, stride = (int(repeats[1]) + 1, int(repeats[2])) if repeats else (1, 0)
+        covered += [low + n * stride + k for n in range(count) for k in range(high - low + 1)]
+    assert sorted(covered) == list(range(layout.size))
