@@ -20,4 +20,5 @@ def quantize(model, calibration, config=None, *, mean=None, std=None) -> Quantiz
     """
     from .calibrate import quantize as run
 
-    return run(model, calibration, config or QuantConfig(), mean=mean, std=std)
+    config = QuantConfig() if config is None else config
+    return run(model, calibration, config, mean=mean, std=std)

@@ -90,22 +90,26 @@ def golden_cases(qm: QuantizedModel, images: np.ndarray) -> list[Case]:
     units = list(CORNERS)
     cases.sort(key=lambda case: units.index(case.unit))  # stable: keeps the order within a unit
     for n, (image, trace) in enumerate(zip(images, traces, strict=True)):
-        cases.append(image_case(f"image{n}", image, trace))
+        cases.append(image_case(f"image{n}", qm.network, image, trace))
     return cases
 
 
-def image_case(name: str, image: np.ndarray, trace: dict[str, np.ndarray]) -> Case:
+def image_case(
+    name: str, net: VisionTransformer, image: np.ndarray, trace: dict[str, np.ndarray]
+) -> Case:
     """A whole image: pixels in, every tensor of the trace out, logits last."""
     tensors = {"pixels": Tensor("input", image, UINT8)}
+    codes = {
+        f"blocks.{n}.attn.softmax": CODE if block.attention.softmax.mode == "lis4" else UINT8
+        for n, block in enumerate(net.blocks)
+    }
     for step, data in trace.items():
-        tensors[step] = Tensor("output", data, trace_format(step, data))
+        tensors[step] = Tensor("output", data, codes.get(step) or trace_format(step, data))
     return Case("network", name, tensors)
 
 
 def trace_format(step: str, data: np.ndarray) -> IntFormat:
-    """The number format of a traced tensor."""
-    if step.endswith("attn.softmax"):
-        return CODE if data.max() <= CODE.max else UINT8
+    """The number format of a traced tensor, attention codes apart."""
     if step.endswith("attn.row_reciprocal"):
         return RECIPROCAL
     return INT32 if data.dtype.itemsize > 2 else IntFormat(8 * data.dtype.itemsize)

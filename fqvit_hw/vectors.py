@@ -84,8 +84,12 @@ def write(out: Path, cases: list[Case], header: dict) -> dict:
 
     Everything is written beside `out` first and moved in at the end: the folders of units are
     replaced whole, other files of `out` (its README) stay. Raises ValueError for two cases of one
-    name.
+    name, and for a folder whose units are not ours: it has them, but no manifest.
     """
+    if not (out / MANIFEST).exists():
+        for unit in dict.fromkeys(case.unit for case in cases):
+            if (out / unit).exists():
+                raise ValueError(f"{out / unit}: would be replaced, but is no golden vectors")
     manifest = {"format": FORMAT, "version": VERSION, **header, "cases": []}
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".golden-") as name:

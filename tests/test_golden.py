@@ -3,17 +3,18 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fqvit_hw import QuantizedModel, digits, vectors
+from fqvit_hw import QuantizedModel, digits, golden, vectors
 from fqvit_hw.cases import Case, Tensor
 from fqvit_hw.cli import main
 from fqvit_hw.corners import CORNERS
 from fqvit_hw.digits import NETWORK_FILE
-from fqvit_hw.formats import INT8, UINT8, IntFormat
+from fqvit_hw.formats import CODE, INT8, UINT8, IntFormat
 
 GOLDEN = vectors.DEFAULT
 UNITS = [*CORNERS, "network"]
@@ -156,3 +157,30 @@ def test_images_that_are_none_leave_nothing_behind(tmp_path, capsys):
         assert message in capsys.readouterr().err
         (tmp_path / "images" / "broken.png").write_bytes(b"broken")
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_a_folder_of_the_users_is_not_replaced(tmp_path):
+    theirs = tmp_path / "gelu" / "rtl.v"
+    theirs.parent.mkdir()
+    theirs.write_text("module gelu;")
+    with pytest.raises(ValueError, match="would be replaced"):
+        vectors.write(tmp_path, vectors.load(GOLDEN, "gelu"), {})
+    assert theirs.read_text() == "module gelu;" and len(list(tmp_path.iterdir())) == 1
+    theirs.unlink()
+    theirs.parent.rmdir()
+    for _ in range(2):  # our own are
+        vectors.write(tmp_path, vectors.load(GOLDEN, "gelu"), {})
+
+
+def test_the_width_of_attention_codes_follows_from_the_mode():
+    qm = QuantizedModel.load(NETWORK_FILE)
+    blocks = list(qm.network.blocks)
+    attention = blocks[1].attention
+    flat = replace(attention.softmax, table=np.full(256, 7), mode="uniform8", row_norm=False)
+    blocks[1] = replace(blocks[1], attention=replace(attention, softmax=flat))
+    uniform = replace(qm, network=replace(qm.network, blocks=tuple(blocks)))
+    image = digits.test_set()[0][0]
+    case = golden.image_case("image", uniform.network, image, uniform.trace(image))
+    codes = case.tensors["blocks.1.attn.softmax"]
+    assert codes.format == UINT8 and codes.data.max() <= CODE.max  # 255 / 17
+    assert case.tensors["blocks.0.attn.softmax"].format == CODE
