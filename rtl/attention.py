@@ -27,6 +27,7 @@ from fqvit_hw.formats import (
     ZERO_CODE,
 )
 
+from .checks import check_fields
 from .mac_array import MacArray, MacArrayConfig
 from .packed import packed
 from .replay import Replay, ReplayConfig, inside, position
@@ -50,10 +51,7 @@ class AttentionConfig:
     uniform8: bool = False
 
     def __post_init__(self):
-        for name in ("rows", "cols", "max_tokens", "head_dim"):
-            value = getattr(self, name)
-            if value < 1:
-                raise ValueError(f"AttentionConfig.{name}: expected at least 1, got {value}")
+        check_fields(self)
         if self.max_tokens > MAX_TOKENS:
             raise ValueError(
                 f"AttentionConfig.max_tokens: expected at most {MAX_TOKENS}, got {self.max_tokens}"

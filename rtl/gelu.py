@@ -21,6 +21,7 @@ from fqvit_hw.formats import (
     IntFormat,
 )
 
+from .checks import check_fields
 from .pipeline import pipeline, saturate
 
 # Only x >= 2^(index_width - 1) is requantized: 15 bits without the sign, x * multiplier < 2^31
@@ -35,11 +36,7 @@ class GeluConfig:
     index_width: int = 12
 
     def __post_init__(self):
-        for name in ("lanes", "index_width"):
-            if not isinstance(getattr(self, name), int):
-                raise TypeError(f"GeluConfig.{name}: expected an int, got {getattr(self, name)!r}")
-        if self.lanes < 1:
-            raise ValueError(f"GeluConfig.lanes: expected at least 1, got {self.lanes}")
+        check_fields(self)
         if self.index_width not in GELU_INDEX_WIDTHS:
             raise ValueError(
                 f"GeluConfig.index_width: expected one of {GELU_INDEX_WIDTHS}, "

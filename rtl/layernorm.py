@@ -28,6 +28,7 @@ from fqvit_hw.formats import (
     ceil_log2,
 )
 
+from .checks import check_fields
 from .moments import Moments, Variance, VarianceConfig, moments_latency
 from .normalize import Normalize, count_beats
 from .root import InverseRoot, InverseRootConfig
@@ -47,12 +48,11 @@ class LayerNormConfig:
     width: int = 8
 
     def __post_init__(self):
-        for name, high in (("lanes", MAX_CHANNELS), ("max_channels", MAX_CHANNELS), ("width", 16)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"LayerNormConfig.{name}: expected an integer, got {value!r}")
-            if not 1 <= value <= high:
-                raise ValueError(f"LayerNormConfig.{name}: expected 1..{high}, got {value}")
+        check_fields(self)
+        for name in ("lanes", "max_channels"):
+            if getattr(self, name) > MAX_CHANNELS:
+                value = getattr(self, name)
+                raise ValueError(f"LayerNormConfig.{name}: expected 1..{MAX_CHANNELS}, got {value}")
         if self.width not in (8, 16):
             raise ValueError(f"LayerNormConfig.width: expected 8 or 16, got {self.width}")
 

@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 from fqvit_hw.formats import ACC, BITSHIFT_FRACTION, CODE, OPERAND, ZERO_CODE, ceil_log2
 
 from .accumulator import Accumulator, AccumulatorConfig
+from .checks import check_fields
 from .packed import packed
 from .pipeline import pipeline
 from .tile_ring import TileRing, TileRingConfig
@@ -42,10 +43,7 @@ class MacArrayConfig:
     group: int = 1
 
     def __post_init__(self):
-        for name in ("rows", "cols", "tiles", "depth", "group"):
-            value = getattr(self, name)
-            if value < 1:
-                raise ValueError(f"MacArrayConfig.{name}: expected at least 1, got {value}")
+        check_fields(self)
         if self.load not in ("rows", "columns"):
             raise ValueError(f"MacArrayConfig.load: expected rows or columns, got {self.load!r}")
         if not (self.multiply or self.bitshift):

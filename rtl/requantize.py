@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.formats import ACC, MULTIPLIER, PRODUCT, SHIFT, IntFormat
 
+from .checks import check_fields
 from .pipeline import pipeline, saturate
 
 
@@ -24,8 +25,7 @@ class RequantizeConfig:
     width: int = 8
 
     def __post_init__(self):
-        if self.lanes < 1:
-            raise ValueError(f"RequantizeConfig.lanes: expected at least 1, got {self.lanes}")
+        check_fields(self)
         if not 8 <= self.width <= 32:
             raise ValueError(f"RequantizeConfig.width: expected 8..32, got {self.width}")
 

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.formats import INT8, PTF_BITS, PTF_MAX, RESIDUAL_MULTIPLIER, SHIFT, IntFormat
 
+from .checks import check_fields
 from .pipeline import pipeline, saturate
 
 # X, Y: 16 bits at most; M: 17 bits unsigned. |X * M| < 2^15 * 2^17: 33 bits, their sum 34.
@@ -30,14 +31,11 @@ class ResidualConfig:
     width: int = 8
 
     def __post_init__(self):
-        for name in ("lanes", "x_width", "branch_width", "width"):
-            value = getattr(self, name)
-            if not isinstance(value, int):
-                raise TypeError(f"ResidualConfig.{name}: expected an int, got {value!r}")
-            if name != "lanes" and value not in (8, 16):
+        check_fields(self)
+        for name in ("x_width", "branch_width", "width"):
+            if getattr(self, name) not in (8, 16):
+                value = getattr(self, name)
                 raise ValueError(f"ResidualConfig.{name}: expected 8 or 16, got {value}")
-        if self.lanes < 1:
-            raise ValueError(f"ResidualConfig.lanes: expected at least 1, got {self.lanes}")
 
     @property
     def config(self) -> data.StructLayout:

@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.formats import CODE, EXPONENTIAL, INT8, MAX_TOKENS, RECIPROCAL, UINT8, ceil_log2
 
+from .checks import check_fields
 from .pipeline import pipeline
 from .row_reciprocal import RowReciprocal
 from .row_ring import Handover, Ring
@@ -33,15 +34,8 @@ class SoftmaxConfig:
     uniform8: bool = False
 
     def __post_init__(self):
-        for name in ("lanes", "max_tokens"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"SoftmaxConfig.{name}: expected an int, got {value!r}")
-        if not isinstance(self.uniform8, bool):
-            raise TypeError(f"SoftmaxConfig.uniform8: expected a bool, got {self.uniform8!r}")
-        if self.lanes < 1:
-            raise ValueError(f"SoftmaxConfig.lanes: expected at least 1, got {self.lanes}")
-        if not 1 <= self.max_tokens <= MAX_TOKENS:
+        check_fields(self)
+        if self.max_tokens > MAX_TOKENS:
             raise ValueError(
                 f"SoftmaxConfig.max_tokens: expected 1..{MAX_TOKENS}, got {self.max_tokens}"
             )

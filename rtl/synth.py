@@ -13,7 +13,6 @@ counted before placement, as the vendors' tools count sites:
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -23,6 +22,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from fqvit_hw.cli import Parser
 
 from .configs import BLOCKS, CONFIGS, choose
 from .verilog import emit
@@ -144,14 +145,14 @@ def table(usages: list[Usage]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("python -m rtl.synth", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m rtl.synth", description=__doc__.split("\n")[0])
     parser.add_argument(
         "--config", help=f"one of {', '.join(CONFIGS)}; default: {' and '.join(SYNTHESIZED)}"
     )
     parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all of them")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "synth.json", metavar="FILE")
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)
         configs = choose("configuration", options.config, CONFIGS)
         configs = configs if options.config else SYNTHESIZED
         blocks = choose("block", options.block, BLOCKS)

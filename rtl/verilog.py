@@ -7,7 +7,6 @@ others. Each file holds one block and all modules below it, and is read by `veri
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import re
@@ -19,6 +18,8 @@ from pathlib import Path
 from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
+
+from fqvit_hw.cli import Parser
 
 from .configs import BLOCKS, CONFIGS, DEFAULT, choose
 
@@ -139,12 +140,12 @@ def write(block: str, config: str, out: Path) -> tuple[Path, str | None]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("python -m rtl.verilog", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m rtl.verilog", description=__doc__.split("\n")[0])
     parser.add_argument("--config", help=f"one of {', '.join(CONFIGS)}; default: all of them")
     parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all of them")
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR")
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)
         require_tools()
         configs = choose("configuration", options.config, CONFIGS)
         blocks = choose("block", options.block, BLOCKS)

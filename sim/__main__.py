@@ -18,6 +18,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from fqvit_hw.cli import Parser
+
 from .runner import (
     BLOCKS,
     BUILD,
@@ -167,7 +169,7 @@ def totals(element: ET.Element, results: list[Result]) -> None:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m sim", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m sim", description=__doc__.split("\n")[0])
     parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all")
     parser.add_argument("--config", help="one bench configuration; default: all of the size")
     parser.add_argument("--case", help="one case of the block; default: all")
@@ -180,9 +182,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parse(arguments)
-    options.out = options.out.resolve()
     try:
+        options = parse(arguments)
+        options.out = options.out.resolve()
         if options.size not in ("full", "small"):
             raise ValueError(f"unknown size {options.size!r}; there are full, small")
         require_icarus()
