@@ -17,7 +17,11 @@ def add_parser(subparsers) -> None:
         "train", help="train the built-in network again and quantize it (needs torch)"
     )
     parser.add_argument("network", choices=["digits"])
-    parser.add_argument("--out", type=Path, default=digits.NETWORKS, metavar="DIR")
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/digits"), metavar="DIR",
+        help="default build/digits; the built-in files lie in fqvit_hw/networks, and golden/ is "
+        "made from them",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 

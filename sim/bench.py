@@ -126,12 +126,14 @@ class Bench:
         return cycles
 
     async def interrupt(self, t: Transaction) -> None:
-        """Reset in the middle of the input; nothing of the half transaction may be left."""
+        """Reset in the middle of a row of input; nothing of the half transaction may be left."""
         sources, sinks = self.streams(t)
         for s in sinks:
             s.busy = 0.5
-        half = max(len(sources[0].payloads) // 2, 1)
-        await self.stream(sources + sinks, until=lambda: sources[0].sent >= half)
+        longest = max(sources, key=lambda s: len(s.payloads))
+        # one past the half: between two rows there would be little to forget
+        cut = min(len(longest.payloads) // 2 + 1, len(longest.payloads))
+        await self.stream(sources + sinks, until=lambda: longest.sent >= cut)
         for s in sources:
             s.valid.value = 0
         await self.reset()
