@@ -6,7 +6,7 @@ import numpy as np
 
 from ..config import QuantConfig
 from ..model import QuantizedModel
-from .build import Builder, array
+from .build import array, build_network
 from .choose import choose_scales
 from .observers import observe_ranges, search_factors
 from .supported import check_supported
@@ -20,10 +20,12 @@ def quantize(model, calibration, config: QuantConfig, *, mean=None, std=None) ->
     mean, std = preprocessing(model, mean, std)
     images = check_calibration(model, calibration)
     ranges = observe_ranges(model, images, mean, std)
-    scales = choose_scales(ranges, config, array(model.cls_token)[0, 0])
+    # the class token enters in the format of the patch embedding, whose range must hold it
+    cls_token = array(model.cls_token)[0, 0] if hasattr(model, "cls_token") else None
+    scales = choose_scales(ranges, config, cls_token)
     if config.ptf and config.stream_width == 8:
         scales |= search_factors(model, images, mean, std, scales)
-    network, logit_scale, scales = Builder(model, scales, config, mean, std).network()
+    network, logit_scale, scales = build_network(model, scales, config, mean, std)
     return QuantizedModel(network, config, logit_scale, scales)
 
 

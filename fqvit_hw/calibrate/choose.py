@@ -14,15 +14,18 @@ HEADROOM = 2  # of 16-bit tensors: codes to spare, so other images may reach twi
 SMALLEST = 2.0**-16  # scale of a tensor that is always zero
 
 
-def choose_scales(ranges: Ranges, config: QuantConfig, cls_token: np.ndarray) -> dict[str, Scale]:
+def choose_scales(
+    ranges: Ranges, config: QuantConfig, cls_token: np.ndarray | None
+) -> dict[str, Scale]:
     """Scale and zero point of each tensor; the residual stream's factors are searched later.
 
-    cls_token: (C,), enters in the format of the patch embedding, whose range must hold it.
+    cls_token: (C,), enters in the format of the patch embedding, whose range must hold it; None
+    for a model without one.
     """
     scales = {"image": Scale(1.0)}
     for name, (low, high) in ranges.items():
         kind = name.rsplit(".", 1)[-1]
-        if name == "patch_embed":
+        if name == "patch_embed" and cls_token is not None:
             low, high = np.minimum(low, cls_token), np.maximum(high, cls_token)
         if is_stream(name):
             scales[name] = stream_scale(low.min(), high.max(), config)

@@ -9,10 +9,10 @@ import torch
 
 from ..formats import INT8, PTF_MAX
 from ..scale import Scale
-from .float_steps import float_steps, normalize
+from .float_steps import float_steps, normalize, tokens
 
 TOKENS = 2000  # at a time, 10 images of DeiT-Tiny: they then stay below 1 GiB
-STREAM = ("embed", "residual1", "residual2")
+STREAM = ("embed", "conv", "reduction", "residual1", "residual2")
 
 Ranges = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> (min, max), float64 per last axis
 
@@ -23,7 +23,7 @@ def is_stream(name: str) -> bool:
 
 def all_steps(model, images, mean, std) -> Iterator[tuple[str, torch.Tensor]]:
     """(name, tensor) of every batch of uint8 images (B, C, H, W), one after the other."""
-    batch = max(1, TOKENS // model.pos_embed.shape[1])
+    batch = max(1, TOKENS // tokens(model))
     for start in range(0, len(images), batch):
         yield from float_steps(model, normalize(images[start : start + batch], mean, std))
 
@@ -64,4 +64,6 @@ def squared_error(x: torch.Tensor, scale: Scale, factor: int) -> torch.Tensor:
     """x: float (B, N, C) -> float64 (C,): the squared error of int8 codes with one factor."""
     step = float(scale.scale) * 2**factor
     codes = torch.round(x / step + scale.zero).clamp(INT8.min, INT8.max)
-    return (codes - scale.zero).mul_(step).sub_(x).square_().sum((0, 1), dtype=torch.float64)
+    return (
+        (codes - scale.zero).mul_(step).sub_(x).square_().flatten(0, -2).sum(0, dtype=torch.float64)
+    )
