@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .config import PRESETS
+from .config import PRESETS, load_config
 from .errors import UserError
 
 
@@ -18,7 +18,12 @@ def add_parser(subparsers) -> None:
         "--data", type=Path, required=True, metavar="DIR", help="images to calibrate on"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--config", choices=sorted(PRESETS), default="default")
+    parser.add_argument(
+        "--config",
+        default="best",
+        metavar="NAME|FILE",
+        help=f"{', '.join(PRESETS)}, or a TOML file (default: best)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -29,12 +34,13 @@ def run(args) -> None:
 
     if not args.out.parent.is_dir():
         raise UserError(f"{args.out.parent}: no such folder")
+    name, config = load_config(args.config)
     model = load_model(args.model, args.weights)
     size, channels = model.patch_embed.img_size, model.patch_embed.proj.in_channels
     found = load_images(args.data, size, channels)
-    qm = quantize(model, found.images, PRESETS[args.config])
+    qm = quantize(model, found.images, config)
     qm.save(args.out)
     print(
-        f"{args.out}: {args.model}, {args.config} configuration, calibrated on "
-        f"{len(found.images)} images, {len(found.skipped)} files skipped"
+        f"{args.out}: {args.model}, {name} configuration, calibrated on "
+        f"{min(len(found.images), config.calibration_images)} images, {len(found.skipped)} files skipped"
     )

@@ -51,8 +51,9 @@ class Builder:
     Subclasses build one architecture: network() -> the network and its logit scale.
     """
 
-    def __init__(self, model, scales: dict[str, Scale], config: QuantConfig, mean, std):
+    def __init__(self, model, scales: dict[str, Scale], means, config: QuantConfig, mean, std):
         self.model, self.config, self.mean, self.std = model, config, mean, std
+        self.means = means if config.bias_correction else {}
         self.scales = dict(scales)
 
     def image_fields(self) -> dict:
@@ -65,7 +66,7 @@ class Builder:
     def head(self, layer, source: str):
         """-> Linear, Requantize, logit scale"""
         linear, scaling, acc_scale, logit_scale = build_head(
-            "head", *weight_and_bias(layer), *self.format(source)
+            "head", *weight_and_bias(layer), *self.input(source)
         )
         self.scales |= {"head.acc": Scale(acc_scale), "head": Scale(logit_scale)}
         return linear, scaling, logit_scale
@@ -77,6 +78,10 @@ class Builder:
     def format(self, name: str) -> tuple[float, int]:
         """Scale and zero point of a tensor with one scale."""
         return float(self.scales[name].scale), self.scales[name].zero
+
+    def input(self, source: str):
+        """What build_linear wants to know of its input, and the bits of its weights."""
+        return *self.format(source), self.config.weight_bits, self.means.get(source)
 
     def patch_weights(self) -> tuple[np.ndarray, np.ndarray]:
         """(C, K), (C,): the convolution over codes pixel - 128 instead of normalized pixels.
@@ -92,7 +97,7 @@ class Builder:
 
     def linear(self, name: str, weight, bias, source: str, width: int):
         """Linear and per-channel Requantize from the tensor `source` to the tensor `name`."""
-        linear, acc_scale = build_linear(name, weight, bias, *self.format(source))
+        linear, acc_scale = build_linear(name, weight, bias, *self.input(source))
         self.scales[f"{name}.acc"] = Scale(acc_scale)
         out = self.scales[name]
         return linear, build_requantize(name, acc_scale / out.scale, width, out.zero)
@@ -166,7 +171,7 @@ class Builder:
         self.scales[f"{name}.context.acc"] = Scale(context_acc)
         if config.normalizes_rows:
             self.scales[f"{name}.context.normalized"] = Scale(context_acc)
-        table = exponential_table(f"{name}.softmax", config.exponential, float(score.scale))
+        table = exponential_table(f"{name}.softmax", config.softmax_table, float(score.scale))
         return Attention(
             build_requantize(f"{name}.score", score_acc / score.scale, 8, score.zero),
             Softmax(table, config.attention, config.normalizes_rows),
@@ -257,8 +262,8 @@ class SwinBuilder(Builder):
         return attn.window_area
 
     def stream_layer(self, name: str, weight, bias, source: str):
-        """Linear and Requantize that write a residual stream: PTF factors go into the multipliers."""
-        linear, acc_scale = build_linear(name, weight, bias, *self.format(source))
+        """Linear and Requantize that write a residual stream: its PTF factors go into them."""
+        linear, acc_scale = build_linear(name, weight, bias, *self.input(source))
         self.scales[f"{name}.acc"] = Scale(acc_scale)
         out, width = self.scales[name], self.width(name)
         step = out.scale * np.exp2(out.factor)
@@ -292,10 +297,13 @@ def prove_tokens(tokens: int) -> None:
         raise ValueError(f"softmax is proven for {MAX_TOKENS} tokens, the model has {tokens}")
 
 
-def build_network(model, scales: dict[str, Scale], config: QuantConfig, mean, std):
-    """-> the integer network of a timm model, its logit scale and the scales of all tensors."""
+def build_network(model, scales: dict[str, Scale], means, config: QuantConfig, mean, std):
+    """-> the integer network of a timm model, its logit scale and the scales of all tensors.
+
+    means: of the inputs of the Linears, by name, for the bias correction.
+    """
     builder = (SwinBuilder if hasattr(model, "layers") else VitBuilder)(
-        model, scales, config, mean, std
+        model, scales, means, config, mean, std
     )
     network, logit_scale = builder.network()
     return network, logit_scale, builder.scales
