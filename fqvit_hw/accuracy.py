@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from . import digits
-from .config import PRESETS, load_config
+from .config import PRESETS
 from .errors import UserError
 from .evaluate import Comparison, Evaluator, Noise, compare_all
 from .images import ImageSet, load_imagenet
@@ -28,9 +28,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="calibrate on DIR/train, evaluate on DIR/val"
     )
-    parser.add_argument(
-        "--config", metavar="NAME|FILE", help="only this one (default: all presets)"
-    )
+    parser.add_argument("--config", choices=sorted(PRESETS), help="only this one (default: all)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--png", type=Path, metavar="FILE", help="picture of the noise")
     parser.set_defaults(run=run)
@@ -41,14 +39,14 @@ def run(args) -> None:
         raise UserError("digits brings its own weights and images: no --weights, no --data")
     if args.model != "digits" and args.data is None:
         raise UserError(f"{args.model} needs --data DIR, a folder with train/ and val/")
-    configs = dict([load_config(args.config)]) if args.config else PRESETS
+    names = [args.config] if args.config else list(PRESETS)
     for path in (args.json, args.png):
         if path:  # now: minutes of work should not end at a path that cannot be written
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
                 raise UserError(f"{path}: expected a file, it is a folder")
     model, calibration, test, mean, std = prepare(args)
-    runs = evaluate(model, calibration, test, configs, mean, std)
+    runs = evaluate(model, calibration, test, names, mean, std)
     skipped = calibration.skipped + test.skipped
     print(table(args.model, runs, len(skipped)))
     if args.json:
@@ -80,25 +78,24 @@ def prepare(args):
     return model, *sets, *preprocessing(model, None, None)
 
 
-def evaluate(model, calibration: ImageSet, test: ImageSet, configs, mean, std) -> list[dict]:
+def evaluate(model, calibration: ImageSet, test: ImageSet, names, mean, std) -> list[dict]:
     """Calibrate each named configuration and run all test images; one summary each."""
     from tqdm import tqdm
 
     from . import quantize
 
     models = [
-        quantize(model, calibration.images, config, mean=mean, std=std)
-        for config in configs.values()
+        quantize(model, calibration.images, PRESETS[name], mean=mean, std=std) for name in names
     ]
     with tqdm(total=len(test.images), desc="images", unit="image") as progress:
         compared = compare_all(Evaluator(model, models, mean, std), test.images, progress)
     return [
-        summary(name, config, comparison, test.labels, len(test.skipped) + len(calibration.skipped))
-        for (name, config), comparison in zip(configs.items(), compared, strict=True)
+        summary(name, comparison, test.labels, len(test.skipped) + len(calibration.skipped))
+        for name, comparison in zip(names, compared, strict=True)
     ]
 
 
-def summary(name: str, config, comparison: Comparison, labels: np.ndarray, skipped: int) -> dict:
+def summary(name: str, comparison: Comparison, labels: np.ndarray, skipped: int) -> dict:
     """Figures of one configuration; accuracies are fractions of 1, noise is in dB.
 
     only_float_right and only_integer_right count the paired disagreements in either direction.
@@ -115,7 +112,7 @@ def summary(name: str, config, comparison: Comparison, labels: np.ndarray, skipp
         "only_integer_right": int(np.sum((real != labels) & (integer == labels))),
         "logit_snr_db": logits.snr_db,
         "configuration": name,
-        "config": asdict(config),
+        "config": asdict(PRESETS[name]),
         "skipped_files": skipped,
         "layer_snr_db": {step: noise.snr_db for step, noise in comparison.noise.items()},
     }

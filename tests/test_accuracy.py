@@ -46,7 +46,7 @@ def test_report(tmp_path, capsys):
     arguments = ["accuracy", "--model", "digits", "--json", str(files[0]), "--png", str(files[1])]
     assert cli.main(arguments) == 0
     report = json.loads(files[0].read_text())
-    assert [r["configuration"] for r in report["runs"]] == ["paper-884", "paper-888", "best"]
+    assert [r["configuration"] for r in report["runs"]] == ["default", "paper"]
     first = report["runs"][0]
     for key in ("images", "float_top1", "integer_top1", "agreement", "logit_snr_db", "config"):
         assert report[key] == first[key]
@@ -61,7 +61,7 @@ def test_report(tmp_path, capsys):
     assert layers["head"] == pytest.approx(first["logit_snr_db"], abs=0.01)
     assert files[1].read_bytes().startswith(b"\x89PNG")
     table = capsys.readouterr().out
-    assert "best" in table and "paper-884" in table and "blocks.3.residual2" in table
+    assert "default" in table and "paper" in table and "blocks.3.residual2" in table
 
 
 def test_image_folders(tmp_path, capsys):
