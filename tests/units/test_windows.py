@@ -44,9 +44,7 @@ def test_mask_is_timms(height, width, window, shift):
 
     shape = (1, *(windows.padded(n, w) for n, w in zip((height, width), window, strict=True)))
     grid = SimpleNamespace(shape=shape, device="cpu", dtype=None)
-    block = SimpleNamespace(
-        window_size=window, shift_size=shift, window_area=window[0] * window[1]
-    )
+    block = SimpleNamespace(window_size=window, shift_size=shift, window_area=window[0] * window[1])
     expected = SwinTransformerBlock.get_attn_mask(block, grid)
     got = windows.shift_mask(height, width, window, shift)
     if expected is None:
