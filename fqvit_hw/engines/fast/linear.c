@@ -1,0 +1,102 @@
+/* A Linear and what follows it in the same tile: requantize, then optionally GELU or residual add. */
+#include "residual.h"
+
+/* What becomes of a layer's codes; outputs that are NULL are not written. */
+typedef struct {
+    void *out;              /* the result */
+    int32_t *acc;           /* the accumulators, for traces */
+    const int8_t *gelu;     /* GELU of every int16, from -2^15 on, or NULL */
+    const residual_t *add;  /* the residual add, or NULL */
+    const void *stream;     /* its x */
+} epilogue_t;
+
+#define BLOCK_ROWS 48 /* a multiple of every TILE_ROWS */
+
+static inline __attribute__((always_inline)) void finish_tile(
+    const int32_t *tile, long row, long rows, long column, const linear_t *p,
+    const requantize_t *r, const epilogue_t *e)
+{
+    const long n = p->outputs - column < TILE_COLUMNS ? p->outputs - column : TILE_COLUMNS;
+    const double *scale = r->scale + column;
+    const double zero = r->zero, low = r->low, high = r->high;
+    for (long i = 0; i < rows; i++, tile += TILE_COLUMNS) {
+        const long at = (row + i) * p->outputs + column;
+        int32_t y[TILE_COLUMNS];
+        if (e->acc)
+            memcpy(e->acc + at, tile, n * sizeof *tile);
+        for (int j = 0; j < TILE_COLUMNS; j++)
+            y[j] = (int32_t)requantized(tile[j], scale[j], zero, low, high);
+        if (e->gelu) {
+            int8_t *out = (int8_t *)e->out + at;
+            if (n == TILE_COLUMNS)
+                for (int j = 0; j < TILE_COLUMNS; j++)
+                    out[j] = e->gelu[y[j] + (1 << 15)];
+            else
+                for (long j = 0; j < n; j++)
+                    out[j] = e->gelu[y[j] + (1 << 15)];
+            continue;
+        }
+        if (e->add) {
+            double x[TILE_COLUMNS] = {0};
+            if (n == TILE_COLUMNS)
+                load_codes(e->stream, e->add->x_width, at, TILE_COLUMNS, x);
+            else
+                load_codes(e->stream, e->add->x_width, at, n, x);
+            for (int j = 0; j < TILE_COLUMNS; j++)
+                y[j] = (int32_t)residual_sum(x[j], y[j], column + j, e->add);
+        }
+        const long width = e->add ? e->add->width : r->width;
+        if (n == TILE_COLUMNS)
+            store_codes(e->out, width, at, TILE_COLUMNS, y);
+        else
+            store_codes(e->out, width, at, n, y);
+    }
+}
+
+/* x: int8 (rows, inputs) -> e->out (rows, outputs). Returns 0, or 1 without memory.
+ *
+ * A task is BLOCK_ROWS rows, their int8 codes widened once, times a share of the panels: each panel
+ * stays in the first cache while the block's rows pass by. */
+int fqvit_linear(const int8_t *x, int64_t rows, const linear_t *p, const requantize_t *r,
+                 const epilogue_t *e, int threads)
+{
+    const long pairs = (p->inputs + 1) / 2, stride = 2 * pairs;
+    const long panels = (p->outputs + TILE_COLUMNS - 1) / TILE_COLUMNS;
+    const long blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    long shares = 1; /* few rows: the threads share the outputs */
+    while (shares < panels && blocks * shares < 8 * threads && threads > 1)
+        shares++;
+    int failed = 0;
+#pragma omp parallel num_threads(threads) reduction(| : failed)
+    {
+        int16_t *a = scratch(BLOCK_ROWS * stride * sizeof *a);
+        failed = !a;
+#pragma omp for schedule(dynamic)
+        for (long task = 0; task < blocks * shares; task++) {
+            if (!a)
+                continue;
+            const long row = task / shares * BLOCK_ROWS, share = task % shares;
+            const long n = rows - row < BLOCK_ROWS ? rows - row : BLOCK_ROWS;
+            for (long i = 0; i < n; i++) {
+                const int8_t *from = x + (row + i) * p->inputs;
+                int16_t *to = a + i * stride;
+                for (long k = 0; k < p->inputs; k++)
+                    to[k] = from[k];
+                if (p->inputs < stride)
+                    to[p->inputs] = 0;
+            }
+            /* rows of the last tile beyond n: computed and not stored */
+            memset(a + n * stride, 0, (round_up(n, TILE_ROWS) - n) * stride * sizeof *a);
+            for (long c = panels * share / shares; c < panels * (share + 1) / shares; c++)
+                for (long i = 0; i < n; i += TILE_ROWS) {
+                    int32_t tile[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
+                    multiply_tile(pairs, a + i * stride, stride, p->panels + c * stride * TILE_COLUMNS,
+                                  p->bias + c * TILE_COLUMNS, tile);
+                    finish_tile(tile, row + i, n - i < TILE_ROWS ? n - i : TILE_ROWS,
+                                c * TILE_COLUMNS, p, r, e);
+                }
+        }
+        free(a);
+    }
+    return failed;
+}
