@@ -12,45 +12,63 @@ typedef struct {
 
 #define BLOCK_ROWS 48 /* a multiple of every TILE_ROWS */
 
-static inline __attribute__((always_inline)) void finish_tile(
-    const int32_t *tile, long row, long rows, long column, const linear_t *p,
-    const requantize_t *r, const epilogue_t *e)
+/* The steps of an epilogue, each over all rows of a tile: y holds the tile's codes, n columns count. */
+
+static void requantize_tile(int32_t *restrict y, const double *restrict scale, const requantize_t *r)
+{
+    const double zero = r->zero, low = r->low, high = r->high;
+    for (int i = 0; i < TILE_ROWS; i++, y += TILE_COLUMNS)
+#pragma omp simd
+        for (int j = 0; j < TILE_COLUMNS; j++)
+            y[j] = (int32_t)requantized(y[j], scale[j], zero, low, high);
+}
+
+static void store_tile(const int32_t *restrict y, long rows, long n, int8_t *restrict out,
+                       long width, long stride)
+{
+    for (long i = 0; i < rows; i++, y += TILE_COLUMNS)
+        if (n == TILE_COLUMNS)
+            store_codes(out, width, i * stride, TILE_COLUMNS, y);
+        else
+            store_codes(out, width, i * stride, n, y);
+}
+
+static void gelu_tile(int32_t *restrict y, const int8_t *restrict table)
+{
+    for (int i = 0; i < TILE_ROWS * TILE_COLUMNS; i++)
+        y[i] = table[y[i] + (1 << 15)];
+}
+
+static void residual_tile(int32_t *restrict y, long rows, long n, long at, long column,
+                          const void *restrict stream, const residual_t *p)
+{
+    double x[TILE_COLUMNS] = {0};
+    for (long i = 0; i < rows; i++, y += TILE_COLUMNS, at += p->channels) {
+        if (n == TILE_COLUMNS)
+            load_codes(stream, p->x_width, at, TILE_COLUMNS, x);
+        else
+            load_codes(stream, p->x_width, at, n, x);
+#pragma omp simd
+        for (int j = 0; j < TILE_COLUMNS; j++)
+            y[j] = (int32_t)residual_sum(x[j], y[j], column + j, p);
+    }
+}
+
+static void finish_tile(int32_t *tile, long row, long rows, long column, const linear_t *p,
+                        const requantize_t *r, const epilogue_t *e)
 {
     const long n = p->outputs - column < TILE_COLUMNS ? p->outputs - column : TILE_COLUMNS;
-    const double *scale = r->scale + column;
-    const double zero = r->zero, low = r->low, high = r->high;
-    for (long i = 0; i < rows; i++, tile += TILE_COLUMNS) {
-        const long at = (row + i) * p->outputs + column;
-        int32_t y[TILE_COLUMNS];
-        if (e->acc)
-            memcpy(e->acc + at, tile, n * sizeof *tile);
-        for (int j = 0; j < TILE_COLUMNS; j++)
-            y[j] = (int32_t)requantized(tile[j], scale[j], zero, low, high);
-        if (e->gelu) {
-            int8_t *out = (int8_t *)e->out + at;
-            if (n == TILE_COLUMNS)
-                for (int j = 0; j < TILE_COLUMNS; j++)
-                    out[j] = e->gelu[y[j] + (1 << 15)];
-            else
-                for (long j = 0; j < n; j++)
-                    out[j] = e->gelu[y[j] + (1 << 15)];
-            continue;
-        }
-        if (e->add) {
-            double x[TILE_COLUMNS] = {0};
-            if (n == TILE_COLUMNS)
-                load_codes(e->stream, e->add->x_width, at, TILE_COLUMNS, x);
-            else
-                load_codes(e->stream, e->add->x_width, at, n, x);
-            for (int j = 0; j < TILE_COLUMNS; j++)
-                y[j] = (int32_t)residual_sum(x[j], y[j], column + j, e->add);
-        }
-        const long width = e->add ? e->add->width : r->width;
-        if (n == TILE_COLUMNS)
-            store_codes(e->out, width, at, TILE_COLUMNS, y);
-        else
-            store_codes(e->out, width, at, n, y);
-    }
+    const long at = row * p->outputs + column;
+    const long width = e->gelu ? 8 : e->add ? e->add->width : r->width;
+    if (e->acc)
+        for (long i = 0; i < rows; i++)
+            memcpy(e->acc + at + i * p->outputs, tile + i * TILE_COLUMNS, n * sizeof *tile);
+    requantize_tile(tile, r->scale + column, r);
+    if (e->gelu)
+        gelu_tile(tile, e->gelu);
+    if (e->add)
+        residual_tile(tile, rows, n, at, column, e->stream, e->add);
+    store_tile(tile, rows, n, (int8_t *)e->out + at * (width / 8), width, p->outputs);
 }
 
 /* x: int8 (rows, inputs) -> e->out (rows, outputs). Returns 0, or 1 without memory.

@@ -48,7 +48,8 @@ typedef struct {
 
 static inline double clamp(double x, double low, double high)
 {
-    return x < low ? low : x > high ? high : x;
+    x = x > low ? x : low;
+    return x < high ? x : high;
 }
 
 /* sat(rshift_round(acc * M, N) + zero) with scale = M * 2^-N. acc * M has at most 48 bits and N is
@@ -69,7 +70,8 @@ static inline long round_up(long n, long step)
 }
 
 /* n codes of `width` bits from element `start` of `codes` on, as doubles. */
-static inline void load_codes(const void *codes, long width, long start, long n, double *x)
+static inline void load_codes(const void *codes, long width, long start, long n,
+                              double *restrict x)
 {
     const int8_t *c8 = (const int8_t *)codes + start;
     const int16_t *c16 = (const int16_t *)codes + start;
@@ -81,7 +83,8 @@ static inline void load_codes(const void *codes, long width, long start, long n,
             x[i] = c16[i];
 }
 
-static inline void store_codes(void *codes, long width, long start, long n, const int32_t *y)
+static inline void store_codes(void *restrict codes, long width, long start, long n,
+                               const int32_t *restrict y)
 {
     int8_t *c8 = (int8_t *)codes + start;
     int16_t *c16 = (int16_t *)codes + start;
