@@ -3,7 +3,7 @@
  * K and V become panels of int16 pairs once per task; then TILE_ROWS queries at a time pass through
  * scores, softmax, attention x V and row normalization, and no N x N tensor is ever in memory.
  */
-#include "params.h"
+#include "epilogue.h"
 
 /* Tensors in between, for traces; NULL where nobody asks. H heads, one (N, N) or (N, D) each. */
 typedef struct {
@@ -37,7 +37,7 @@ static void code_limits(int64_t S, int32_t limit[15])
 
 /* x: n scores; mask: n flags or NULL -> attention x V weights: 2^(14 - code), or the code itself in
  * uniform8. `codes` may be NULL. Returns the sum of the weights, or 0 if every pair is masked. */
-static int32_t softmax_row(const int8_t *x, const uint8_t *mask, long n, const attention_t *p,
+static __attribute__((noinline)) int32_t softmax_row(const int8_t *x, const uint8_t *mask, long n, const attention_t *p,
                            int32_t *restrict e, int32_t *restrict w, int16_t *restrict weights,
                            uint8_t *codes)
 {
@@ -88,7 +88,7 @@ static int32_t softmax_row(const int8_t *x, const uint8_t *mask, long n, const a
 }
 
 /* k: int8 rows of D, `stride` apart -> panels of TILE_COLUMNS tokens, pairs along D. */
-static void pack_keys(const int8_t *k, long stride, work_t *w)
+static __attribute__((noinline)) void pack_keys(const int8_t *k, long stride, work_t *w)
 {
     const long panels = round_up(w->N, TILE_COLUMNS) / TILE_COLUMNS;
     memset(w->k_panels, 0, panels * w->score_pairs * 2 * TILE_COLUMNS * sizeof(int16_t));
@@ -105,7 +105,7 @@ static void pack_keys(const int8_t *k, long stride, work_t *w)
 }
 
 /* v: int8 rows of D -> panels of TILE_COLUMNS channels, pairs along the tokens. */
-static void pack_values(const int8_t *v, long stride, work_t *w)
+static __attribute__((noinline)) void pack_values(const int8_t *v, long stride, work_t *w)
 {
     const long panels = round_up(w->D, TILE_COLUMNS) / TILE_COLUMNS;
     memset(w->v_panels, 0, panels * w->context_pairs * 2 * TILE_COLUMNS * sizeof(int16_t));
@@ -120,8 +120,28 @@ static void pack_values(const int8_t *v, long stride, work_t *w)
     }
 }
 
+/* Returns a negative number if a sum leaves int32: the signs of both operands differ from its own. */
+static int32_t add_bias(int32_t *restrict acc, const int32_t *restrict bias, long n)
+{
+    int32_t bad = 0;
+    for (long j = 0; j < n; j++) {
+        const int32_t sum = (int32_t)((uint32_t)acc[j] + (uint32_t)bias[j]);
+        bad |= (acc[j] ^ sum) & (bias[j] ^ sum);
+        acc[j] = sum;
+    }
+    return bad;
+}
+
+/* rshift_round(acc * reciprocal, 15), scale = reciprocal * 2^-15: 23 bits times 17 bits, exact. */
+static void normalize_row(int32_t *restrict acc, double scale)
+{
+#pragma omp simd
+    for (int j = 0; j < TILE_COLUMNS; j++)
+        acc[j] = (int32_t)floor(acc[j] * scale + 0.5);
+}
+
 /* Scores of queries first .. first + rows - 1, int8, into w->scores. */
-static int score_rows(long first, long rows, const int32_t *bias, const attention_t *p, work_t *w,
+static __attribute__((noinline)) int score_rows(long first, long rows, const int32_t *bias, const attention_t *p, work_t *w,
                       int32_t *score_acc)
 {
     const long row_stride = round_up(w->N, TILE_COLUMNS);
@@ -132,22 +152,12 @@ static int score_rows(long first, long rows, const int32_t *bias, const attentio
         const long n = w->N - column < TILE_COLUMNS ? w->N - column : TILE_COLUMNS;
         multiply_tile(w->score_pairs, w->q, 2 * w->score_pairs,
                       w->k_panels + c * w->score_pairs * 2 * TILE_COLUMNS, no_bias, tile);
-        for (long i = 0; i < rows; i++) {
-            int32_t *acc = tile + i * TILE_COLUMNS, y[TILE_COLUMNS];
-            if (bias)
-                for (long j = 0; j < n; j++) {
-                    const int32_t b = bias[(first + i) * w->N + column + j];
-                    const int32_t sum = (int32_t)((uint32_t)acc[j] + (uint32_t)b);
-                    bad |= (acc[j] ^ sum) & (b ^ sum); /* both signs differ from the sum's */
-                    acc[j] = sum;
-                }
-            if (score_acc)
-                memcpy(score_acc + (first + i) * w->N + column, acc, n * sizeof *acc);
-            for (int j = 0; j < TILE_COLUMNS; j++)
-                y[j] = (int32_t)requantized(acc[j], p->score_scale, p->score_zero, -128, 127);
-            for (int j = 0; j < TILE_COLUMNS; j++)
-                w->scores[i * row_stride + column + j] = (int8_t)y[j];
-        }
+        for (long i = 0; i < rows && bias; i++)
+            bad |= add_bias(tile + i * TILE_COLUMNS, bias + (first + i) * w->N + column, n);
+        for (long i = 0; i < rows && score_acc; i++)
+            memcpy(score_acc + (first + i) * w->N + column, tile + i * TILE_COLUMNS, n * sizeof *tile);
+        requantize_tile(tile, p->score->scale, p->score);
+        store_tile(tile, TILE_ROWS, TILE_COLUMNS, w->scores + column, 8, row_stride);
     }
     return bad < 0 ? SCORE_OVERFLOW : FINE;
 }
@@ -189,21 +199,16 @@ static int attend(const int8_t *qkv, int8_t *out, const int32_t *bias, const uin
             const long n = D - column < TILE_COLUMNS ? D - column : TILE_COLUMNS;
             multiply_tile(w->context_pairs, w->weights, weight_stride,
                           w->v_panels + column * weight_stride, no_bias, tile);
-            for (long i = 0; i < rows; i++) {
-                int32_t *acc = tile + i * TILE_COLUMNS;
-                const long at = (first + i) * D + column;
-                int32_t y[TILE_COLUMNS];
-                if (t.context_acc)
-                    memcpy(t.context_acc + at, acc, n * sizeof *acc);
-                if (p->row_norm) /* 23 bits times 17 bits, 15 of them behind the point: exact */
-                    for (int j = 0; j < TILE_COLUMNS; j++)
-                        acc[j] = (int32_t)floor(acc[j] * scale[i] + 0.5);
-                if (t.normalized)
-                    memcpy(t.normalized + at, acc, n * sizeof *acc);
-                for (int j = 0; j < TILE_COLUMNS; j++)
-                    y[j] = (int32_t)requantized(acc[j], p->context_scale, p->context_zero, -128, 127);
-                store_codes(out + (first + i) * width, 8, column, n, y);
-            }
+            for (long i = 0; i < rows && t.context_acc; i++)
+                memcpy(t.context_acc + (first + i) * D + column, tile + i * TILE_COLUMNS,
+                       n * sizeof *tile);
+            for (long i = 0; i < rows && p->row_norm; i++)
+                normalize_row(tile + i * TILE_COLUMNS, scale[i]);
+            for (long i = 0; i < rows && t.normalized; i++)
+                memcpy(t.normalized + (first + i) * D + column, tile + i * TILE_COLUMNS,
+                       n * sizeof *tile);
+            requantize_tile(tile, p->context->scale, p->context);
+            store_tile(tile, rows, n, out + first * width + column, 8, width);
         }
     }
     return FINE;

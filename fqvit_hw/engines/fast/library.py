@@ -39,8 +39,7 @@ LayerNormStruct = struct(
 )
 AttentionStruct = struct(
     "attention_t",
-    **dict.fromkeys(("score_scale", "score_zero", "context_scale", "context_zero"), DOUBLE),
-    table=POINTER,
+    **dict.fromkeys(("score", "context", "table"), POINTER),
     uniform8=INT64,
     row_norm=INT64,
 )
@@ -181,15 +180,14 @@ class Library:
         return gelu(np.arange(-(1 << 15), 1 << 15, dtype=np.int16), p)
 
     def pack_attention(self, p: Attention):
-        scales = {}
-        for name in ("score", "context"):
-            r = getattr(p, name)
-            scales[f"{name}_scale"] = float(np.ldexp(float(r.multiplier), -int(r.shift)))
-            scales[f"{name}_zero"] = r.zero
-        return self.structure(
+        parts = [self.broadcast(r, self.columns) for r in (p.score, p.context)]
+        made = self.structure(
             AttentionStruct,
-            **scales,
+            score=ctypes.addressof(parts[0]),
+            context=ctypes.addressof(parts[1]),
             table=p.softmax.table.astype(np.int32),
             uniform8=p.softmax.mode == "uniform8",
             row_norm=p.softmax.row_norm,
         )
+        made.parts = parts
+        return made

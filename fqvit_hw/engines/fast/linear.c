@@ -1,4 +1,5 @@
 /* A Linear and what follows it in the same tile: requantize, then optionally GELU or residual add. */
+#include "epilogue.h"
 #include "residual.h"
 
 /* What becomes of a layer's codes; outputs that are NULL are not written. */
@@ -12,26 +13,7 @@ typedef struct {
 
 #define BLOCK_ROWS 48 /* a multiple of every TILE_ROWS */
 
-/* The steps of an epilogue, each over all rows of a tile: y holds the tile's codes, n columns count. */
-
-static void requantize_tile(int32_t *restrict y, const double *restrict scale, const requantize_t *r)
-{
-    const double zero = r->zero, low = r->low, high = r->high;
-    for (int i = 0; i < TILE_ROWS; i++, y += TILE_COLUMNS)
-#pragma omp simd
-        for (int j = 0; j < TILE_COLUMNS; j++)
-            y[j] = (int32_t)requantized(y[j], scale[j], zero, low, high);
-}
-
-static void store_tile(const int32_t *restrict y, long rows, long n, int8_t *restrict out,
-                       long width, long stride)
-{
-    for (long i = 0; i < rows; i++, y += TILE_COLUMNS)
-        if (n == TILE_COLUMNS)
-            store_codes(out, width, i * stride, TILE_COLUMNS, y);
-        else
-            store_codes(out, width, i * stride, n, y);
-}
+/* The steps of an epilogue, each over a whole tile: y holds its codes, n columns of it count. */
 
 static void gelu_tile(int32_t *restrict y, const int8_t *restrict table)
 {

@@ -41,7 +41,7 @@ typedef struct {
 } layernorm_t;
 
 typedef struct {
-    double score_scale, score_zero, context_scale, context_zero;
+    const requantize_t *score, *context; /* one scale, repeated for a tile's columns */
     const int32_t *table; /* E[d] */
     int64_t uniform8, row_norm;
 } attention_t;

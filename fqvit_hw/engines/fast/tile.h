@@ -15,9 +15,10 @@
 
 typedef int32_t pair_bits __attribute__((may_alias, aligned(2)));
 
-static inline __attribute__((always_inline)) void multiply_tile(
-    long pairs, const int16_t *a, long stride, const int16_t *panel, const int32_t *start,
-    int32_t *tile)
+/* Not inlined: its loop needs every register. start: the first value of each column. */
+static __attribute__((noinline)) void multiply_tile(
+    long pairs, const int16_t *restrict a, long stride, const int16_t *restrict panel,
+    const int32_t *restrict start, int32_t *restrict tile)
 {
     lanes sum[TILE_ROWS][TILE_VECTORS];
 #pragma GCC unroll 16
