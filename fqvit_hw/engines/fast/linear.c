@@ -86,7 +86,8 @@ int fqvit_linear(const int8_t *x, int64_t rows, const linear_t *p, const requant
                     to[p->inputs] = 0;
             }
             /* rows of the last tile beyond n: computed and not stored */
-            memset(a + n * stride, 0, (round_up(n, TILE_ROWS) - n) * stride * sizeof *a);
+            if (n % TILE_ROWS)
+                memset(a + n * stride, 0, (round_up(n, TILE_ROWS) - n) * stride * sizeof *a);
             for (long c = panels * share / shares; c < panels * (share + 1) / shares; c++)
                 for (long i = 0; i < n; i += TILE_ROWS) {
                     int32_t tile[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));

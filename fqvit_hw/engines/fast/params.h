@@ -86,15 +86,18 @@ static inline void load_codes(const void *codes, long width, long start, long n,
 static inline void store_codes(void *restrict codes, long width, long start, long n,
                                const int32_t *restrict y)
 {
-    int8_t *c8 = (int8_t *)codes + start;
-    int16_t *c16 = (int16_t *)codes + start;
-    if (width == 8)
+    int8_t *restrict c8 = (int8_t *)codes + start;
+    int16_t *restrict c16 = (int16_t *)codes + start;
+    if (width == 8) {
+#pragma omp simd
         for (long i = 0; i < n; i++)
             c8[i] = (int8_t)y[i];
-    else if (width == 16)
+    } else if (width == 16) {
+#pragma omp simd
         for (long i = 0; i < n; i++)
             c16[i] = (int16_t)y[i];
-    else
+    } else {
         memcpy((int32_t *)codes + start, y, n * sizeof *y);
+    }
 }
 #endif
