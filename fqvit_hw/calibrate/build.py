@@ -262,7 +262,7 @@ class SwinBuilder(Builder):
         return attn.window_area
 
     def stream_layer(self, name: str, weight, bias, source: str):
-        """Linear and Requantize that write a residual stream: its PTF factors go into them."""
+        """Linear and Requantize that write a residual stream, PTF factors in the multipliers."""
         linear, acc_scale = build_linear(name, weight, bias, *self.input(source))
         self.scales[f"{name}.acc"] = Scale(acc_scale)
         out, width = self.scales[name], self.width(name)

@@ -16,7 +16,7 @@ from ..units import windows
 
 def normalize(images, mean, std) -> torch.Tensor:
     """uint8 (B, C, H, W), numpy or torch -> float32, the model's own preprocessing."""
-    x = torch.as_tensor(images).float() / 255
+    x = torch.tensor(np.asarray(images)).float() / 255
     mean, std = (torch.tensor(v, dtype=torch.float32).reshape(1, -1, 1, 1) for v in (mean, std))
     return (x - mean) / std
 

@@ -11,8 +11,8 @@ import_timm()
 
 import torch  # noqa: E402
 from timm.layers import (  # noqa: E402
-    Mlp,
     ClassifierHead,
+    Mlp,
     PatchEmbed,
     activations,
 )

@@ -6,6 +6,8 @@ torch: the same integers on any torch device.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from ..network import SwinTransformer
@@ -15,6 +17,7 @@ from .walk import Walk
 ENGINES = ("fast", "numpy", "torch")
 
 
+@functools.cache  # engines keep what they prepared of a network's parameters
 def operations(engine: str | None = None, device: str | None = None):
     """The operations of an engine by name. None: torch if a device is given, else the best.
 
@@ -40,7 +43,9 @@ def operations(engine: str | None = None, device: str | None = None):
 
 def default_engine() -> str:
     """fast where it can be built, else numpy."""
-    return "numpy"
+    from . import fast
+
+    return "numpy" if fast.available() else "fast"
 
 
 def run(network, images, record=None, *, engine=None, device=None) -> np.ndarray:
