@@ -36,8 +36,8 @@ class ReferenceConfig:
     observer: how the range of an activation is taken (the residual stream with PTF: always minmax)
     ptf: integer LayerNorm with a power-of-two factor per channel, or float LayerNorm without
     attention: "lis4", Log-Int-Softmax, or "uniform8", float softmax quantized to 8 bits
-    batches: the calibration images are seen in so many batches; the last one alone decides the
-        PTF factors and the ranges of "omse" (the authors: 10 batches of 100)
+    batches: the calibration images are seen in so many batches, or one each if there are fewer;
+        the last one alone decides the PTF factors and the ranges of "omse" (authors: 10 x 100)
     quantize_input: whether the image is quantized; by default as the authors do, DeiT's and Swin's
         but not ViT's
     """

@@ -1,13 +1,13 @@
 """The two architectures with every quantization point of the authors' simulation in its place.
 
 A forward pass here is written once and read three ways; `sim` (simulation.py) says which:
-    sim.point(name, x)                           an activation is quantized here, uint8 per tensor
-    sim.stream(name, x)                          the residual stream, with PTF one factor per channel
-    sim.layer_norm(name, layer, x, source)       LayerNorm of the stream quantized at `source`, and
-                                                 the point of its output
-    sim.attention_map(name, scores, source)      softmax of the scores quantized at `source`
-Everything between two points is float: products with dequantized weights, biases, 1 / sqrt(D), GELU,
-residual sums. The fc1 output, before GELU, is no point; q, k and v share one. Layers are timm's.
+    sim.point(name, x)                       an activation is quantized here, uint8 per tensor
+    sim.stream(name, x)                      the residual stream: with PTF a factor per channel
+    sim.layer_norm(name, layer, x, source)   LayerNorm of the stream quantized at `source`, and the
+                                             point of its output
+    sim.attention_map(name, scores, source)  softmax of the scores quantized at `source`
+Everything between two points is float: products with dequantized weights, biases, 1 / sqrt(D),
+GELU, residual sums. q, k and v share a point; the fc1 output has none. The layers are timm's.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def swin(model, sim, x):
 
 
 def transformer_block(name, block, attend, sim, x, source):
-    """x: the stream (..., C) quantized at point `source` -> the stream after the block, its point."""
+    """x: the stream (..., C) quantized at `source` -> the stream after the block, and its point."""
     y = sim.layer_norm(f"{name}.norm1", block.norm1, x, source)
     x = sim.stream(f"{name}.residual1", x + attend(name, block, sim, y))
     y = sim.layer_norm(f"{name}.norm2", block.norm2, x, f"{name}.residual1")
@@ -83,27 +83,29 @@ def attention(name, block, sim, x):
 def window_attention(name, block, sim, x):
     """x: (B, H, W, C) -> (B, H, W, C): attention within windows, every other block shifted."""
     H, W = x.shape[1:3]
-    shift, window = block.shift_size, block.window_size
+    shift, window = block.shift_size, block.window_size  # no shift is (0, 0)
     x = torch.roll(x, (-shift[0], -shift[1]), (1, 2))
     x = functional.pad(x, (0, 0, 0, -W % window[1], 0, -H % window[0]))
     padded = x.shape[1:3]
     windows = window_partition(x, window).flatten(1, 2)  # (B * windows, h, w, C) -> (..., N, C)
-    windows = one_window(name, block, sim, windows)
+    mask = block.get_attn_mask(x) if block.dynamic_mask else block.attn_mask
+    windows = within_windows(name, block.attn, sim, windows, mask)
     x = window_reverse(windows.unflatten(1, window), window, *padded)[:, :H, :W]
     return torch.roll(x, shift, (1, 2))
 
 
-def one_window(name, block, sim, x):
-    """x: (B * windows, N, C) -> the same. The position bias is added between two points."""
-    attn = block.attn
+def within_windows(name, attn, sim, x, mask):
+    """x: (B * windows, N, C) -> the same. The position bias is added between two points.
+
+    mask: (windows, N, N), -100 where the pair comes from two sides of the image, or None.
+    """
     q, k, v = split_heads(sim.point(f"{name}.qkv", attn.qkv(x)), attn.num_heads)
     scores = sim.point(f"{name}.attn.product", (q * attn.scale) @ k.transpose(-2, -1))
     table = sim.point(f"{name}.attn.bias_table", attn.relative_position_bias_table)
     bias = table[attn.relative_position_index].permute(2, 0, 1)  # (N, N, H) -> (H, N, N)
     scores = sim.point(f"{name}.attn.score", scores + bias)
-    if block.attn_mask is not None:  # -100 where a pair comes from two sides of the image
-        mask = block.attn_mask.unsqueeze(1)  # (windows, 1, N, N)
-        scores = (scores.unflatten(0, (-1, len(mask))) + mask).flatten(0, 1)
+    if mask is not None:  # (B * windows, H, N, N) -> (B, windows, H, N, N) and back
+        scores = (scores.unflatten(0, (-1, len(mask))) + mask.unsqueeze(1)).flatten(0, 1)
     p = sim.attention_map(f"{name}.attn.softmax", scores, f"{name}.attn.score")
     context = (p @ v).transpose(1, 2).reshape(x.shape)  # (..., H, N, D) -> (..., N, H * D)
     context = sim.point(f"{name}.attn.context", context)

@@ -1,7 +1,7 @@
 """How calibration takes the scale of an activation from the batches that it sees.
 
-`update(x)` for every batch, then `uniform(x)` with the last one. All of them work on a whole tensor,
-also where the result has a factor per channel.
+`update(x)` for every batch, then `uniform(x)` with the last one. The range is that of the whole
+tensor, also where the result has a factor per channel.
 """
 
 from __future__ import annotations

@@ -115,30 +115,23 @@ class Reference:
         return torch.cat(logits).numpy()
 
 
+@torch.inference_mode()
 def build_reference(model, calibration, config=None, *, mean=None, std=None) -> Reference:
     """Calibrate the simulation of a timm VisionTransformer or SwinTransformer in eval mode.
 
     calibration: uint8 images (B, C, H, W); config: a ReferenceConfig, or a QuantConfig, of which it
-    takes observer, ptf and attention; mean, std: as `quantize` takes them. Raises as `quantize`
-    does, and ValueError for fewer images than batches.
+    takes observer, ptf and attention; mean, std: as `quantize` takes them. The result depends only
+    on the arguments, the model is left as it is. Raises as `quantize` does.
     """
     config = ReferenceConfig() if config is None else ReferenceConfig.of(config)
     check_supported(model)
     mean, std = preprocessing(model, mean, std)
     images = check_calibration(model, calibration)
-    if len(images) < config.batches:
-        raise ValueError(f"calibration: {config.batches} batches want as many images or more")
-    return calibrate(model, images, config, mean, std)
-
-
-@torch.inference_mode()
-def calibrate(model, images, config: ReferenceConfig, mean, std) -> Reference:
-    """`build_reference` without its checks."""
     quantize_input = config.quantize_input
     if quantize_input is None:
         quantize_input = not architecture(model).startswith("vit_")
     sim = Calibration(config, quantize_input)
-    batches = np.array_split(images, config.batches)
+    batches = np.array_split(images, min(config.batches, len(images)))
     for i, batch in enumerate(batches):
         sim.last_batch = i == len(batches) - 1
         forward(model, sim, normalize(batch, mean, std))

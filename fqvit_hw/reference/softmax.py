@@ -18,7 +18,7 @@ FRACTION = 30  # halvings of the exponential before it counts as 2^-30
 
 
 def log_int_softmax(scores, scale, defects: Defects) -> torch.Tensor:
-    """scores: float (..., N), multiples of `scale` (); -> probabilities 2^-code or 0, same shape."""
+    """scores: float (..., N), multiples of `scale` () -> probabilities 2^-code or 0, same shape."""
     steps = scores / scale
     if not defects.fractional_scores:
         steps = steps.round()
