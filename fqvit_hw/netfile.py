@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialize
 
-FORMAT, VERSION = "fqvit_hw.network", 1
+FORMAT, VERSION = "fqvit_hw.network", 2
 KEY = "fqvit_hw"  # one metadata key: safetensors writes several in no fixed order
 
 
