@@ -102,7 +102,7 @@ def watch_parameters(params):
 
 def test_no_float_at_any_step(images, monkeypatch):
     model = QuantizedModel.load(digits.NETWORK_FILE)
-    expected = model.run(images)
+    expected = model.run(images, engine="numpy")
     watch_parameters(model.network)
     for name in ("array", "asarray", "ascontiguousarray"):  # they drop their argument's class
         monkeypatch.setattr(np, name, watching(getattr(np, name)))
@@ -135,7 +135,7 @@ def test_running_imports_no_torch():
 
 
 def test_batch_equals_single_and_trace(model, images):
-    logits = model.run(images)
+    logits = model.run(images, engine="numpy")
     assert logits.dtype == np.int32 and logits.shape == (6, 10)
     for image, expected in zip(images, logits, strict=True):
         np.testing.assert_array_equal(model.run(image[None])[0], expected)
@@ -194,4 +194,4 @@ def test_heads_matter(model, images):
     weight[0] = -weight[0]
     block = replace(network.blocks[0], fc1=replace(network.blocks[0].fc1, weight=weight))
     other = replace(model, network=replace(network, blocks=(block, *network.blocks[1:])))
-    assert np.any(other.run(images) != model.run(images))
+    assert np.any(other.run(images) != model.run(images, engine="numpy"))
