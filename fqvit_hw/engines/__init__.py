@@ -43,7 +43,9 @@ def operations(engine: str | None = None, device: str | None = None):
 
 def default_engine() -> str:
     """fast where it can be built, else numpy."""
-    return "numpy"
+    from .fast import available
+
+    return "numpy" if available() else "fast"
 
 
 def run(network, images, record=None, *, engine=None, device=None) -> np.ndarray:

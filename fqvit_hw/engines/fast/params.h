@@ -22,7 +22,7 @@ typedef struct { /* int8 (outputs, inputs) as panels of TILE_COLUMNS outputs */
 typedef struct {
     const double *scale; /* per channel */
     double zero, low, high;
-    int64_t width; /* bits of the codes: 8, 16 or 32 */
+    int64_t width; /* bits in which a code is stored: 8, 16 or 32 */
 } requantize_t;
 
 typedef struct {
