@@ -50,6 +50,11 @@ def fast_ops(request, tmp_path_factory):
     return FastOps(Library(build.build(TARGETS[request.param], tmp_path_factory.mktemp("cache"))))
 
 
+@pytest.fixture(autouse=True)
+def threads_for_the_smallest_call(monkeypatch):
+    monkeypatch.setattr(ops, "SMALL", -1)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(7)

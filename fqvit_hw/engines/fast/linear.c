@@ -1,22 +1,22 @@
-/* A Linear and what follows it in the same tile: requantize, then optionally GELU or residual add. */
+/* A Linear and what follows it in the same tile: requantize, and maybe GELU or residual add. */
 #include "epilogue.h"
 #include "residual.h"
 
 /* What becomes of a layer's codes; outputs that are NULL are not written. */
 typedef struct {
-    void *out;              /* the result */
-    int32_t *acc;           /* the accumulators, for traces */
-    const int8_t *gelu;     /* GELU of every int16, from -2^15 on, or NULL */
-    const residual_t *add;  /* the residual add, or NULL */
-    const void *stream;     /* its x */
+    void *out;             /* the result */
+    int32_t *acc;          /* the accumulators, for traces */
+    const int8_t *gelu;    /* GELU of every int16, from -2^15 on, or NULL */
+    const residual_t *add; /* the residual add, or NULL */
+    const void *stream;    /* its x */
 } epilogue_t;
 
 #define BLOCK_ROWS 48 /* a multiple of every TILE_ROWS */
 
 /* The steps of an epilogue, each over a whole tile: y holds its codes, n columns of it count. */
 
-static __attribute__((noinline)) void gelu_tile(const int32_t *restrict y, long rows, long n, const int8_t *restrict table,
-                      int8_t *restrict out, long stride)
+APART void gelu_tile(const int32_t *restrict y, long rows, long n, const int8_t *restrict table,
+                     int8_t *restrict out, long stride)
 {
     table += 1 << 15;
     for (long i = 0; i < rows; i++, y += TILE_COLUMNS, out += stride)
@@ -29,8 +29,8 @@ static __attribute__((noinline)) void gelu_tile(const int32_t *restrict y, long 
                 out[j] = table[y[j]];
 }
 
-static __attribute__((noinline)) void residual_tile(int32_t *restrict y, long rows, long n, long at, long column,
-                          const void *restrict stream, const residual_t *p)
+APART void residual_tile(int32_t *restrict y, long rows, long n, long at, long column,
+                         const void *restrict stream, const residual_t *p)
 {
     double x[TILE_COLUMNS] = {0};
     for (long i = 0; i < rows; i++, y += TILE_COLUMNS, at += p->channels) {
@@ -101,8 +101,9 @@ int fqvit_linear(const int8_t *x, int64_t rows, const linear_t *p, const requant
             for (long c = panels * share / shares; c < panels * (share + 1) / shares; c++)
                 for (long i = 0; i < n; i += TILE_ROWS) {
                     int32_t tile[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
-                    multiply_tile(pairs, a + i * stride, stride, p->panels + c * stride * TILE_COLUMNS,
-                                  p->bias + c * TILE_COLUMNS, tile);
+                    multiply_tile(pairs, a + i * stride, stride,
+                                  p->panels + c * stride * TILE_COLUMNS, p->bias + c * TILE_COLUMNS,
+                                  tile);
                     finish_tile(tile, row + i, n - i < TILE_ROWS ? n - i : TILE_ROWS,
                                 c * TILE_COLUMNS, p, r, e);
                 }
