@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from .errors import UserError
 from .formats import GELU_INDEX_WIDTHS
 
 CHOICES = {
@@ -70,3 +71,10 @@ PAPER = QuantConfig(
 )
 
 PRESETS = {"default": QuantConfig(), "paper": PAPER}
+
+
+def load_config(name_or_path) -> tuple[str, QuantConfig]:
+    """A preset by its name. Raises UserError naming the presets."""
+    if str(name_or_path) not in PRESETS:
+        raise UserError(f"--config {name_or_path}: expected one of {', '.join(PRESETS)}")
+    return str(name_or_path), PRESETS[str(name_or_path)]

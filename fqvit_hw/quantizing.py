@@ -13,7 +13,9 @@ def add_parser(subparsers) -> None:
         "quantize", help="turn a timm model into an integer network file (needs torch)"
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="a timm name")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help=".safetensors or .pth")
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help=".safetensors, .pth or a folder"
+    )
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="images to calibrate on"
     )
@@ -24,14 +26,13 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> None:
     from . import quantize
-    from .images import load_images
+    from .images import Preprocessing, load_images
     from .zoo import load_model
 
     if not args.out.parent.is_dir():
         raise UserError(f"{args.out.parent}: no such folder")
     model = load_model(args.model, args.weights)
-    size, channels = model.patch_embed.img_size, model.patch_embed.proj.in_channels
-    found = load_images(args.data, size, channels)
+    found = load_images(args.data, Preprocessing.of_model(model))
     qm = quantize(model, found.images, PRESETS[args.config])
     qm.save(args.out)
     print(
