@@ -72,17 +72,18 @@ def check_reachable(address: str) -> None:
 def connect(address: str):
     """Returns the module ray, connected. Raises UserError."""
     ray = import_ray()
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        if address == "local":
-            ray.init(address="local", include_dashboard=False, **quiet)
-        else:
-            ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise UserError(
-            f"--ray {address}: the Ray cluster cannot be reached: {reason(error)}"
-        ) from error
-    return ray
+    more = {"include_dashboard": False} if address == "local" else {}
+    tries = 2 if address == "local" else 1  # a busy machine may miss Ray's own time limits once
+    for left in reversed(range(tries)):
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **more)
+            return ray
+        except Exception as error:  # among them bare Exceptions of Ray's
+            ray.shutdown()
+            if not left:
+                raise UserError(
+                    f"--ray {address}: the Ray cluster cannot be reached: {reason(error)[:300]}"
+                ) from error
 
 
 def score_on_cluster(

@@ -18,10 +18,10 @@ from ..config import PRESETS, load_config
 from ..errors import UserError
 from ..netfile import write_atomically
 from .evaluate import FLOAT, Evaluator, integer_column, reference_column
-from .results import ResultsFile, complete_header
+from .results import FORMAT, VERSION, ResultsFile
 from .summary import decibels, summarize, table
 
-BATCH = 16
+BATCH = 8
 CALIBRATION_IMAGES = 100  # as many as the figures of the README are calibrated on
 NOISE_IMAGES = 16
 FEW = 64  # images that are decoded before worker processes have started
@@ -103,7 +103,7 @@ def run(args) -> None:
     else:
         records: list[dict] = []
         go_through(args, evaluator, work.source, chosen, set(), records.extend)
-        summary = summarize(complete_header(header), records)
+        summary = summarize(header, records)
     summary |= {"calibration_skipped": work.skipped, "command": sys.argv[1:]}
     if summary["images"] and args.noise:
         summary["layers"] = measure_layers(evaluator, work.source, chosen, args.noise)
@@ -163,9 +163,6 @@ def check_arguments(args) -> None:
 
 
 def check_gpu() -> None:
-    from ..calibrate.timm_compat import import_timm
-
-    import_timm()
     import torch
 
     if not torch.cuda.is_available():
@@ -234,6 +231,8 @@ def make_header(model: str, work: Work, evaluator: Evaluator, configs: dict) -> 
     from ..zoo import timm_name
 
     return {
+        "format": FORMAT,
+        "version": VERSION,
         "model": timm_name(model),
         "weights_sha256": weights_sha256(work.model),
         "configurations": {name: asdict(config) for name, config in configs.items()},
@@ -291,10 +290,12 @@ def scored(args, evaluator: Evaluator, source, batches) -> Iterator[list[dict]]:
         yield from score_on_cluster(evaluator, source, batches, args.ray)
         return
     from ..batches import read_batches
+    from ..imagenet import Validation
 
     workers = args.workers
     if workers is None:
-        workers = DECODERS if sum(map(len, batches)) > FEW else 0
+        from_files = isinstance(source, Validation)
+        workers = DECODERS if from_files and sum(map(len, batches)) > FEW else 0
     yield from map(evaluator.score, read_batches(source, batches, workers))
 
 

@@ -58,10 +58,6 @@ def parse_header(path, line: bytes) -> dict:
     return header
 
 
-def complete_header(header: dict) -> dict:
-    return {"format": FORMAT, "version": VERSION, **header}
-
-
 class ResultsFile:
     """An open results file: `append` adds records, `done` holds the files that have one.
 
@@ -71,7 +67,7 @@ class ResultsFile:
 
     def __init__(self, path: Path, header: dict, resume: bool):
         self.path = Path(path)
-        header = json.loads(dumps(complete_header(header)))  # as it will be read back
+        header = json.loads(dumps(header))  # as it will be read back
         if self.path.exists() and not resume:
             raise UserError(
                 f"{self.path}: exists already: --resume goes on with it, or choose another name"

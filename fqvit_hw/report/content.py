@@ -182,7 +182,7 @@ def provenance(summary: dict) -> Part:
         ),
         *((f"Network {n}, sha256", sha) for n, sha in header["networks_sha256"].items()),
     ]
-    return Part("table", "What was measured.", head=("", "Value"), rows=tuple(rows))
+    return Part("table", "What was measured.", head=("What", "Value"), rows=tuple(rows))
 
 
 def drawn(slug: str, summary: dict) -> Iterator[Part]:

@@ -23,7 +23,7 @@ th, td { padding: .28rem .6rem; border-bottom: 1px solid #e3e7ec; text-align: ri
   white-space: nowrap; }
 th { border-bottom: 2px solid #aab4c0; font-weight: 600; }
 th.text, td.text { text-align: left; }
-td.long { white-space: normal; overflow-wrap: anywhere; text-align: left; }
+th.long, td.long { white-space: normal; overflow-wrap: anywhere; text-align: left; }
 tr.ours td { background: #eef4fb; }
 .warning { background: #fff5e0; border-left: 4px solid #d98a00; padding: .6rem .9rem;
   max-width: 60rem; }

@@ -85,6 +85,7 @@ def draw_noise(axis, layer_snr: dict[str, float | None]) -> None:
         axis.axvline(start - 0.5, color="0.88", zorder=0)
     axis.set_xticks(starts, [str(i) for i in range(len(starts))])
     axis.set_ylabel("signal to noise (dB)")
+    axis.margins(x=0.01)
     axis.grid(axis="y", alpha=0.4)
 
 
@@ -117,6 +118,7 @@ def ranges_png(summary: dict) -> bytes:
         axis.set_yscale("symlog", linthresh=max(usual / 2, 1e-6))
         axis.set_title(f"{name}: widest {widest:.3g}, median {usual:.3g}", loc="left", fontsize=10)
         axis.set_xlabel("channels, narrowest first")
+        axis.margins(x=0.01)
         axis.axhline(0, color="0.4", linewidth=0.5)
     if factors:
         figure.legend(
@@ -129,7 +131,7 @@ def ranges_png(summary: dict) -> bytes:
 def factor_handles():
     from matplotlib.patches import Patch
 
-    return [Patch(color=c, label=f"2^{a}") for a, c in enumerate(FACTOR_COLOURS)]
+    return [Patch(color=c, label=f"× {1 << a}") for a, c in enumerate(FACTOR_COLOURS)]
 
 
 def factors_png(summary: dict) -> bytes:
@@ -143,6 +145,7 @@ def factors_png(summary: dict) -> bytes:
             axis.bar(range(len(names)), share, bottom=bottom, color=FACTOR_COLOURS[a], width=0.85)
             bottom += share
         axis.set_xticks(range(len(names)), [short(n) for n in names], rotation=90, fontsize=7)
+        axis.margins(x=0.01)
         axis.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
         axis.set_title(configuration, loc="left", fontsize=10)
     figure.legend(
