@@ -36,7 +36,7 @@ class Preprocessing:
         import_timm()
         from timm.data import resolve_data_config
 
-        config = resolve_data_config(pretrained_cfg=getattr(model, "pretrained_cfg", None) or {})
+        config = resolve_data_config(model=model)
         return cls(
             tuple(model.patch_embed.img_size),
             model.patch_embed.proj.in_channels,
@@ -56,14 +56,22 @@ class Preprocessing:
 
         with Image.open(path) as opened:
             image = opened.convert("L" if self.channels == 1 else "RGB")
-        resize, *rest = steps(self)
-        scaled_before = all(
+        *resize_and_crop, to_tensor = steps(self)
+        if self.scaled_before(image.size):
+            height, width = self.size
+            left, top = (image.width - width) // 2, (image.height - height) // 2
+            image = image.crop((left, top, left + width, top + height))
+        else:
+            for step in resize_and_crop:
+                image = step(image)
+        return to_tensor(image).numpy()
+
+    def scaled_before(self, size: tuple[int, int]) -> bool:
+        """size: (width, height) of an image file."""
+        return all(
             crop <= side <= int(crop / self.crop_pct)
-            for crop, side in zip(self.size, (image.height, image.width), strict=True)
+            for crop, side in zip(self.size, reversed(size), strict=True)
         )
-        for step in rest if scaled_before else (resize, *rest):
-            image = step(image)
-        return image.numpy()
 
     def as_json(self) -> dict:
         return asdict(self) | {"size": list(self.size)}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import contextlib
+import hashlib
+import itertools
 import json
 import os
 import sys
@@ -154,8 +156,6 @@ def check_arguments(args) -> None:
         args.engine = "torch"
     if args.engine:
         engine_named(args.engine)
-    if not args.no_reference and not importlib.util.find_spec("fqvit_hw.reference"):
-        raise UserError("the paper's simulation is not part of this build: pass --no-reference")
     if args.ray:
         from .cluster import check_reachable
 
@@ -223,8 +223,6 @@ def calibrate(work: Work, configs: dict, args) -> Evaluator:
 
 def make_header(model: str, work: Work, evaluator: Evaluator, configs: dict) -> dict:
     """What was measured: everything that the records depend on. The engine is not among it."""
-    import hashlib
-
     from ..imagenet import files_sha256
     from ..netfile import content_sha256
     from ..weights import weights_sha256
@@ -300,13 +298,18 @@ def scored(args, evaluator: Evaluator, source, batches) -> Iterator[list[dict]]:
 
 
 def measure_layers(evaluator: Evaluator, source, chosen: list[int], images: int) -> dict | None:
-    """On `images` of the chosen ones, evenly spread; None if they are all broken."""
-    from ..batches import read_batch
+    """On `images` of the chosen ones, evenly spread; None if every one is broken."""
     from ..imagenet import spread
+    from ..images import BROKEN
     from .noise import measure
 
-    batch = read_batch(source, spread(chosen, images)[:images])
-    return measure(evaluator, batch.images) if batch.files else None
+    def readable():
+        for i in spread(chosen, images):
+            with contextlib.suppress(*BROKEN):  # it is named in the results
+                yield source.read(i)
+
+    found = list(itertools.islice(readable(), images))
+    return measure(evaluator, np.stack(found)) if found else None
 
 
 def report(args, summary: dict) -> None:
