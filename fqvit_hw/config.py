@@ -1,30 +1,42 @@
-"""What calibration may choose: the switches of the integer machine, and named settings of them."""
+"""What calibration may choose: the switches of the integer machine and of its calibration.
+
+Named settings are PRESETS; a TOML file holds one of one's own (`load_config`, `to_toml`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 from .errors import UserError
 from .formats import GELU_INDEX_WIDTHS
 
 CHOICES = {
-    "exponential": ("exact", "i-exp"),
+    "exponential": ("lifted", "exact", "i-exp"),
     "row_norm": (True, False),
     "attention": ("lis4", "uniform8"),
     "ptf": (True, False),
     "residual_operand": ("accumulator", "int8"),
-    "stream_width": (8, 16),
+    "stream_width": (16, 8),
     "gelu_index_width": GELU_INDEX_WIDTHS,
     "qkv_scales": ("separate", "shared"),
-    "weight_bits": (8,),
+    "weight_bits": (8, 7, 6, 5, 4),
+    "observer": ("minmax", "ema", "percentile", "omse", "least-error"),
+    "calibration_images": range(1, 1_000_001),
+    "fold_positions": (True, False),
+    "fold_values": (True, False),
+    "bias_correction": (True, False),
 }
 
 
 @dataclass(frozen=True)
 class QuantConfig:
-    """The switches of DESIGN.md section 2. Raises TypeError or ValueError for an unknown choice.
+    """The switches of docs/calibration.md. Raises TypeError or ValueError for an unknown choice.
 
-    exponential: what the softmax table holds, exp or I-BERT's polynomial
+    Of the machine:
+    exponential: what the softmax table holds, exp with the row's maximum raised, exp, or I-BERT's
+        polynomial
     row_norm: scale each context row by the reciprocal of its row sum (ignored by uniform8)
     attention: Log-Int-Softmax in four bits, or uint8 probabilities
     ptf: power-of-two factor per channel in the int8 residual stream (ignored at 16 bits)
@@ -32,25 +44,39 @@ class QuantConfig:
     stream_width: the residual stream in 8 bits, or 16 bits with zero point 0
     gelu_index_width: the GELU table has 2^width entries on [-4, 4)
     qkv_scales: one scale each for q, k and v, or one for the three
+    weight_bits: weights use the codes of so many bits, stored as int8 (an experiment below 8)
+
+    Of the calibration:
+    observer: how the range of an int8 activation is taken from the images
+    calibration_images: use so many of the images, evenly spaced, or all if there are fewer
+    fold_positions, fold_values: change the float weights first, at no cost in hardware and without
+        changing what the float model computes (calibrate/fold.py)
+    bias_correction: take the mean error of every layer's rounded weights out of its bias
     """
 
-    exponential: str = "exact"
+    exponential: str = "lifted"
     row_norm: bool = True
     attention: str = "lis4"
     ptf: bool = True
     residual_operand: str = "accumulator"
-    stream_width: int = 8
+    stream_width: int = 16
     gelu_index_width: int = 12
     qkv_scales: str = "separate"
     weight_bits: int = 8
+    observer: str = "least-error"
+    calibration_images: int = 100
+    fold_positions: bool = True
+    fold_values: bool = True
+    bias_correction: bool = True
 
     def __post_init__(self):
         for field in fields(self):
             value, choices = getattr(self, field.name), CHOICES[field.name]
+            message = f"QuantConfig.{field.name}: expected {shown(choices)}, got {value!r}"
             if type(value) is not type(choices[0]):
-                raise TypeError(f"QuantConfig.{field.name}: expected {choices}, got {value!r}")
+                raise TypeError(message)
             if value not in choices:
-                raise ValueError(f"QuantConfig.{field.name}: expected {choices}, got {value!r}")
+                raise ValueError(message)
 
     @property
     def normalizes_rows(self) -> bool:
@@ -58,23 +84,80 @@ class QuantConfig:
         return self.row_norm and self.attention == "lis4"
 
     @property
+    def softmax_table(self) -> str:
+        """uniform8 has no powers of two to make up for."""
+        lifted = self.exponential == "lifted" and self.attention == "uniform8"
+        return "exact" if lifted else self.exponential
+
+    @property
     def branch_width(self) -> int:
         return 16 if self.residual_operand == "accumulator" else 8
 
 
-PAPER = QuantConfig(
+def shown(choices) -> str:
+    if isinstance(choices, range):
+        return f"an integer from {choices[0]} to {choices[-1]}"
+    return f"one of {', '.join(repr(c) for c in choices)}"
+
+
+PAPER_884 = QuantConfig(
+    observer="minmax",
     exponential="i-exp",
     row_norm=False,
     residual_operand="int8",
+    stream_width=8,
     gelu_index_width=10,
     qkv_scales="shared",
+    fold_positions=False,
+    fold_values=False,
+    bias_correction=False,
 )
 
-PRESETS = {"default": QuantConfig(), "paper": PAPER}
+PRESETS = {
+    "paper-884": PAPER_884,
+    "paper-888": replace(PAPER_884, attention="uniform8"),
+    "best": QuantConfig(),
+}
 
 
 def load_config(name_or_path) -> tuple[str, QuantConfig]:
-    """A preset by its name. Raises UserError naming the presets."""
-    if str(name_or_path) not in PRESETS:
-        raise UserError(f"--config {name_or_path}: expected one of {', '.join(PRESETS)}")
-    return str(name_or_path), PRESETS[str(name_or_path)]
+    """A preset's name, or the path of a TOML file -> (name, configuration).
+
+    The file holds fields of QuantConfig, all of them optional, and `preset`, the name of the preset
+    that the others come from (without it: best). Its name is the file's without its suffix. Raises
+    UserError naming the file, the key, its value and what is expected.
+    """
+    if str(name_or_path) in PRESETS:
+        return str(name_or_path), PRESETS[str(name_or_path)]
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise UserError(
+            f"{name_or_path}: no such configuration: expected {', '.join(PRESETS)} or a TOML file"
+        )
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise UserError(f"{path}: not a TOML file: {error}") from error
+    preset = found.pop("preset", "best")
+    if preset not in list(PRESETS):  # a list: the value may be of any kind
+        raise UserError(f"{path}: preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+    if unknown := sorted(set(found) - set(CHOICES)):
+        key = unknown[0]
+        raise UserError(
+            f"{path}: unknown key {key} = {found[key]!r}: expected preset, {', '.join(CHOICES)}"
+        )
+    try:
+        return path.stem, replace(PRESETS[preset], **found)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: {str(error).removeprefix('QuantConfig.')}") from error
+
+
+def to_toml(config: QuantConfig) -> str:
+    """Every field as a line of TOML; load_config of it gives an equal configuration."""
+    return "".join(f"{f.name} = {toml_value(getattr(config, f.name))}\n" for f in fields(config))
+
+
+def toml_value(value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else f'"{value}"'

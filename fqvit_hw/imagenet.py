@@ -102,7 +102,7 @@ def files_sha256(files: Iterable[str]) -> str:
 def load_calibration(data, folder, count: int, preprocessing: Preprocessing) -> ImageSet:
     """`count` images of `folder`, by default DATA/train: never of the images that are scored.
 
-    Spread evenly over its subfolders (classes) and the same in every run; all if there are fewer.
+    Spread evenly over its subfolders (classes), the same ones in every run; all if there are fewer.
     A broken one is named, skipped and replaced by the next.
     """
     if folder is None:

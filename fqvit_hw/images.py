@@ -126,8 +126,6 @@ def read_all(folder, files, preprocessing: Preprocessing, limit: int | None = No
     """`files` in their order; a broken one is named on stderr and skipped, the next one read."""
     images, found, skipped = [], [], []
     for path in files:
-        if len(images) == limit:
-            break
         try:
             images.append(preprocessing.read(path))
         except BROKEN as error:
@@ -135,8 +133,10 @@ def read_all(folder, files, preprocessing: Preprocessing, limit: int | None = No
             skipped.append(str(path))
             continue
         found.append(str(path))
+        if len(images) == limit:
+            break
     if not images:
-        raise UserError(f"{folder}: none of its {len(files)} images can be read")
+        raise UserError(f"{folder}: none of its {len(skipped)} images can be read")
     return ImageSet(np.stack(images), found, skipped)
 
 

@@ -6,11 +6,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import netfile
+from . import engines, netfile
 from .config import QuantConfig
-from .engines import engine_named
-from .network import VisionTransformer
+from .network import SwinTransformer, VisionTransformer
 from .scale import Scale
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """codes: int8 or int16 (B, h, w, C); scale: scale, zero point and PTF factors of the codes."""
+
+    codes: np.ndarray
+    scale: Scale
+
+    @property
+    def real(self) -> np.ndarray:
+        """float32 (B, C, h, w), what the codes stand for: what a detector takes."""
+        return self.scale.dequantize(self.codes).transpose(0, 3, 1, 2)
+
+
+def stage_outputs(network: SwinTransformer) -> list[str]:
+    """The name of the residual stream after each stage."""
+    return [
+        f"layers.{i}.blocks.{len(blocks) - 1}.residual2" for i, blocks in enumerate(network.stages)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,21 +40,32 @@ class QuantizedModel:
     The last two serve reports only: `run` and `trace` never look at them.
     """
 
-    network: VisionTransformer
+    network: VisionTransformer | SwinTransformer
     config: QuantConfig
     logit_scale: float
     scales: dict[str, Scale]
 
-    def run(self, images: np.ndarray, engine: str = "numpy", record=None) -> np.ndarray:
-        """images: uint8 (B, C, H, W) -> logits int32 (B, classes).
+    def run(self, images: np.ndarray, engine=None, record=None, device=None) -> np.ndarray:
+        """images: uint8 (B, C, H, W) -> logits int32 (B, classes), the same for every engine.
 
-        record(name, tensor), if given, sees the tensors between the units. Raises TypeError or
-        ValueError for wrong images and for an unknown engine.
+        engine: "numpy" (the specification), "fast", "torch", or None for the fastest there is;
+        device: of torch ("cuda"). record(name, tensor), if given, sees the tensors between the
+        units. Raises TypeError or ValueError for wrong images and for an unknown engine or device.
         """
-        run = engine_named(engine)
-        return run(self.network, images) if record is None else run(self.network, images, record)
+        return engines.run(self.network, images, record, engine=engine, device=device)
 
-    def trace(self, image: np.ndarray) -> dict[str, np.ndarray]:
+    def features(self, images: np.ndarray, engine=None, device=None) -> list[FeatureMap]:
+        """images: uint8 (B, C, H, W) of any size -> the maps after the stages of a Swin network.
+
+        Windows are padded as timm's float model pads them. Raises TypeError for another network.
+        """
+        maps = engines.features(self.network, images, engine=engine, device=device)
+        return [
+            FeatureMap(codes, self.scales[name])
+            for codes, name in zip(maps, stage_outputs(self.network), strict=True)
+        ]
+
+    def trace(self, image: np.ndarray, engine="numpy", device=None) -> dict[str, np.ndarray]:
         """image: uint8 (C, H, W) -> every tensor between the units, by name, in order.
 
         The tensors have no batch axis. The last one is "head", the logits.
@@ -43,7 +73,12 @@ class QuantizedModel:
         if isinstance(image, np.ndarray) and image.ndim != 3:
             raise ValueError(f"trace: expected one image (C, H, W), got shape {image.shape}")
         steps = {}
-        self.run(np.asarray(image)[None], record=lambda name, t: steps.update({name: t[0]}))
+        self.run(
+            np.asarray(image)[None],
+            engine=engine,
+            device=device,
+            record=lambda name, t: steps.update({name: t[0]}),
+        )
         return steps
 
     def save(self, path) -> None:

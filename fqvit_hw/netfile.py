@@ -12,6 +12,7 @@ import json
 import os
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import UnionType
 from typing import get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -40,10 +41,12 @@ def flatten(value, path: str, tensors: dict):
 
 def restore(kind, tree, path: str, tensors: dict):
     """The inverse of flatten for a value annotated as `kind`; uses up the tensors it takes."""
+    if get_origin(kind) is UnionType:  # of dataclasses, told apart by the names of their fields
+        kind = next((k for k in get_args(kind) if has_fields(tree, k)), get_args(kind)[0])
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         names = [f.name for f in fields(kind)]
-        if not isinstance(tree, dict) or set(tree) != set(names):
+        if not has_fields(tree, kind):
             raise ValueError(f"{path or 'file'} has not the fields of {kind.__name__}")
         parts = {
             n: restore(hints[n], tree[n], f"{path}.{n}" if path else n, tensors) for n in names
@@ -62,6 +65,10 @@ def restore(kind, tree, path: str, tensors: dict):
     if type(tree) is not kind:
         raise ValueError(f"{path}: expected {kind.__name__}, got {tree!r}")
     return tree
+
+
+def has_fields(tree, kind) -> bool:
+    return isinstance(tree, dict) and set(tree) == {f.name for f in fields(kind)}
 
 
 def digest(tree, tensors: dict) -> str:

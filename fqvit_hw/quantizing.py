@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .config import PRESETS
+from .config import PRESETS, load_config
 from .errors import UserError
 
 
@@ -20,22 +20,30 @@ def add_parser(subparsers) -> None:
         "--data", type=Path, required=True, metavar="DIR", help="images to calibrate on"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--config", choices=sorted(PRESETS), default="default")
+    parser.add_argument(
+        "--config",
+        default="best",
+        metavar="NAME|FILE",
+        help=f"{', '.join(PRESETS)}, or a TOML file (default: best)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args) -> None:
     from . import quantize
-    from .images import Preprocessing, load_images
+    from .imagenet import load_calibration
+    from .images import Preprocessing
     from .zoo import load_model
 
     if not args.out.parent.is_dir():
         raise UserError(f"{args.out.parent}: no such folder")
+    name, config = load_config(args.config)
     model = load_model(args.model, args.weights)
-    found = load_images(args.data, Preprocessing.of_model(model))
-    qm = quantize(model, found.images, PRESETS[args.config])
+    pixels = Preprocessing.of_model(model)
+    found = load_calibration(None, args.data, config.calibration_images, pixels)
+    qm = quantize(model, found.images, config)
     qm.save(args.out)
     print(
-        f"{args.out}: {args.model}, {args.config} configuration, calibrated on "
+        f"{args.out}: {args.model}, {name} configuration, calibrated on "
         f"{len(found.images)} images, {len(found.skipped)} files skipped"
     )

@@ -86,21 +86,28 @@ def train():
     The seed fixes the result on one machine; float sums differ in the last bits between machines.
     """
     import torch
+
+    torch.manual_seed(SEED)
+    return fit(create(), EPOCHS)
+
+
+def fit(model, epochs: int):
+    """Train a float network for 8 x 8 images in place on the digits; returns it in eval mode."""
+    import torch
     from torch.nn.functional import cross_entropy
     from tqdm import tqdm
 
     from .calibrate.float_steps import normalize
 
-    torch.manual_seed(SEED)
-    model = create().train()
+    model.train()
     images, labels = digits.train_set()
     x, y = normalize(images, digits.MEAN, digits.STD), torch.from_numpy(labels)
     steps = len(x) // BATCH
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
     cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, PEAK_RATE, total_steps=EPOCHS * steps, pct_start=0.1
+        optimizer, PEAK_RATE, total_steps=epochs * steps, pct_start=0.1
     )
-    for _ in tqdm(range(EPOCHS), desc="training digits", unit="epoch"):
+    for _ in tqdm(range(epochs), desc="training digits", unit="epoch"):
         for batch in torch.randperm(len(x))[: steps * BATCH].split(BATCH):
             loss = cross_entropy(model(augment(x[batch])), y[batch], label_smoothing=0.1)
             optimizer.zero_grad()

@@ -40,3 +40,45 @@ def tiny_quantized(model=None, config=None, **changes):
 
     model = model or tiny_vit(**changes)
     return quantize(model, random_images(16), config, mean=MEAN, std=STD)
+
+
+def tiny_swin(seed=0, **changes):
+    """22 x 18 images, patch 2, 3 channels: grids of 11 x 9 and 6 x 5, windows of 4 x 4, 5 classes.
+
+    Nothing divides anything: windows, shifts and patch merging all have padding.
+    """
+    from fqvit_hw.calibrate.timm_compat import import_timm
+
+    import_timm()
+    import torch
+    from timm.models.swin_transformer import SwinTransformer
+
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    settings = dict(
+        img_size=(22, 18),
+        patch_size=2,
+        num_classes=5,
+        embed_dim=12,
+        depths=(2, 2),
+        num_heads=(2, 3),
+        window_size=4,
+        mlp_ratio=2,
+        dynamic_img_size=True,
+    )
+    model = SwinTransformer(**(settings | changes)).eval()
+    model.patch_embed.dynamic_img_pad = True
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.15 * torch.randn_like(parameter))
+    return model
+
+
+SWIN_SHAPE = (3, 22, 18)
+
+
+def tiny_quantized_swin(model=None, config=None, **changes):
+    from fqvit_hw import quantize
+
+    model = model or tiny_swin(**changes)
+    return quantize(model, random_images(16, shape=SWIN_SHAPE), config, mean=MEAN, std=STD)

@@ -34,7 +34,7 @@ def weights(tmp_path):
 def test_wrong_commands(capsys):
     for arguments in ([], ["nonsense"], ["accuracy"], ["accuracy", "--model", "digits", "--x"]):
         assert "fqvit-hw" in refused(capsys, *arguments)
-    assert "paper" in refused(capsys, "accuracy", "--model", "digits", "--config", "other")
+    assert "paper-884" in refused(capsys, "accuracy", "--model", "digits", "--config", "other")
 
 
 def test_wrong_models_and_folders(capsys, tmp_path, weights):
@@ -102,7 +102,7 @@ def test_quantize_writes_a_network(capsys, tmp_path, small_timm_model, weights):
 
     data, out = tmp_path / "images", tmp_path / "net.safetensors"
     arguments = ["quantize", "--model", small_timm_model, "--weights", weights, "--data", data]
-    arguments += ["--out", out, "--config", "paper"]
+    arguments += ["--out", out, "--config", "paper-884"]
     assert "no such folder" in refused(capsys, *arguments)
     data.mkdir()
     assert "holds no images" in refused(capsys, *arguments)

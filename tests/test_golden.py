@@ -184,3 +184,27 @@ def test_the_width_of_attention_codes_follows_from_the_mode():
     codes = case.tensors["blocks.1.attn.softmax"]
     assert codes.format == UINT8 and codes.data.max() <= CODE.max  # 255 / 17
     assert case.tensors["blocks.0.attn.softmax"].format == CODE
+
+
+def test_vectors_of_a_swin(tmp_path):
+    """Windowed, shifted and padded: every output follows from the case's own inputs."""
+    pytest.importorskip("torch", reason="calibration needs torch")
+    from fqvit_hw.golden import golden_cases
+
+    from .models import SWIN_SHAPE, random_images, tiny_quantized_swin
+
+    qm = tiny_quantized_swin()
+    image = random_images(1, seed=2, shape=SWIN_SHAPE)
+    cases = {(c.unit, c.name): c for c in golden_cases(qm, image)}
+    trace = qm.trace(image[0])
+    last = cases["attention", "block3_head2"]
+    assert last["mask"].any() and last["bias"].any()
+    context = trace["layers.1.blocks.1.attn.context"][-1, 2]  # (W, H, N, D), last window, head 2
+    np.testing.assert_array_equal(last["y"], context)
+    np.testing.assert_array_equal(
+        cases["residual", "block3_residual1"]["y"], trace["layers.1.blocks.1.residual1"]
+    )
+    np.testing.assert_array_equal(
+        cases["layernorm", "layers.1.downsample.norm"]["y"], trace["layers.1.downsample.norm"]
+    )
+    np.testing.assert_array_equal(cases["network", "image0"]["head"], qm.run(image)[0])

@@ -10,21 +10,22 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
-from .. import digits
 from ..config import PRESETS, load_config
+from ..engines import operations
 from ..errors import UserError
 from ..netfile import write_atomically
 from .evaluate import FLOAT, Evaluator, integer_column, reference_column
 from .results import FORMAT, VERSION, ResultsFile
+from .simulations import simulation_name, simulations
 from .summary import decibels, summarize, table
+from .work import Work, choose, prepare
 
 BATCH = 8
-CALIBRATION_IMAGES = 100  # as many as the figures of the README are calibrated on
 NOISE_IMAGES = 16
 FEW = 64  # images that are decoded before worker processes have started
 DECODERS = min(4, os.cpu_count() or 1)
@@ -45,9 +46,13 @@ def add_parser(subparsers) -> None:
         help=f"{', '.join(PRESETS)}, or a TOML file (default: all presets)",
     )  # fmt: skip
     add("--calibration", type=Path, metavar="DIR", help="images to calibrate on (DATA/train)")
-    add("--calibration-images", type=positive, metavar="N", help=f"default {CALIBRATION_IMAGES}")
-    add("--engine", metavar="NAME", help="fast, numpy or torch: the same integers")
-    add("--device", choices=["cpu", "cuda"], help="of the torch engine and the float model")
+    add("--calibration-images", type=positive, metavar="N", help="instead of the configuration's")
+    add(
+        "--engine",
+        metavar="NAME",
+        help="fast, numpy or torch: the same integers (default: the fastest there is)",
+    )
+    add("--device", metavar="NAME", help="cuda: the torch engine and the float model there")
     add("--no-reference", action="store_true", help="without the paper's float simulation")
     add("--limit", type=positive, metavar="N", help="only N images, evenly spread")
     add("--batch", type=positive, metavar="N", default=BATCH, help=f"images, default {BATCH}")
@@ -76,22 +81,11 @@ def positive(text: str) -> int:
     return value
 
 
-@dataclass
-class Work:
-    """What the arguments ask for. source: Validation or Arrays; skipped: of the calibration."""
-
-    model: object
-    calibration: np.ndarray
-    source: object
-    mean: tuple
-    std: tuple
-    skipped: list[str]
-
-
 def run(args) -> None:
-    configs = named_configs(args.config or list(PRESETS))
+    configs = named_configs(args.config or list(PRESETS), args.calibration_images)
     check_arguments(args)
-    work = prepare_digits() if args.model == "digits" else prepare(args)
+    most = max(config.calibration_images for config in configs.values())
+    work = prepare(args.model, args.weights, args.data, args.calibration, most)
     evaluator = calibrate(work, configs, args)
     header = make_header(args.model, work, evaluator, configs)
     chosen = choose(work.source, args.limit)
@@ -112,27 +106,21 @@ def run(args) -> None:
     report(args, summary)
 
 
-def named_configs(given: list[str]) -> dict:
+def named_configs(given: list[str], calibration_images: int | None) -> dict:
     """The configurations by name. Raises UserError for two of one name."""
     configs = {}
     for name_or_path in given:
         name, config = load_config(name_or_path)
         if name in configs:
             raise UserError(f"--config {name_or_path}: a configuration named {name} came before")
+        if calibration_images:
+            config = replace(config, calibration_images=calibration_images)
         configs[name] = config
     return configs
 
 
 def check_arguments(args) -> None:
     """What can be refused at once, before minutes of work."""
-    from ..engines import engine_named
-
-    if args.model == "digits" and (args.weights or args.data or args.calibration):
-        raise UserError(
-            "digits brings its own weights and images: no --weights, no --data, no --calibration"
-        )
-    if args.model != "digits" and args.data is None:
-        raise UserError(f"{args.model} needs --data DIR, a folder with val/<synset>/*.JPEG")
     if args.resume and not args.results:
         raise UserError("--resume needs --results FILE")
     if args.results and args.results.exists() and not args.resume:
@@ -148,73 +136,29 @@ def check_arguments(args) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
                 raise UserError(f"{path}: expected a file, it is a folder")
-    if args.device and args.engine not in (None, "torch"):
-        raise UserError(f"--device {args.device} goes with --engine torch, not {args.engine}")
-    if args.device == "cuda":
-        check_gpu()
-    if args.device:
-        args.engine = "torch"
-    if args.engine:
-        engine_named(args.engine)
+    if args.engine or args.device:
+        operations(args.engine, args.device)  # refuses what is not there
     if args.ray:
         from .cluster import check_reachable
 
         check_reachable(args.ray)
 
 
-def check_gpu() -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        raise UserError(
-            f"--device cuda: torch {torch.__version__} finds no GPU (torch.cuda.is_available())"
-        )
-
-
-def prepare_digits() -> Work:
-    from ..imagenet import Arrays
-    from ..images import Preprocessing
-    from ..train import load
-
-    images, labels = digits.test_set()
-    files = tuple(f"digits/{i * digits.TEST_EVERY}" for i in range(len(labels)))
-    source = Arrays(files, tuple(labels.tolist()), images, Preprocessing((8, 8), 1))
-    return Work(load(), digits.train_set()[0], source, digits.MEAN, digits.STD, [])
-
-
-def prepare(args) -> Work:
-    """The folder is looked at first: reading weights takes longer."""
-    from ..calibrate.timm_compat import import_timm
-
-    import_timm()
-    from ..calibrate import preprocessing
-    from ..imagenet import find_validation, load_calibration
-    from ..images import Preprocessing
-    from ..zoo import load_model
-
-    model = load_model(args.model, args.weights)
-    pixels = Preprocessing.of_model(model)
-    source = find_validation(args.data, pixels)
-    calibration = load_calibration(
-        args.data, args.calibration, args.calibration_images or CALIBRATION_IMAGES, pixels
-    )
-    mean, std = preprocessing(model, None, None)
-    return Work(model, calibration.images, source, mean, std, calibration.skipped)
-
-
 def calibrate(work: Work, configs: dict, args) -> Evaluator:
-    """One integer network per configuration, and the paper's simulation of each."""
+    """One integer network per configuration, and the paper's simulations of them."""
     from .. import quantize
 
-    images = work.calibration[: args.calibration_images]
     settings = {"mean": work.mean, "std": work.std}
-    networks = {n: quantize(work.model, images, c, **settings) for n, c in configs.items()}
+    networks = {
+        n: quantize(work.model, work.calibration, c, **settings) for n, c in configs.items()
+    }
     references = {}
     if not args.no_reference:
         from ..reference import build_reference
 
         references = {
-            n: build_reference(work.model, images, c, **settings) for n, c in configs.items()
+            name: build_reference(work.model, work.calibration, config, **settings)
+            for name, config in simulations(configs).items()
         }
     return Evaluator(
         work.model, networks, references, work.mean, work.std, args.engine, args.device
@@ -250,15 +194,11 @@ def make_header(model: str, work: Work, evaluator: Evaluator, configs: dict) -> 
             *(reference_column(name) for name in evaluator.references),
             *(integer_column(name) for name in evaluator.networks),
         ],
+        "simulations": {
+            name: simulation_name(config) if evaluator.references else None
+            for name, config in configs.items()
+        },
     }
-
-
-def choose(source, limit: int | None) -> list[int]:
-    """Indices into source.files: all, or `limit` evenly spread ones."""
-    from ..imagenet import spread
-
-    everything = range(len(source.files))
-    return sorted(spread(everything, limit)[:limit]) if limit else list(everything)
 
 
 def go_through(args, evaluator, source, chosen: list[int], done: set[str], keep) -> None:

@@ -21,16 +21,16 @@ def integer_column(configuration: str) -> str:
     return f"integer {configuration}"
 
 
-def reference_column(configuration: str) -> str:
-    return f"reference {configuration}"
+def reference_column(simulation: str | None) -> str:
+    return f"reference {simulation}"
 
 
 @dataclass
 class Evaluator:
     """Everything that scores images; pickled once for each worker of a cluster.
 
-    model: the float one; networks, references: by name of the configuration; mean, std: the
-    model's preprocessing; engine, device: as QuantizedModel.run takes them, None for its default.
+    model: the float one; networks: by name of the configuration; references: by name of the
+    simulation; mean, std: the model's preprocessing; engine, device: as QuantizedModel.run takes them, None for its default.
     """
 
     model: object

@@ -17,7 +17,6 @@ from .evaluate import Evaluator
 from .summary import snr_db
 
 AT_A_TIME = 2  # images: all tensors of ViT-Large take 0.5 GB each
-STREAM = ("embed", "residual1", "residual2")  # what a LayerNorm reads
 
 
 @dataclass
@@ -108,8 +107,10 @@ def real_steps(evaluator: Evaluator, images: np.ndarray) -> dict[str, np.ndarray
 
 def widen(ranges: dict, real: dict[str, np.ndarray]) -> None:
     """Minimum and maximum per channel (C,) of the tensors that enter a LayerNorm."""
+    from ..calibrate.ptf import is_stream
+
     for name, tensor in real.items():
-        if name.rsplit(".", 1)[-1] in STREAM:
+        if is_stream(name):
             rows = tensor.reshape(-1, tensor.shape[-1])
             low, high = rows.min(0), rows.max(0)
             if name in ranges:

@@ -90,11 +90,17 @@ def summarize(header: dict, records: Iterable[dict]) -> dict:
                 "configuration": name,
                 "config": config,
                 "integer": figures.get(integer_column(name)),
-                "reference": figures.get(reference_column(name)),
+                "simulation": header["simulations"][name],
+                "reference": figures.get(reference_column(header["simulations"][name])),
             }
             for name, config in header["configurations"].items()
         ],
     }
+
+
+def simulated(summary: dict) -> dict[str, dict]:
+    """The figures of each of the paper's simulations, by its name: configurations share them."""
+    return {run["simulation"]: run["reference"] for run in summary["runs"] if run["reference"]}
 
 
 def table(summary: dict) -> str:
@@ -106,9 +112,9 @@ def table(summary: dict) -> str:
         return "\n".join([*lines, "no image could be scored"])
     rows = [("", "top-1", "top-5", "agrees with float", "only float/only this right", "logit SNR")]
     rows.append(("float", *cells(summary["float"])[:2], "", "", ""))
+    for name, reference in simulated(summary).items():
+        rows.append((f"paper's simulation, {name}", *cells(reference)))
     for run in summary["runs"]:
-        if run["reference"]:
-            rows.append((f"paper's simulation, {run['configuration']}", *cells(run["reference"])))
         rows.append((f"integers, {run['configuration']}", *cells(run["integer"])))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for first, *rest in rows:

@@ -6,9 +6,9 @@ import numpy as np
 
 from ..config import QuantConfig
 from ..model import QuantizedModel
-from .build import Builder, array
-from .choose import choose_scales
-from .observers import observe_ranges, search_factors
+from .build import build_network
+from .choose import calibrate
+from .fold import fold, unfolded
 from .supported import check_supported
 
 
@@ -18,13 +18,17 @@ def quantize(model, calibration, config: QuantConfig, *, mean=None, std=None) ->
         raise TypeError(f"config: expected a QuantConfig, got {type(config).__name__}")
     check_supported(model)
     mean, std = preprocessing(model, mean, std)
-    images = check_calibration(model, calibration)
-    ranges = observe_ranges(model, images, mean, std)
-    scales = choose_scales(ranges, config, array(model.cls_token)[0, 0])
-    if config.ptf and config.stream_width == 8:
-        scales |= search_factors(model, images, mean, std, scales)
-    network, logit_scale, scales = Builder(model, scales, config, mean, std).network()
-    return QuantizedModel(network, config, logit_scale, scales)
+    images = spaced(check_calibration(model, calibration), config.calibration_images)
+    model, folded = fold(model, images, mean, std, config)
+    scales, means = calibrate(model, images, mean, std, config)
+    network, logit_scale, scales = build_network(model, scales, means, config, mean, std)
+    return QuantizedModel(network, config, logit_scale, unfolded(scales, folded))
+
+
+def spaced(images: np.ndarray, number: int) -> np.ndarray:
+    """At most `number` images, evenly spaced: a folder is often sorted by class."""
+    number = min(number, len(images))
+    return images[np.arange(number) * len(images) // number]
 
 
 def preprocessing(model, mean, std) -> tuple[tuple[float, ...], tuple[float, ...]]:

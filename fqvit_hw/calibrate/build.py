@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..config import QuantConfig
@@ -15,9 +17,10 @@ from ..formats import (
     IntFormat,
     saturate,
 )
-from ..network import Block, VisionTransformer
+from ..network import Block, PatchMerging, SwinBlock, SwinTransformer, VisionTransformer
+from ..network.swin import MERGED
 from ..scale import Scale
-from ..units import Attention, Softmax
+from ..units import Attention, Pool, Softmax
 from .choose import symmetric
 from .fixed_point import (
     LARGEST_OPERAND,
@@ -43,54 +46,42 @@ def weight_and_bias(layer) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Builder:
-    """Builds one network; `scales` gains the scale of every accumulator on the way."""
+    """What the networks have in common; `scales` gains the scale of every accumulator on the way.
 
-    def __init__(self, model, scales: dict[str, Scale], config: QuantConfig, mean, std):
+    Subclasses build one architecture: network() -> the network and its logit scale.
+    """
+
+    def __init__(self, model, scales: dict[str, Scale], means, config: QuantConfig, mean, std):
         self.model, self.config, self.mean, self.std = model, config, mean, std
+        self.means = means if config.bias_correction else {}
         self.scales = dict(scales)
-        self.channels = model.embed_dim
 
-    def network(self) -> tuple[VisionTransformer, float, dict[str, Scale]]:
-        """Returns the network, its logit scale and the scales of all traced tensors."""
-        model, conv = self.model, self.model.patch_embed.proj
-        tokens = model.pos_embed.shape[1]
-        if tokens > MAX_TOKENS:
-            raise ValueError(f"softmax is proven for {MAX_TOKENS} tokens, the model has {tokens}")
-        embed = self.linear("patch_embed", *self.patch_weights(), "image", self.config.branch_width)
-        pos, pos_scale = self.positions()
-        branch = self.scales["patch_embed"]
-        cls = np.rint(array(model.cls_token)[0, 0] / branch.scale).astype(np.int64) + branch.zero
-        add = self.residual("embed", pos_scale, 8, "patch_embed")
-        blocks, stream = [], "embed"
-        for i, block in enumerate(model.blocks):
-            blocks.append(self.block(f"blocks.{i}", block, stream))
-            stream = f"blocks.{i}.residual2"
-        norm = self.norm("norm", model.norm, stream)
-        head, head_requantize, acc_scale, logit_scale = build_head(
-            "head", *weight_and_bias(model.head), *self.format("norm")
+    def image_fields(self) -> dict:
+        """The fields of a network that say what images it takes."""
+        conv, (height, width) = self.model.patch_embed.proj, self.model.patch_embed.img_size
+        return dict(
+            channels=conv.in_channels, height=height, width=width, patch=conv.kernel_size[0]
+        )
+
+    def head(self, layer, source: str):
+        """-> Linear, Requantize, logit scale"""
+        linear, scaling, acc_scale, logit_scale = build_head(
+            "head", *weight_and_bias(layer), *self.input(source)
         )
         self.scales |= {"head.acc": Scale(acc_scale), "head": Scale(logit_scale)}
-        height, width = model.patch_embed.img_size
-        network = VisionTransformer(
-            channels=conv.in_channels,
-            height=height,
-            width=width,
-            patch=conv.kernel_size[0],
-            patch_embed=embed[0],
-            patch_embed_requantize=embed[1],
-            cls_token=saturate(cls, IntFormat(self.config.branch_width)),
-            pos_embed=pos,
-            embed=add,
-            blocks=tuple(blocks),
-            norm=norm,
-            head=head,
-            head_requantize=head_requantize,
-        )
-        return network, logit_scale, self.scales
+        return linear, scaling, logit_scale
+
+    def width(self, stream: str) -> int:
+        """Bits of a residual stream. The one that Swin starts with is the output of a LayerNorm."""
+        return INT8.width if stream == "patch_embed.norm" else self.config.stream_width
 
     def format(self, name: str) -> tuple[float, int]:
         """Scale and zero point of a tensor with one scale."""
         return float(self.scales[name].scale), self.scales[name].zero
+
+    def input(self, source: str):
+        """What build_linear wants to know of its input, and the bits of its weights."""
+        return *self.format(source), self.config.weight_bits, self.means.get(source)
 
     def patch_weights(self) -> tuple[np.ndarray, np.ndarray]:
         """(C, K), (C,): the convolution over codes pixel - 128 instead of normalized pixels.
@@ -104,31 +95,33 @@ class Builder:
         bias = bias + (weight * (128 / 255 - mean) / std).sum((1, 2, 3))
         return (weight / (255 * std)).reshape(len(weight), -1), bias
 
-    def positions(self) -> tuple[np.ndarray, Scale]:
-        """int8 (N, C), symmetric, and its scale."""
-        pos = array(self.model.pos_embed)[0]
-        scale = Scale(symmetric(pos.min(), pos.max(), INT8))
-        return saturate(np.rint(pos / scale.scale).astype(np.int64), INT8), scale
-
     def linear(self, name: str, weight, bias, source: str, width: int):
         """Linear and per-channel Requantize from the tensor `source` to the tensor `name`."""
-        linear, acc_scale = build_linear(name, weight, bias, *self.format(source))
+        linear, acc_scale = build_linear(name, weight, bias, *self.input(source))
         self.scales[f"{name}.acc"] = Scale(acc_scale)
         out = self.scales[name]
         return linear, build_requantize(name, acc_scale / out.scale, width, out.zero)
 
-    def norm(self, name: str, layer, stream: str):
+    def norm(self, name: str, layer, stream: str, tokens: int = 1):
+        """LayerNorm of the tensor `stream`, or of `tokens` tokens of it side by side."""
         gamma, beta = array(layer.weight), array(layer.bias) if layer.bias is not None else 0
         beta = np.broadcast_to(beta, gamma.shape)
-        width, out = self.config.stream_width, self.scales[name]
-        return build_layernorm(name, gamma, beta, layer.eps, self.scales[stream], width, out)
+        source = self.scales[stream]
+        factor = np.broadcast_to(source.factor, len(gamma) // tokens)
+        source = replace(source, factor=np.tile(factor, tokens))
+        return build_layernorm(
+            name, gamma, beta, layer.eps, source, self.width(stream), self.scales[name]
+        )
 
-    def residual(self, name: str, x: Scale, x_width: int, branch: str):
+    def residual(self, name: str, x: Scale, x_width: int, branch: str, channels: int):
         config = self.config
         y, out = self.scales[branch], self.scales[name]
         return build_residual(
-            name, x, x_width, y, config.branch_width, out, config.stream_width, self.channels
+            name, x, x_width, y, config.branch_width, out, config.stream_width, channels
         )
+
+    def stream_add(self, name: str, stream: str, branch: str, channels: int):
+        return self.residual(name, self.scales[stream], self.width(stream), branch, channels)
 
     def block(self, name: str, block, stream: str) -> Block:
         """stream: name of the residual stream that enters."""
@@ -143,7 +136,7 @@ class Builder:
         fc1 = linear("fc1", block.mlp.fc1, f"{name}.norm2", INT16.width)
         fc2 = linear("fc2", block.mlp.fc2, f"{name}.gelu", config.branch_width)
         add1, add2 = f"{name}.residual1", f"{name}.residual2"
-        width = config.stream_width
+        channels = len(block.norm1.weight)
         return Block(
             heads=block.attn.num_heads,
             norm1=self.norm(f"{name}.norm1", block.norm1, stream),
@@ -152,20 +145,20 @@ class Builder:
             attention=attention,
             proj=proj[0],
             proj_requantize=proj[1],
-            residual1=self.residual(add1, self.scales[stream], width, f"{name}.proj"),
+            residual1=self.stream_add(add1, stream, f"{name}.proj", channels),
             norm2=self.norm(f"{name}.norm2", block.norm2, add1),
             fc1=fc1[0],
             fc1_requantize=fc1[1],
             gelu=build_gelu(f"{name}.gelu", config.gelu_index_width, self.scales[f"{name}.gelu"]),
             fc2=fc2[0],
             fc2_requantize=fc2[1],
-            residual2=self.residual(add2, self.scales[add1], width, f"{name}.fc2"),
+            residual2=self.stream_add(add2, add1, f"{name}.fc2", channels),
         )
 
     def attention(self, name: str, attn) -> Attention:
         """Requantizers and table between q, k, v and context."""
         name, config = f"{name}.attn", self.config
-        head_dim, tokens = attn.head_dim, self.model.pos_embed.shape[1]
+        head_dim, tokens = attn.qkv.out_features // (3 * attn.num_heads), self.tokens(attn)
         prove(f"{name}.score", "the accumulator", LARGEST_OPERAND**2 * head_dim, ACC)
         prove(f"{name}.context", "the accumulator", LARGEST_OPERAND * UINT8.max * tokens, ACC)
         # one scale per third of the columns
@@ -178,9 +171,139 @@ class Builder:
         self.scales[f"{name}.context.acc"] = Scale(context_acc)
         if config.normalizes_rows:
             self.scales[f"{name}.context.normalized"] = Scale(context_acc)
-        table = exponential_table(f"{name}.softmax", config.exponential, float(score.scale))
+        table = exponential_table(f"{name}.softmax", config.softmax_table, float(score.scale))
         return Attention(
             build_requantize(f"{name}.score", score_acc / score.scale, 8, score.zero),
             Softmax(table, config.attention, config.normalizes_rows),
             build_requantize(f"{name}.context", context_acc / context.scale, 8, context.zero),
         )
+
+
+class VitBuilder(Builder):
+    """ViT and DeiT."""
+
+    def network(self) -> tuple[VisionTransformer, float]:
+        model, width = self.model, self.config.branch_width
+        prove_tokens(model.pos_embed.shape[1])
+        embed = self.linear("patch_embed", *self.patch_weights(), "image", width)
+        pos, pos_scale = self.positions()
+        branch = self.scales["patch_embed"]
+        cls = np.rint(array(model.cls_token)[0, 0] / branch.scale).astype(np.int64) + branch.zero
+        add = self.residual("embed", pos_scale, INT8.width, "patch_embed", model.embed_dim)
+        blocks, stream = [], "embed"
+        for i, block in enumerate(model.blocks):
+            blocks.append(self.block(f"blocks.{i}", block, stream))
+            stream = f"blocks.{i}.residual2"
+        norm = self.norm("norm", model.norm, stream)
+        head, head_requantize, logit_scale = self.head(model.head, "norm")
+        network = VisionTransformer(
+            **self.image_fields(),
+            patch_embed=embed[0],
+            patch_embed_requantize=embed[1],
+            cls_token=saturate(cls, IntFormat(width)),
+            pos_embed=pos,
+            embed=add,
+            blocks=tuple(blocks),
+            norm=norm,
+            head=head,
+            head_requantize=head_requantize,
+        )
+        return network, logit_scale
+
+    def tokens(self, attn) -> int:
+        return self.model.pos_embed.shape[1]
+
+    def positions(self) -> tuple[np.ndarray, Scale]:
+        """int8 (N, C), symmetric, and its scale."""
+        pos = array(self.model.pos_embed)[0]
+        scale = Scale(symmetric(pos.min(), pos.max(), INT8))
+        return saturate(np.rint(pos / scale.scale).astype(np.int64), INT8), scale
+
+
+class SwinBuilder(Builder):
+    """Swin Transformer."""
+
+    def network(self) -> tuple[SwinTransformer, float]:
+        model = self.model
+        conv = self.stream_layer("patch_embed.conv", *self.patch_weights(), "image")
+        stream = "patch_embed.norm"
+        norm = self.norm(stream, model.patch_embed.norm, "patch_embed.conv")
+        stages, merges = [], []
+        for i, stage in enumerate(model.layers):
+            if i:
+                name = f"layers.{i}.downsample"
+                merges.append(self.merge(name, stage.downsample, stream))
+                stream = f"{name}.reduction"
+            blocks = []
+            for j, block in enumerate(stage.blocks):
+                blocks.append(self.swin_block(f"layers.{i}.blocks.{j}", block, stream))
+                stream = f"layers.{i}.blocks.{j}.residual2"
+            stages.append(tuple(blocks))
+        last_norm = self.norm("norm", model.norm, stream)
+        pool = self.pool(int(np.prod(model.layers[-1].output_resolution)))
+        head, head_requantize, logit_scale = self.head(model.head.fc, "pool")
+        network = SwinTransformer(
+            **self.image_fields(),
+            pad=np.rint(np.multiply(255, self.mean)).astype(np.int64) + INT8.min,
+            patch_embed=conv[0],
+            patch_embed_requantize=conv[1],
+            patch_embed_norm=norm,
+            stages=tuple(stages),
+            merges=tuple(merges),
+            norm=last_norm,
+            pool=pool,
+            head=head,
+            head_requantize=head_requantize,
+        )
+        return network, logit_scale
+
+    def tokens(self, attn) -> int:
+        prove_tokens(attn.window_area)
+        return attn.window_area
+
+    def stream_layer(self, name: str, weight, bias, source: str):
+        """Linear and Requantize that write a residual stream, PTF factors in the multipliers."""
+        linear, acc_scale = build_linear(name, weight, bias, *self.input(source))
+        self.scales[f"{name}.acc"] = Scale(acc_scale)
+        out, width = self.scales[name], self.width(name)
+        step = out.scale * np.exp2(out.factor)
+        return linear, build_requantize(name, acc_scale / step, width, out.zero)
+
+    def merge(self, name: str, layer, stream: str) -> PatchMerging:
+        norm = self.norm(f"{name}.norm", layer.norm, stream, tokens=MERGED)
+        weight, bias = weight_and_bias(layer.reduction)
+        reduction = self.stream_layer(f"{name}.reduction", weight, bias, f"{name}.norm")
+        factor = np.broadcast_to(self.scales[f"{name}.reduction"].factor, len(weight))
+        return PatchMerging(norm, *reduction, factor)
+
+    def swin_block(self, name: str, block, stream: str) -> SwinBlock:
+        attn, plain = block.attn, self.block(name, block, stream)
+        bias = array(attn._get_rel_pos_bias())[0]  # (H, N, N)
+        step = float(self.scales[f"{name}.attn.score.acc"].scale)
+        steps = np.rint(bias / step)
+        prove(f"{name}.attn.score", "the bias", int(steps.max()), ACC, int(steps.min()))
+        return SwinBlock(*block.window_size, *block.shift_size, steps.astype(np.int64), plain)
+
+    def pool(self, tokens: int) -> Pool:
+        scale, zero = self.format("norm")
+        out = self.scales["pool"]
+        self.scales["pool.acc"] = Scale(scale / tokens)
+        scaling = build_requantize("pool", scale / tokens / out.scale, INT8.width, out.zero)
+        return Pool(tokens, zero, scaling)
+
+
+def prove_tokens(tokens: int) -> None:
+    if tokens > MAX_TOKENS:
+        raise ValueError(f"softmax is proven for {MAX_TOKENS} tokens, the model has {tokens}")
+
+
+def build_network(model, scales: dict[str, Scale], means, config: QuantConfig, mean, std):
+    """-> the integer network of a timm model, its logit scale and the scales of all tensors.
+
+    means: of the inputs of the Linears, by name, for the bias correction.
+    """
+    builder = (SwinBuilder if hasattr(model, "layers") else VitBuilder)(
+        model, scales, means, config, mean, std
+    )
+    network, logit_scale = builder.network()
+    return network, logit_scale, builder.scales

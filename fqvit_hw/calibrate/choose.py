@@ -1,4 +1,4 @@
-"""From measured ranges to the scale and zero point of every tensor."""
+"""From observed ranges to the scale and zero point of every tensor."""
 
 from __future__ import annotations
 
@@ -7,37 +7,126 @@ import numpy as np
 from ..config import QuantConfig
 from ..formats import INT8, INT16, PTF_MAX, IntFormat
 from ..scale import Scale
-from .observers import Ranges, is_stream
+from .observers import OBSERVERS, SHRINK, Histogram, Mean, MinMax, Range, kind, observe
+from .ptf import is_stream, search_factors
 
 BRANCHES = ("patch_embed", "proj", "fc2")
+INPUTS = ("norm1", "norm2", "norm", "context", "gelu", "pool")  # of a Linear
 HEADROOM = 2  # of 16-bit tensors: codes to spare, so other images may reach twice the range
 SMALLEST = 2.0**-16  # scale of a tensor that is always zero
 
 
-def choose_scales(ranges: Ranges, config: QuantConfig, cls_token: np.ndarray) -> dict[str, Scale]:
-    """Scale and zero point of each tensor; the residual stream's factors are searched later.
+def calibrate(model, images, mean, std, config: QuantConfig):
+    """-> scale and zero point of every tensor between two units, and the means of INPUTS, by name.
 
-    cls_token: (C,), enters in the format of the patch embedding, whose range must hold it.
+    One pass over the images takes the ranges; omse needs another, the PTF factors another.
     """
+
+    def observer(name):
+        found = (OBSERVERS[config.observer] if is_clipped(name, config) else MinMax)()
+        return Mean(found) if kind(name) in INPUTS else found
+
+    observers = observe(model, images, mean, std, observer)
+    ranges = {name: observer.range for name, observer in observers.items()}
+    if config.observer in SEARCHES:
+        ranges |= least_error_ranges(model, images, mean, std, ranges, config)
+    if hasattr(model, "cls_token"):  # it enters in the format of the patch embedding
+        token = model.cls_token.detach().double().numpy()
+        low, high = ranges["patch_embed"]
+        ranges["patch_embed"] = Range(np.minimum(low, token.min()), np.maximum(high, token.max()))
     scales = {"image": Scale(1.0)}
-    for name, (low, high) in ranges.items():
-        kind = name.rsplit(".", 1)[-1]
-        if name == "patch_embed":
-            low, high = np.minimum(low, cls_token), np.maximum(high, cls_token)
-        if is_stream(name):
-            scales[name] = stream_scale(low.min(), high.max(), config)
-        elif kind == "qkv":
-            scales[name] = qkv_scale(low, high, config)
-        elif kind == "fc1":
-            scales[name] = Scale(gelu_step(config.gelu_index_width))
-            check_gelu_range(name, high.max(), config)
-        elif kind == "softmax":
-            scales[name] = Scale(1 / 255) if config.attention == "uniform8" else Scale(1, log2=True)
-        elif kind in BRANCHES and config.branch_width == 16:
-            scales[name] = Scale(symmetric(low.min(), high.max(), INT16) * HEADROOM)
-        elif kind != "head":  # its scale follows from its weights
-            scales[name] = asymmetric(low.min(), high.max())
-    return scales
+    for name, found in ranges.items():
+        if kind(name) == "fc1":
+            check_gelu_range(name, found.high.max(), config)
+        if kind(name) != "head":  # its scale follows from its weights
+            scales[name] = scale_of(name, found, config)
+        if kind(name) == "qkv":  # one scale per column, as for every layer
+            columns = model.get_submodule(f"{name.removesuffix('qkv')}attn.qkv").out_features
+            scales[name] = Scale(np.repeat(scales[name].scale, columns // 3))
+    if config.ptf and config.stream_width == 8:
+        scales |= search_factors(model, images, mean, std, scales)
+    return scales, {n: o.mean for n, o in observers.items() if isinstance(o, Mean)}
+
+
+def is_clipped(name: str, config: QuantConfig) -> bool:
+    """Whether the observer of the configuration decides on the range of a tensor.
+
+    PTF takes the stream's range from its extremes, in the paper too; 16 bits have codes to spare.
+    """
+    wide = kind(name) in BRANCHES and config.branch_width == 16
+    return not (wide or is_stream(name) or kind(name) in ("softmax", "fc1", "head"))
+
+
+def least_error_ranges(model, images, mean, std, ranges, config) -> dict[str, Range]:
+    """The range of every int8 tensor with the least squared error over all images."""
+    histograms = observe(
+        model,
+        images,
+        mean,
+        std,
+        lambda name: Histogram(ranges[name]) if is_clipped(name, config) else None,
+    )
+    search = SEARCHES[config.observer]
+    return {
+        name: Range(*np.transpose([search(*g, kind(name) == "qkv") for g in h.groups()]))
+        for name, h in histograms.items()
+    }
+
+
+def omse(low, high, counts, x, centred) -> tuple[float, float]:
+    """Both ends shrunk by the same factor, 1 to 0.11: the widest of those with the least error.
+
+    low, high: the extremes; counts: of values x, a histogram; centred: the codes have zero point
+    0, as q, k and v. The authors take the error of the last batch only, here it is that of all.
+    """
+    errors = [np.dot(counts, np.square(rounded(x, low * s, high * s, centred) - x)) for s in SHRINK]
+    best = SHRINK[int(np.argmin(errors))]
+    return low * best, high * best
+
+
+def least_error(low, high, counts, x, centred) -> tuple[float, float]:
+    """Each end shrunk by itself, in turn until neither moves: GELU's low end is not its high end.
+
+    Arguments as for omse.
+    """
+    if centred:
+        return omse(low, high, counts, x, centred)
+
+    def error(ends):
+        return np.dot(counts, np.square(rounded(x, *ends, centred) - x))
+
+    ends, before = (low, high), None
+    while ends != before:
+        before = ends
+        ends = min(((low * s, ends[1]) for s in SHRINK), key=error)
+        ends = min(((ends[0], high * s) for s in SHRINK), key=error)
+    return ends
+
+
+SEARCHES = {"omse": omse, "least-error": least_error}
+
+
+def rounded(x: np.ndarray, low: float, high: float, centred: bool) -> np.ndarray:
+    """x as int8 codes of [low, high] stand for it."""
+    scale = Scale(symmetric(low, high, INT8)) if centred else asymmetric(low, high)
+    codes = np.rint(x / float(scale.scale) + scale.zero).clip(INT8.min, INT8.max)
+    return (codes - scale.zero) * float(scale.scale)
+
+
+def scale_of(name: str, found: Range, config: QuantConfig) -> Scale:
+    """Scale and zero point of one tensor; the residual stream's factors are searched later."""
+    low, high = found.low.min(), found.high.max()
+    if is_stream(name):
+        return stream_scale(low, high, config)
+    if kind(name) == "qkv":
+        return qkv_scale(found, config)
+    if kind(name) == "fc1":
+        return Scale(gelu_step(config.gelu_index_width))
+    if kind(name) == "softmax":
+        return Scale(1 / 255) if config.attention == "uniform8" else Scale(1, log2=True)
+    if kind(name) in BRANCHES and config.branch_width == 16:
+        return Scale(symmetric(low, high, INT16) * HEADROOM)
+    return asymmetric(low, high)
 
 
 def asymmetric(low: float, high: float, divide_by: int = 1) -> Scale:
@@ -60,13 +149,10 @@ def stream_scale(low: float, high: float, config: QuantConfig) -> Scale:
     return asymmetric(low, high, 1 << PTF_MAX if config.ptf else 1)
 
 
-def qkv_scale(low: np.ndarray, high: np.ndarray, config: QuantConfig) -> Scale:
-    """low, high: (3 * H * D,), q | k | v -> symmetric int8, one scale per column."""
-    parts = np.stack([low, high]).reshape(2, 3, -1)
-    steps = [symmetric(part[0].min(), part[1].max(), INT8) for part in parts.transpose(1, 0, 2)]
-    if config.qkv_scales == "shared":
-        steps = [max(steps)] * 3
-    return Scale(np.repeat(steps, parts.shape[2]))
+def qkv_scale(found: Range, config: QuantConfig) -> Scale:
+    """found: of q, k and v -> symmetric int8, one scale each or the largest for the three."""
+    steps = [symmetric(low, high, INT8) for low, high in zip(*found, strict=True)]
+    return Scale([max(steps)] * 3 if config.qkv_scales == "shared" else steps)
 
 
 def gelu_step(index_width: int) -> float:

@@ -62,31 +62,40 @@ def build_requantize(layer: str, ratio, width: int, zero: int = 0) -> Requantize
     return Requantize(*encode_multiplier(layer, ratio), zero=zero, width=width)
 
 
-def build_linear(layer: str, weight, bias, scale_in: float, zero_in: int):
+def build_linear(
+    layer: str, weight, bias, scale_in: float, zero_in: int, bits: int = 8, mean_in=None
+):
     """weight: float (out, in); bias: float (out,) -> Linear, and its accumulator scale (out,).
 
-    Weights are symmetric int8, one scale per output channel, max|w| / 127. The bias holds the
-    input's zero point. A channel whose weights are so small that its bias would not fit takes the
-    scale at which the bias is 2^30: the weights then round to fewer steps, in the end to zero, but
-    in output steps they were next to nothing beside that bias. A channel with neither has scale 0,
-    and so M = 0. Raises ValueError if the accumulator could overflow.
+    Weights are symmetric, one scale per output channel, max|w| / (2^(bits-1) - 1), and stored as
+    int8 whatever their bits. The bias holds the input's zero point, and, if mean_in is given, the
+    mean float input (in,), the mean error of the rounded weights (Nagel et al. 2019, section 4.2).
+    A channel whose weights are so small that its bias would not fit takes the scale at which the
+    bias is 2^30: the weights then round to fewer steps, in the end to zero, but in output steps
+    they were next to nothing beside that bias. A channel with neither has scale 0, and so M = 0.
+    Raises ValueError if the accumulator could overflow.
     """
     weight, bias = np.asarray(weight, np.float64), np.asarray(bias, np.float64)
-    step = np.maximum(np.abs(weight).max(1) / 127, np.abs(bias) / (scale_in * LARGEST_BIAS))
+    largest = np.abs(weight).max(1)
+    step = np.maximum(largest / IntFormat(bits).max, np.abs(bias) / (scale_in * LARGEST_BIAS))
     divisor = np.where(step > 0, step, 1.0)
     codes = np.rint(weight / divisor[:, None]).astype(np.int64)
+    if mean_in is not None:
+        bias = bias + (weight - codes * step[:, None]) @ mean_in
     constant = np.rint(bias / (scale_in * divisor)).astype(np.int64) - zero_in * codes.sum(1)
     worst = worst_accumulator(codes, constant, LARGEST_OPERAND)
     prove(layer, "the accumulator", int(worst.max()), ACC)
     return Linear(codes, constant), scale_in * step
 
 
-def build_head(layer: str, weight, bias, scale_in: float, zero_in: int):
+def build_head(
+    layer: str, weight, bias, scale_in: float, zero_in: int, bits: int = 8, mean_in=None
+):
     """-> Linear, Requantize to 32 bits, accumulator scale (classes,), logit scale.
 
     The logit scale is the largest accumulator scale, so that no accumulator grows.
     """
-    linear, acc_scale = build_linear(layer, weight, bias, scale_in, zero_in)
+    linear, acc_scale = build_linear(layer, weight, bias, scale_in, zero_in, bits, mean_in)
     logit_scale = float(acc_scale.max()) or 1.0
     scaling = build_requantize(layer, acc_scale / logit_scale, ACC.width)
     worst = worst_accumulator(linear.weight, linear.bias, LARGEST_OPERAND)

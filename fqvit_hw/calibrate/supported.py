@@ -1,4 +1,4 @@
-"""Which models can become integers: a ViT or DeiT as timm builds it, and nothing that is not there.
+"""Which models can become integers: ViT, DeiT and Swin as timm builds them, and nothing else.
 
 Every refusal names the layer, so that nobody gets a network that computes something else.
 """
@@ -11,30 +11,33 @@ import_timm()
 
 import torch  # noqa: E402
 from timm.layers import (  # noqa: E402
+    ClassifierHead,
     Mlp,
     PatchEmbed,
     activations,
 )
 from timm.layers.attention import Attention  # noqa: E402
+from timm.models.swin_transformer import (  # noqa: E402
+    PatchMerging,
+    SwinTransformer,
+    SwinTransformerBlock,
+    WindowAttention,
+)
 from timm.models.vision_transformer import Block, VisionTransformer  # noqa: E402
 from torch import nn  # noqa: E402
-
-Named = tuple[str, bool]  # what is unsupported, and whether the model has it
 
 
 def check_supported(model) -> None:
     """Raises TypeError for another architecture, ValueError naming an unsupported layer."""
-    if type(model) is not VisionTransformer:
+    if type(model) not in (VisionTransformer, SwinTransformer):
         raise TypeError(
             f"unsupported model {type(model).__name__}: expected a timm VisionTransformer (ViT, "
-            "DeiT without distillation token)"
+            "DeiT without distillation token) or SwinTransformer"
         )
     if model.training:
         raise ValueError("the model is in training mode: call model.eval() first")
-    unsupported = [*whole_model(model)]
-    for i, block in enumerate(model.blocks):
-        unsupported += in_block(f"blocks.{i}", block)
-    for what, present in unsupported:
+    parts = in_swin(model) if type(model) is SwinTransformer else in_vit(model)
+    for what, present in parts:
         if present:
             raise ValueError(f"unsupported layer {what}")
     check_finite(model)
@@ -48,14 +51,11 @@ def check_finite(model) -> None:
         raise ValueError(f"weights that are not finite: {', '.join(bad[:3])}{more}")
 
 
-def whole_model(model):
-    """Yields (what, present) for everything outside the blocks."""
-    embed, conv = model.patch_embed, model.patch_embed.proj
-    yield f"patch_embed: {type(embed).__name__}", type(embed) is not PatchEmbed
-    yield "dynamic image size", model.dynamic_img_size or embed.dynamic_img_pad
-    square = conv.kernel_size == conv.stride and conv.kernel_size[0] == conv.kernel_size[1]
-    whole = conv.padding == (0, 0) and conv.groups == 1 and embed.flatten
-    yield "patch_embed.proj: only square patches that do not overlap", not (square and whole)
+def in_vit(model):
+    """Yields (what, present) for a ViT or DeiT."""
+    yield from patch_embedding(model)
+    yield "dynamic image size", model.dynamic_img_size or model.patch_embed.dynamic_img_pad
+    yield "patch_embed.proj: patches without flatten", not model.patch_embed.flatten
     yield from not_identity(model.patch_embed, "patch_embed", "norm")
     yield "a model without class token", model.cls_token is None
     yield "register tokens", model.reg_token is not None
@@ -66,15 +66,46 @@ def whole_model(model):
     yield from not_identity(model, "", "norm_pre", "fc_norm")
     yield from not_layer_norm(model, "", "norm")
     yield from not_linear(model, "", "head")
+    for i, block in enumerate(model.blocks):
+        yield from in_block(f"blocks.{i}", block, Block, Attention)
 
 
-def in_block(name: str, block):
-    """Yields (what, present) for one transformer block."""
-    yield f"{name}: {type(block).__name__}", type(block) is not Block
+def in_swin(model):
+    """Yields (what, present) for a Swin Transformer."""
+    yield from patch_embedding(model)
+    yield from not_layer_norm(model.patch_embed, "patch_embed", "norm")
+    for i, stage in enumerate(model.layers):
+        name, merge = f"layers.{i}.downsample", stage.downsample
+        wanted = PatchMerging if i else nn.Identity
+        yield f"{name}: {type(merge).__name__}", type(merge) is not wanted
+        if i:
+            yield from not_layer_norm(merge, name, "norm")
+            yield from not_linear(merge, name, "reduction")
+        for j, block in enumerate(stage.blocks):
+            at = f"layers.{i}.blocks.{j}"
+            yield from in_block(at, block, SwinTransformerBlock, WindowAttention)
+    yield from not_layer_norm(model, "", "norm")
+    head = model.head
+    yield f"head: {type(head).__name__}", type(head) is not ClassifierHead
+    yield f"global_pool {model.global_pool!r}", model.global_pool != "avg"
+    yield from not_linear(head, "head", "fc")
+
+
+def patch_embedding(model):
+    embed, conv = model.patch_embed, model.patch_embed.proj
+    yield f"patch_embed: {type(embed).__name__}", type(embed) is not PatchEmbed
+    square = conv.kernel_size == conv.stride and conv.kernel_size[0] == conv.kernel_size[1]
+    whole = conv.padding == (0, 0) and conv.groups == 1
+    yield "patch_embed.proj: only square patches that do not overlap", not (square and whole)
+
+
+def in_block(name: str, block, kind: type, attention: type):
+    """Yields (what, present) for one transformer block of class `kind`."""
+    yield f"{name}: {type(block).__name__}", type(block) is not kind
     yield from not_identity(block, name, "ls1", "ls2")
     yield from not_layer_norm(block, name, "norm1", "norm2")
     attn, mlp = block.attn, block.mlp
-    yield f"{name}.attn: {type(attn).__name__}", type(attn) is not Attention
+    yield f"{name}.attn: {type(attn).__name__}", type(attn) is not attention
     yield from not_identity(attn, f"{name}.attn", "q_norm", "k_norm", "norm")
     yield f"{name}.attn.gate", getattr(attn, "gate", None) is not None
     yield from not_linear(attn, f"{name}.attn", "qkv", "proj")

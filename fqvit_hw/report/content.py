@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..accuracy.summary import cells, decibels
+from ..accuracy.summary import cells, decibels, simulated
 from ..zoo import short_name
 from . import pictures
 from .paper import MODELS, ROWS, VALIDATION_IMAGES
@@ -49,11 +49,13 @@ def paper_table(summaries: list[dict]) -> Iterator[Part]:
         ours.setdefault(("Float, here", "32/32/32"), {})[model] = (
             f"{percent(summary['float'])}{mark}"
         )
-        for kind, title in (("reference", "Paper's simulation, here"), ("integer", "Integers")):
-            for run in summary["runs"]:
-                if run[kind]:
-                    row = (f"{title}: {run['configuration']}", bits(run["config"]))
-                    ours.setdefault(row, {})[model] = f"{percent(run[kind])}{mark}"
+        for name, reference in simulated(summary).items():
+            observer, width = name.split(" ", 1)
+            row = (f"Paper's simulation, here: {observer}", width)
+            ours.setdefault(row, {})[model] = f"{percent(reference)}{mark}"
+        for run in summary["runs"]:
+            row = (f"Integers: {run['configuration']}", bits(run["config"]))
+            ours.setdefault(row, {})[model] = f"{percent(run['integer'])}{mark}"
     images = {model: f"{summary['images']:,}" for model, summary in best.items()}
     rows = [(name, width, *(f"{x:.2f}" for x in figures)) for name, width, figures in ROWS]
     for (name, width), figures in sorted(ours.items(), key=lambda row: KINDS.index(row[0][0][:5])):
@@ -103,11 +105,10 @@ def measurements(summaries: list[dict]) -> Part:
     for summary in summaries:
         start = (short_name(summary["model"]), f"{summary['images']:,}")
         rows.append((*start, "float", *cells(summary["float"])[:2], "", "", "", ""))
+        for name, reference in simulated(summary).items():
+            rows.append((*start, f"paper's simulation, {name}", *paired(reference)))
         for run in summary["runs"]:
-            for kind, title in (("reference", "paper's simulation"), ("integer", "integers")):
-                if run[kind]:
-                    column = f"{title}, {run['configuration']}"
-                    rows.append((*start, column, *paired(run[kind])))
+            rows.append((*start, f"integers, {run['configuration']}", *paired(run["integer"])))
     return Part(
         "table",
         "Compared image by image with float; ± is one standard error, of the change that of the "

@@ -5,6 +5,7 @@ from .gelu import Gelu, gelu
 from .image import patches
 from .layernorm import LayerNorm, layernorm
 from .mac_array import Linear, bitshift_matmul, matmul
+from .pool import Pool, pool, pool_sum
 from .requantize import Requantize, requantize
 from .residual import Residual, residual
 from .softmax import Softmax, row_reciprocal, softmax
@@ -14,6 +15,7 @@ __all__ = [
     "Gelu",
     "LayerNorm",
     "Linear",
+    "Pool",
     "Requantize",
     "Residual",
     "Softmax",
@@ -23,6 +25,8 @@ __all__ = [
     "layernorm",
     "matmul",
     "patches",
+    "pool",
+    "pool_sum",
     "requantize",
     "residual",
     "row_reciprocal",

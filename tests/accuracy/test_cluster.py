@@ -57,6 +57,7 @@ def test_a_lost_worker_changes_nothing(tmp_path, monkeypatch):
         "model": "m",
         "columns": list(expected[0]["top5"]),
         "configurations": {name: {} for name in networks},
+        "simulations": dict.fromkeys(networks),
     }
     single, spread = summarize(header, expected), summarize(header, got)
     for a, b in zip(single["runs"], spread["runs"], strict=True):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fqvit_hw import QuantConfig
+from fqvit_hw import PRESETS
 from fqvit_hw.accuracy.evaluate import Evaluator
 from fqvit_hw.accuracy.noise import code_counts, measure
 
@@ -13,8 +13,8 @@ from ..models import MEAN, STD, random_images, tiny_quantized, tiny_vit
 
 pytest.importorskip("torch", reason="the float model runs in torch")
 CONFIGS = {
-    "eight": QuantConfig(attention="lis4", ptf=True, stream_width=8),
-    "sixteen": QuantConfig(attention="uniform8", stream_width=16),
+    "eight": PRESETS["paper-884"],
+    "sixteen": replace(PRESETS["paper-888"], stream_width=16),
 }
 
 

@@ -7,8 +7,9 @@ from fqvit_hw.accuracy.summary import summarize, table
 
 HEADER = {
     "model": "m",
-    "columns": ["float", "reference a", "integer a", "integer b"],
+    "columns": ["float", "reference minmax 8/8/4", "integer a", "integer b"],
     "configurations": {"a": {"x": 1}, "b": {"x": 2}},
+    "simulations": {"a": "minmax 8/8/4", "b": None},
 }
 
 
@@ -50,7 +51,7 @@ def test_figures():
     a = summary["runs"][0]
     assert a["configuration"] == "a" and a["config"] == {"x": 1}
     for kind in ("integer", "reference"):
-        x = logits[f"{kind} a"]
+        x = logits["integer a" if kind == "integer" else "reference minmax 8/8/4"]
         found, this = a[kind], x.argmax(1) == labels
         assert found["top1"] == np.mean(this)
         among = (np.argsort(-x, axis=1)[:, :5] == labels[:, None]).any(1)
@@ -83,7 +84,7 @@ def test_table():
     assert lines[0] == "m: 200 images, 1 files skipped" and lines[1] == "  skipped a/x: why"
     assert lines[2].split("  ")[-1] == "logit SNR"
     names = [line.split("  ")[0] for line in lines[3:]]
-    assert names == ["float", "paper's simulation, a", "integers, a", "integers, b"]
+    assert names == ["float", "paper's simulation, minmax 8/8/4", "integers, a", "integers, b"]
     assert lines[-1].endswith("exact") and lines[-2].endswith("dB")
 
 

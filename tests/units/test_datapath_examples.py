@@ -15,6 +15,7 @@ import pytest
 from fqvit_hw.units import (
     Gelu,
     LayerNorm,
+    Pool,
     Requantize,
     Residual,
     Softmax,
@@ -23,6 +24,8 @@ from fqvit_hw.units import (
     layernorm,
     matmul,
     patches,
+    pool,
+    pool_sum,
     requantize,
     residual,
     row_reciprocal,
@@ -181,8 +184,19 @@ def example_residual() -> str:
     )
 
 
+def example_pool() -> str:
+    p = Pool(4, -2, Requantize(1 << 15, 16, 1, 8))
+    x = np.array([[10], [11], [13], [-4]])
+    total, y = int(pool_sum(x, p)[0]), int(pool(x, p)[0])
+    return (
+        f"tokens 10 11 13 -4, zero -2:  sum = {total}   with M = 32768, shift 16, zero_out 1:  "
+        f"{shifted(total, 1)} + 1 = {y}"
+    )
+
+
 EXAMPLES = [example_image, example_requantize, example_matmul, example_layernorm,
-            example_softmax, example_context, example_gelu, example_residual]  # fmt: skip
+            example_softmax, example_context, example_gelu, example_residual,
+            example_pool]  # fmt: skip
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda f: f.__name__)

@@ -1,0 +1,155 @@
+"""`fqvit-hw ablation`: what each ingredient of the best configuration buys, as a Markdown table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .config import PRESETS, QuantConfig
+from .errors import UserError
+from .netfile import write_atomically
+
+CHUNK = 10  # images at a time, in one process: see the progress
+
+# an ingredient is what it changes of the configuration; in the order in which they are added
+INGREDIENTS = {
+    "exact exponential": {"exponential": "exact"},
+    "row normalization": {"row_norm": True},
+    "separate scales of q, k, v": {"qkv_scales": "separate"},
+    "12-bit GELU index": {"gelu_index_width": 12},
+    "residual from the accumulator": {"residual_operand": "accumulator"},
+    "16-bit residual stream": {"stream_width": 16},
+    "folded positions": {"fold_positions": True},
+    "folded values": {"fold_values": True},
+    "lifted exponential": {"exponential": "lifted"},
+    "ranges by least error": {"observer": "least-error"},
+    "bias correction": {"bias_correction": True},
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration on all images. agreement, top1: fractions of 1; snr: dB."""
+
+    name: str
+    snr: float
+    agreement: float
+    agreement_error: float
+    top1: float
+    top1_error: float
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "ablation", help="what each ingredient of the best configuration buys (needs torch)"
+    )
+    parser.add_argument("--model", required=True, metavar="NAME", help="digits, or a timm name")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help=".safetensors or .pth")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="calibrate on DIR/train, evaluate on DIR/val"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="score N images, evenly spaced")
+    parser.add_argument("--engine", metavar="NAME", help="default: the fastest there is")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.set_defaults(run=run)
+
+
+def variants() -> dict[str, QuantConfig]:
+    """By name: paper-888 for comparison, from paper-884 to best, and best without each one."""
+    found = {"paper-888": PRESETS["paper-888"], "paper-884": PRESETS["paper-884"]}
+    config = PRESETS["paper-884"]
+    for name, changes in INGREDIENTS.items():
+        config = replace(config, **changes)
+        found[f"+ {name}"] = config
+    if config != PRESETS["best"]:
+        raise AssertionError("the ingredients do not lead to best")
+    for name, changes in INGREDIENTS.items():
+        without = {field: getattr(PRESETS["paper-884"], field) for field in changes}
+        if name == "lifted exponential":
+            without = {"exponential": "exact"}
+        if name != "exact exponential":  # lifted is exact, lifted
+            found[f"best - {name}"] = replace(config, **without)
+    return found
+
+
+def run(args) -> None:
+    from .accuracy.work import choose, prepare
+    from .batches import read_batch
+
+    configs = variants()
+    most = max(config.calibration_images for config in configs.values())
+    work = prepare(args.model, args.weights, args.data, calibration_images=most)
+    model, calibration, mean, std = work.model, work.calibration, work.mean, work.std
+    test = read_batch(work.source, choose(work.source, args.limit))
+    for file, why in test.broken:
+        print(f"fqvit-hw: skipped {file}: {why}", file=sys.stderr)
+    if not test.files:
+        raise UserError(f"{args.data}: none of the chosen images can be read")
+    images, labels = test.images, np.array(test.labels)
+    rows, real = [], float_logits(model, images, mean, std)
+    for name, config in configs.items():
+        logits = integer_logits(model, calibration, images, config, mean, std, args.engine, name)
+        rows.append(summarize(name, real, logits, labels))
+        print(f"{rows[-1].name}: {rows[-1].snr:.2f} dB", flush=True)
+    top1 = float(np.mean(real.argmax(1) == labels))
+    print(markdown(args.model, len(images), top1, rows))
+    if args.json:
+        content = {"model": args.model, "images": len(images), "float_top1": top1}
+        content["rows"] = [vars(row) for row in rows]
+        write_atomically(args.json, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def float_logits(model, images, mean, std) -> np.ndarray:
+    """float64 (B, classes)"""
+    import torch
+
+    from .calibrate.float_steps import normalize
+
+    with torch.inference_mode():
+        chunks = [
+            model(normalize(images[i : i + CHUNK], mean, std)).double().numpy()
+            for i in range(0, len(images), CHUNK)
+        ]
+    return np.concatenate(chunks)
+
+
+def integer_logits(model, calibration, images, config, mean, std, engine, name) -> np.ndarray:
+    """The integer logits times their scale, float64 (B, classes)."""
+    from tqdm import tqdm
+
+    from . import quantize
+
+    qm = quantize(model, calibration, config, mean=mean, std=std)
+    starts = tqdm(range(0, len(images), CHUNK), desc=name, leave=False)
+    chunks = [qm.run(images[i : i + CHUNK], engine=engine) for i in starts]
+    return np.concatenate(chunks) * qm.logit_scale
+
+
+def summarize(name: str, real, logits, labels) -> Row:
+    """real, logits: float64 (B, classes); labels: int (B,). Raises ZeroDivisionError never: a
+    logit without any error has infinite SNR."""
+    error = np.square(real - logits).sum()
+    snr = 10 * np.log10(np.square(real).sum() / error) if error else np.inf
+    fractions = []
+    for right in (real.argmax(1) == logits.argmax(1), logits.argmax(1) == labels):
+        p = float(np.mean(right))
+        fractions += [p, float(np.sqrt(p * (1 - p) / len(labels)))]
+    return Row(name, float(snr), *fractions)
+
+
+def markdown(model: str, images: int, float_top1: float, rows: list[Row]) -> str:
+    lines = [
+        f"{model}, {images} images, float top-1 {float_top1:.2%}",
+        "",
+        "| configuration | logit SNR | agreement with float | top-1 |",
+        "|---|---|---|---|",
+    ]
+    for r in rows:
+        agreement = f"{r.agreement:.2%} ± {r.agreement_error:.2%}"
+        top1 = f"{r.top1:.2%} ± {r.top1_error:.2%}"
+        lines.append(f"| {r.name} | {r.snr:.2f} dB | {agreement} | {top1} |")
+    return "\n".join(lines)

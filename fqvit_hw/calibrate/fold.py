@@ -1,0 +1,114 @@
+"""Changes of the float weights that leave the float model as it is and its integers more exact.
+
+Positions: whatever all patches have in common moves from the int8 position embedding into the patch
+embedding's bias, and the class token takes its own position along. What is left has a smaller
+range. The branch has 16 bits for what moved.
+
+Values: a channel v of the values enters as (v - middle) / size, so that each channel fills its int8
+codes; the projection's weights take `size` back, its bias the `middle`: a row of attention sums to
+1, and what all values have in common passes through it. q and k stay as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..config import QuantConfig
+from ..scale import Scale
+from .observers import Range, observe
+
+SMALLEST = 1e-3  # size of a channel beside that of the largest: a dead one stays finite
+
+# by name of the tensor: size and middle, what it was = size * what it is now + middle
+Folded = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+@torch.no_grad()
+def fold(model, images, mean, std, config: QuantConfig):
+    """-> a changed copy of the model (itself if nothing is folded), and what was done to it."""
+    folded: Folded = {}
+    values = {}
+    if config.fold_values:  # one pass over the images
+        values = observe(model, images, mean, std, lambda n: Columns() if is_qkv(n) else None)
+    if config.fold_positions or config.fold_values:
+        model = copy.deepcopy(model)
+    if config.fold_positions and hasattr(model, "pos_embed"):
+        folded["patch_embed"] = fold_positions(model)
+    for name, columns in values.items():
+        block = model.get_submodule(name.removesuffix(".qkv"))
+        size, middle = fold_values(block.attn, columns.range)
+        folded[name] = size, middle
+        # (3 * H * D,) -> (H, 1, D), as the context has them
+        parts = (part.reshape(3, block.attn.num_heads, 1, -1)[2] for part in (size, middle))
+        folded[name.replace("qkv", "attn.context")] = tuple(parts)
+    return model, folded
+
+
+def is_qkv(name: str) -> bool:
+    return name.endswith(".qkv")
+
+
+class Columns:
+    """Smallest and largest value of every column, over all images."""
+
+    range = None
+
+    def update(self, x: torch.Tensor) -> None:
+        low, high = torch.aminmax(x.flatten(-2).flatten(0, -2), dim=0)
+        low, high = low.double().numpy(), high.double().numpy()
+        if self.range is not None:
+            low, high = np.minimum(low, self.range.low), np.maximum(high, self.range.high)
+        self.range = Range(low, high)
+
+
+def fold_positions(model):
+    """Returns size and middle of the patch embedding's output."""
+    pos, conv = model.pos_embed, model.patch_embed.proj
+    model.cls_token += pos[:, :1]
+    pos[:, 0] = 0
+    low, high = torch.aminmax(pos[0, 1:].double(), dim=0)
+    middle = (low + high) / 2
+    pos[:, 1:] -= middle
+    add_bias(conv, middle)
+    return np.ones(1), -middle.numpy()
+
+
+def fold_values(attn, found: Range):
+    """found: of the columns q | k | v. Returns size and middle of every column."""
+    channels = len(found.low) // 3
+    low, high = found.low[-channels:], found.high[-channels:]
+    middle, size = (low + high) / 2, (high - low) / 2
+    largest = size.max() or 1.0
+    size = np.maximum(size / largest, SMALLEST)
+    v = slice(2 * channels, None)
+    shift, factor = torch.tensor(middle), torch.tensor(size)
+    add_bias(attn.proj, attn.proj.weight.double() @ shift)
+    attn.proj.weight *= factor
+    bias = torch.zeros(3 * channels, dtype=torch.float64)
+    bias[v] = -shift
+    add_bias(attn.qkv, bias)
+    attn.qkv.weight[v] /= factor[:, None]
+    attn.qkv.bias[v] /= factor
+    others = np.zeros(2 * channels)
+    return np.concatenate([others + 1, size]), np.concatenate([others, middle])
+
+
+def add_bias(layer, bias: torch.Tensor) -> None:
+    """To a Linear or a convolution, with or without a bias of its own."""
+    own = 0 if layer.bias is None else layer.bias
+    layer.bias = nn.Parameter((bias + own).float(), requires_grad=False)
+
+
+def unfolded(scales: dict[str, Scale], folded: Folded) -> dict[str, Scale]:
+    """The scales of the folded model's tensors as scales of the original one's, for reports."""
+    found = dict(scales)
+    for name, (size, middle) in folded.items():
+        for tensor in (name, f"{name}.acc", f"{name}.normalized"):
+            if tensor in scales:
+                old = scales[tensor]
+                found[tensor] = Scale(old.scale * size, old.zero, old.factor, offset=middle)
+    return found

@@ -1,0 +1,43 @@
+"""The power-of-two factors of the int8 residual stream (FQ-ViT section 3.2)."""
+
+from __future__ import annotations
+
+import torch
+
+from ..formats import INT8, PTF_MAX
+from ..scale import Scale
+from .observers import all_steps, kind
+
+STREAM = ("embed", "conv", "reduction", "residual1", "residual2")
+
+
+def is_stream(name: str) -> bool:
+    return kind(name) in STREAM
+
+
+def search_factors(model, images, mean, std, scales: dict[str, Scale]) -> dict[str, Scale]:
+    """For each channel of the residual stream the factor a in 0..3 with the least squared error.
+
+    scales: base scale and zero point of each tensor. Returns the stream's scales with factors.
+    The paper searches over one batch; here the errors of all images are summed, in float64 and in
+    a fixed order, and the smaller factor wins a tie.
+    """
+    errors: dict = {}
+    for name, tensor in all_steps(model, images, mean, std):
+        if is_stream(name):
+            found = torch.stack(
+                [squared_error(tensor, scales[name], a) for a in range(PTF_MAX + 1)]
+            )
+            errors[name] = errors.get(name, 0) + found.numpy()
+    return {
+        name: Scale(scales[name].scale, scales[name].zero, e.argmin(0))
+        for name, e in errors.items()
+    }
+
+
+def squared_error(x: torch.Tensor, scale: Scale, factor: int) -> torch.Tensor:
+    """x: float (..., C) -> float64 (C,): the squared error of int8 codes with one factor."""
+    step = float(scale.scale) * 2**factor
+    codes = torch.round(x / step + scale.zero).clamp(INT8.min, INT8.max)
+    errors = (codes - scale.zero).mul_(step).sub_(x).square_()
+    return errors.flatten(0, -2).sum(0, dtype=torch.float64)

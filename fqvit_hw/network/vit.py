@@ -1,0 +1,74 @@
+"""The integer ViT or DeiT, from uint8 pixels to int32 logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..formats import INT8, MAX_TOKENS, IntFormat
+from ..units import LayerNorm, Linear, Requantize, Residual
+from ..units.params import array_field, scalar_in
+from .block import Block
+from .checks import check_layer, check_norm, expect, written_by
+
+
+@dataclass(frozen=True, eq=False)
+class VisionTransformer:
+    """A ViT or DeiT from uint8 pixels to int32 logits.
+
+    channels, height, width: of the image; patch: side of a square patch
+    patch_embed: (C, channels * patch^2) over codes pixel - 128
+    cls_token: (C,) in the format of the patch embedding's branch
+    pos_embed: int8 (N, C), zero 0, row 0 for the class token; the x of `embed`
+    norm: applied to the class token only; head_requantize: 32 bits, one common logit scale
+    """
+
+    channels: int
+    height: int
+    width: int
+    patch: int
+    patch_embed: Linear
+    patch_embed_requantize: Requantize
+    cls_token: np.ndarray
+    pos_embed: np.ndarray
+    embed: Residual
+    blocks: tuple[Block, ...]
+    norm: LayerNorm
+    head: Linear
+    head_requantize: Requantize
+
+    def __post_init__(self):
+        for side in ("height", "width"):
+            scalar_in(self, side, 1, 1 << 16)
+        scalar_in(self, "channels", 1, 1 << 10)
+        scalar_in(self, "patch", 1, min(self.height, self.width))
+        expect(
+            self.height % self.patch == 0 and self.width % self.patch == 0,
+            f"patch {self.patch} does not divide the image {self.height} x {self.width}",
+        )
+        expect(self.tokens <= MAX_TOKENS, f"{self.tokens} tokens, at most {MAX_TOKENS}")
+        inputs, add, branch = self.channels * self.patch**2, self.embed, self.patch_embed_requantize
+        stream = check_layer("patch_embed", self.patch_embed, branch, inputs, add.y_width)
+        expect(len(add.factor) == stream, f"embed has not {stream} channels")
+        array_field(self, "cls_token", IntFormat(add.y_width), (stream,))
+        array_field(self, "pos_embed", INT8, (self.tokens, stream))
+        expect(
+            (add.x_width, add.x_zero, add.y_zero) == (8, 0, branch.zero) and not add.x_factor.any(),
+            "embed expects int8 positions with zero point 0, and the patch embedding's zero point",
+        )
+        source = written_by(add)
+        for i, block in enumerate(self.blocks):
+            source = block.check(f"blocks.{i}", source)
+        check_norm("norm", self.norm, source)
+        check_layer("head", self.head, self.head_requantize, stream, 32)
+        expect(self.head_requantize.zero == 0, "head needs zero point 0")
+
+    @property
+    def tokens(self) -> int:
+        """N: the patches and the class token."""
+        return (self.height // self.patch) * (self.width // self.patch) + 1
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.channels, self.height, self.width
