@@ -238,7 +238,8 @@ def main(argv=None) -> None:
             print(f"{name} ...", file=sys.stderr, flush=True)
             results[name] = measure(name, args)
     except UserError as error:
-        sys.exit(f"throughput: {error}")
+        print(f"throughput: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
     about = machine()
     print(
         f"{about['cpu']}, {args.threads} threads of {os.cpu_count()} cores, {about['kernels']} "
