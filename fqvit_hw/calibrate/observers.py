@@ -177,14 +177,8 @@ class Mean:
         return self.observer.range
 
 
-# omse and least-error first need the extremes: see choose.py
-OBSERVERS = {
-    "minmax": MinMax,
-    "ema": Ema,
-    "percentile": Percentile,
-    "omse": MinMax,
-    "least-error": MinMax,
-}
+# omse first takes the extremes: choose.py cuts them
+OBSERVERS = {"minmax": MinMax, "ema": Ema, "percentile": Percentile, "omse": MinMax}
 
 
 def observe(model, images, mean, std, make) -> dict:
