@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from .config import PRESETS, QuantConfig
+from .errors import UserError
 from .netfile import write_atomically
 
 CHUNK = 10  # images at a time
@@ -80,19 +82,22 @@ def variants() -> dict[str, QuantConfig]:
 
 
 def run(args) -> None:
-    from .accuracy import prepare
+    from .accuracy.work import choose, prepare
+    from .batches import read_batch
 
-    model, calibration, test, mean, std = prepare(args)
-    images, labels = test.images, test.labels
-    if args.limit:
-        number = min(args.limit, len(images))
-        chosen = np.arange(number) * len(images) // number
-        images, labels = images[chosen], labels[chosen]
+    configs = variants()
+    most = max(config.calibration_images for config in configs.values())
+    work = prepare(args.model, args.weights, args.data, calibration_images=most)
+    model, calibration, mean, std = work.model, work.calibration, work.mean, work.std
+    test = read_batch(work.source, choose(work.source, args.limit))
+    for file, why in test.broken:
+        print(f"fqvit-hw: skipped {file}: {why}", file=sys.stderr)
+    if not test.files:
+        raise UserError(f"{args.data}: none of the chosen images can be read")
+    images, labels = test.images, np.array(test.labels)
     rows, real = [], float_logits(model, images, mean, std)
-    for name, config in variants().items():
-        logits = integer_logits(
-            model, calibration.images, images, config, mean, std, args.engine, name
-        )
+    for name, config in configs.items():
+        logits = integer_logits(model, calibration, images, config, mean, std, args.engine, name)
         rows.append(summarize(name, real, logits, labels))
         print(f"{rows[-1].name}: {rows[-1].snr:.2f} dB", flush=True)
     top1 = float(np.mean(real.argmax(1) == labels))

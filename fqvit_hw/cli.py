@@ -8,7 +8,16 @@ import importlib.util
 import sys
 
 # a module here adds its subcommand: add_parser(subparsers) sets run=, a function of the arguments
-COMMANDS = ("train", "quantizing", "accuracy", "ablation", "features", "golden", "check")
+COMMANDS = (
+    "train",
+    "quantizing",
+    "accuracy",
+    "report",
+    "ablation",
+    "features",
+    "golden",
+    "check",
+)
 USER_ERRORS = (ValueError, TypeError, OSError, OverflowError, ImportError)
 
 

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
+from .config import PRESETS
 
 NETWORKS = Path(__file__).parent / "networks"
 FLOAT_FILE = NETWORKS / "digits.float.safetensors"
 NETWORK_FILE = NETWORKS / "digits.safetensors"
 MEAN, STD = (0.5,), (0.5,)
+# The built-in network has an int8 residual stream, so that golden/ shows PTF at work.
+CONFIG = replace(
+    PRESETS["best"],
+    exponential="exact",
+    stream_width=8,
+    observer="minmax",
+    calibration_images=1437,
+    fold_positions=False,
+    fold_values=False,
+    bias_correction=False,
+)
 TEST_EVERY = 5  # images 0, 5, 10, ...: 360 for the test, 1,437 for training and calibration
 
 

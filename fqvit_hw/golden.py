@@ -60,11 +60,13 @@ def run(args) -> int:
     else:
         if args.out == vectors.DEFAULT:
             raise ValueError("golden: --out is needed: golden/ keeps the vectors of the digits")
-        from .images import load_images  # needs pillow, of the extra [model]
+        from .images import Preprocessing, load_images  # needs the extra [model]
 
         path = args.network
         channels, height, width = QuantizedModel.load(path).network.image_shape
-        images = load_images(args.images, (height, width), channels, limit=WHOLE_IMAGES).images
+        images = load_images(
+            args.images, Preprocessing((height, width), channels), WHOLE_IMAGES
+        ).images
         source = str(args.images)
         command = f"fqvit-hw golden --network {path} --images {args.images} --out {args.out}"
     manifest = vectors.write(

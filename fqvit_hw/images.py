@@ -1,9 +1,10 @@
-"""Folders of image files as uint8 arrays. Broken files are named, skipped and counted."""
+"""Image files as uint8 arrays: timm's own preprocessing, stopped before it becomes float."""
 
 from __future__ import annotations
 
+import functools
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,93 @@ import numpy as np
 from .errors import UserError
 
 SUFFIXES = {".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".pgm"}
-CROP_FRACTION = 224 / 248  # timm's crop_pct 0.9 of DeiT: 248 for 224
+BROKEN = (OSError, ValueError, SyntaxError)  # what PIL raises for a file that is no image
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a file to pixels, as timm's `create_transform` does it for evaluation.
+
+    size: (height, width) of the crop; channels: 1 or 3; the others as in timm's pretrained_cfg.
+    """
+
+    size: tuple[int, int]
+    channels: int = 3
+    crop_pct: float = 0.9
+    interpolation: str = "bicubic"
+    crop_mode: str = "center"
+
+    @classmethod
+    def of_model(cls, model) -> Preprocessing:
+        """What the model's pretrained_cfg asks for, at the image size that it was built for."""
+        from .calibrate.timm_compat import import_timm
+
+        import_timm()
+        from timm.data import resolve_data_config
+
+        config = resolve_data_config(model=model)
+        return cls(
+            tuple(model.patch_embed.img_size),
+            model.patch_embed.proj.in_channels,
+            config["crop_pct"],
+            config["interpolation"],
+            config["crop_mode"],
+        )
+
+    def read(self, path) -> np.ndarray:
+        """One file -> uint8 (C, H, W). Raises one of BROKEN for a broken file.
+
+        An image with both sides between the crop and the resize target (227 x 227 for 224 and 248)
+        is taken as scaled before, and only cropped: to scale it up first would blur it. Here timm
+        would scale; everywhere else the pixels are timm's.
+        """
+        from PIL import Image
+
+        with Image.open(path) as opened:
+            image = opened.convert("L" if self.channels == 1 else "RGB")
+        *resize_and_crop, to_tensor = steps(self)
+        if self.scaled_before(image.size):
+            height, width = self.size
+            left, top = (image.width - width) // 2, (image.height - height) // 2
+            image = image.crop((left, top, left + width, top + height))
+        else:
+            for step in resize_and_crop:
+                image = step(image)
+        return to_tensor(image).numpy()
+
+    def scaled_before(self, size: tuple[int, int]) -> bool:
+        """size: (width, height) of an image file."""
+        return all(
+            crop <= side <= int(crop / self.crop_pct)
+            for crop, side in zip(self.size, reversed(size), strict=True)
+        )
+
+    def as_json(self) -> dict:
+        return asdict(self) | {"size": list(self.size)}
+
+
+@functools.cache
+def steps(preprocessing: Preprocessing) -> list:
+    """timm's transforms: the resize, the crop, the conversion to a uint8 tensor (C, H, W)."""
+    from .calibrate.timm_compat import import_timm
+
+    import_timm()
+    from timm.data import create_transform
+
+    return create_transform(
+        (preprocessing.channels, *preprocessing.size),
+        interpolation=preprocessing.interpolation,
+        crop_pct=preprocessing.crop_pct,
+        crop_mode=preprocessing.crop_mode,
+        normalize=False,
+    ).transforms
 
 
 @dataclass
 class ImageSet:
-    """images: uint8 (B, C, H, W); labels: int64 (B,), empty for a plain folder.
-
-    files: the paths, in the order of the images; skipped: paths of files that could not be read.
-    """
+    """images: uint8 (B, C, H, W); files: their paths; skipped: paths that could not be read."""
 
     images: np.ndarray
-    labels: np.ndarray
     files: list[str]
     skipped: list[str] = field(default_factory=list)
 
@@ -38,70 +114,32 @@ def image_files(folder) -> list[Path]:
     return files
 
 
-def read_image(path, size: tuple[int, int], channels: int) -> np.ndarray:
-    """One file -> uint8 (C, H, W): resized so that a centre crop of `size` keeps 90 %, cropped.
+def load_images(folder, preprocessing: Preprocessing, limit: int | None = None) -> ImageSet:
+    """The images of a folder, all in memory: for calibration and golden vectors.
 
-    An image whose shorter side lies between the crop and the resize target (227 for 224) is only
-    cropped: scaling it up first would blur it. Raises OSError for a broken file.
+    limit: only so many, one after the other. Raises UserError if none can be read.
     """
-    from PIL import Image
-
-    height, width = size
-    target = round(min(size) / CROP_FRACTION)
-    with Image.open(path) as opened:
-        image = opened.convert("L" if channels == 1 else "RGB")
-    short = min(image.size)
-    if short > target or image.width < width or image.height < height:
-        scale = target / short
-        scaled = (max(round(n * scale), target) for n in image.size)
-        image = image.resize(tuple(scaled), Image.Resampling.BICUBIC)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    pixels = np.asarray(image.crop((left, top, left + width, top + height)))
-    return pixels.reshape(height, width, channels).transpose(2, 0, 1)  # (H, W, C) -> (C, H, W)
+    return read_all(folder, image_files(folder), preprocessing, limit)
 
 
-def load_images(folder, size: tuple[int, int], channels: int = 3, limit: int | None = None):
-    """The images of a folder, without labels -> ImageSet. Raises UserError if none can be read.
-
-    limit: read no further when so many have been read.
-    """
-    return read_all(folder, image_files(folder), size, channels, label_of=None, limit=limit)
-
-
-def load_imagenet(folder, size: tuple[int, int], channels: int = 3) -> ImageSet:
-    """`folder`/<synset>/*.JPEG, labelled by the synset's ImageNet-1k index, never by its rank here.
-
-    Raises UserError for a folder that is not a synset, or if no image can be read.
-    """
-    from .calibrate.timm_compat import import_timm
-
-    import_timm()
-    from timm.data import ImageNetInfo
-
-    index = {synset: i for i, synset in enumerate(ImageNetInfo().label_names())}
-    files = image_files(folder)
+def read_all(folder, files, preprocessing: Preprocessing, limit: int | None = None) -> ImageSet:
+    """`files` in their order; a broken one is named on stderr and skipped, the next one read."""
+    images, found, skipped = [], [], []
     for path in files:
-        if path.parent.name not in index:
-            raise UserError(f"{path.parent}: not a synset of ImageNet-1k (like n01440764)")
-    return read_all(folder, files, size, channels, label_of=lambda p: index[p.parent.name])
-
-
-def read_all(folder, files, size, channels, label_of, limit=None) -> ImageSet:
-    found = ImageSet(np.empty(0, np.uint8), np.empty(0, np.int64), [])
-    images, labels = [], []
-    for path in files:
+        try:
+            images.append(preprocessing.read(path))
+        except BROKEN as error:
+            print(f"fqvit-hw: skipped {path}: {reason(error)}", file=sys.stderr)
+            skipped.append(str(path))
+            continue
+        found.append(str(path))
         if len(images) == limit:
             break
-        try:
-            images.append(read_image(path, size, channels))
-        except (OSError, ValueError, SyntaxError) as error:  # PIL raises all three
-            print(f"fqvit-hw: skipped {path}: {' '.join(str(error).split())}", file=sys.stderr)
-            found.skipped.append(str(path))
-            continue
-        found.files.append(str(path))
-        if label_of:
-            labels.append(label_of(path))
     if not images:
-        raise UserError(f"{folder}: none of its {len(files)} images can be read")
-    found.images, found.labels = np.stack(images), np.array(labels, np.int64)
-    return found
+        raise UserError(f"{folder}: none of its {len(skipped)} images can be read")
+    return ImageSet(np.stack(images), found, skipped)
+
+
+def reason(error: BaseException) -> str:
+    """On one line."""
+    return " ".join(str(error).split()) or type(error).__name__

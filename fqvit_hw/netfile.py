@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialize
 
-FORMAT, VERSION = "fqvit_hw.network", 1
+FORMAT, VERSION = "fqvit_hw.network", 2
 KEY = "fqvit_hw"  # one metadata key: safetensors writes several in no fixed order
 
 
@@ -80,6 +80,13 @@ def digest(tree, tensors: dict) -> str:
         sha.update(f"{name} {little.dtype.str} {little.shape}\n".encode())
         sha.update(little.tobytes())
     return sha.hexdigest()
+
+
+def content_sha256(model) -> str:
+    """The digest of a dataclass's contents, whatever engine runs it."""
+    tensors = {}
+    tree = flatten(model, "", tensors)
+    return digest(tree, tensors)
 
 
 def save(model, path) -> None:

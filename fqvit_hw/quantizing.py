@@ -13,7 +13,9 @@ def add_parser(subparsers) -> None:
         "quantize", help="turn a timm model into an integer network file (needs torch)"
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="a timm name")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help=".safetensors or .pth")
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help=".safetensors, .pth or a folder"
+    )
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="images to calibrate on"
     )
@@ -29,18 +31,19 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> None:
     from . import quantize
-    from .images import load_images
+    from .imagenet import load_calibration
+    from .images import Preprocessing
     from .zoo import load_model
 
     if not args.out.parent.is_dir():
         raise UserError(f"{args.out.parent}: no such folder")
     name, config = load_config(args.config)
     model = load_model(args.model, args.weights)
-    size, channels = model.patch_embed.img_size, model.patch_embed.proj.in_channels
-    found = load_images(args.data, size, channels)
+    pixels = Preprocessing.of_model(model)
+    found = load_calibration(None, args.data, config.calibration_images, pixels)
     qm = quantize(model, found.images, config)
     qm.save(args.out)
     print(
         f"{args.out}: {args.model}, {name} configuration, calibrated on "
-        f"{min(len(found.images), config.calibration_images)} images, {len(found.skipped)} files skipped"
+        f"{len(found.images)} images, {len(found.skipped)} files skipped"
     )

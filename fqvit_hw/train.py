@@ -22,6 +22,9 @@ def add_parser(subparsers) -> None:
         help="default build/digits; the built-in files lie in fqvit_hw/networks, and golden/ is "
         "made from them",
     )  # fmt: skip
+    parser.add_argument(
+        "--quantize-only", action="store_true", help="keep the float weights of the repository"
+    )
     parser.set_defaults(run=run)
 
 
@@ -30,9 +33,10 @@ def run(args) -> None:
     from .netfile import write_atomically
 
     args.out.mkdir(parents=True, exist_ok=True)
-    model = train()
+    model = load() if args.quantize_only else train()
     content = serialize_weights(model)
-    qm = quantize(model, digits.train_set()[0], mean=digits.MEAN, std=digits.STD)
+    images, _ = digits.train_set()
+    qm = quantize(model, images, digits.CONFIG, mean=digits.MEAN, std=digits.STD)
     write_atomically(args.out / digits.FLOAT_FILE.name, content)
     qm.save(args.out / digits.NETWORK_FILE.name)
     print(f"float top-1 on {len(digits.test_set()[1])} held-out images: {float_top1(model):.2%}")

@@ -1,14 +1,45 @@
-"""Float models by name: timm's, and the built-in digits network."""
+"""Float models by name: the eight of the paper, and whatever else timm builds of their kind."""
 
 from __future__ import annotations
 
+import contextlib
+import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from . import reach
 from .errors import UserError
+from .weights import fit_weights, read_weights, settings_of_folder
+
+# The short names and, with timm's tag, the weights that the paper measured. timm's own defaults
+# are others for ViT-B (augreg2), Swin-S and Swin-B (pretrained on ImageNet-22k).
+PAPER_MODELS = {
+    "deit_tiny": "deit_tiny_patch16_224.fb_in1k",
+    "deit_small": "deit_small_patch16_224.fb_in1k",
+    "deit_base": "deit_base_patch16_224.fb_in1k",
+    "vit_base": "vit_base_patch16_224.augreg_in21k_ft_in1k",
+    "vit_large": "vit_large_patch16_224.augreg_in21k_ft_in1k",
+    "swin_tiny": "swin_tiny_patch4_window7_224.ms_in1k",
+    "swin_small": "swin_small_patch4_window7_224.ms_in1k",
+    "swin_base": "swin_base_patch4_window7_224.ms_in1k",
+}
+
+
+def timm_name(name: str) -> str:
+    """deit_tiny, deit_tiny_patch16_224 -> deit_tiny_patch16_224.fb_in1k; other names stay."""
+    for short, full in PAPER_MODELS.items():
+        if name in (short, full.split(".")[0]):
+            return full
+    return name
+
+
+def short_name(name: str) -> str:
+    """The inverse, for reports: a model of the paper by its short name, others as they are."""
+    return {full: short for short, full in PAPER_MODELS.items()}.get(timm_name(name), name)
 
 
 def load_model(name: str, weights: Path | None = None):
-    """A timm model in eval mode, with the weights of a file or timm's own pretrained ones.
+    """A timm model in eval mode, with the weights of a file or folder or timm's own pretrained.
 
     Raises UserError for an unknown name, for weights that do not fit (first few names), and if the
     pretrained weights cannot be downloaded; TypeError or ValueError for a model that cannot become
@@ -18,60 +49,62 @@ def load_model(name: str, weights: Path | None = None):
     from .calibrate.timm_compat import import_timm
 
     timm = import_timm()
-    if not timm.is_model(name):
-        raise UserError(f"unknown model {name!r}: expected a name of timm")
-    model = timm.create_model(name).eval()
+    full = timm_name(name)
+    if not timm.is_model(full):
+        raise UserError(
+            f"unknown model {name!r}: expected {', '.join(PAPER_MODELS)}, or a name of timm"
+        )
+    try:
+        model = timm.create_model(full).eval()
+    except RuntimeError as error:  # timm's word for a tag that does not exist
+        raise UserError(f"unknown model {name!r}: {error}") from error
     check_supported(model)  # before weights are downloaded or read
     if weights is None:
-        model = download(timm, name)
+        model = download(timm, full)
     else:
         fit_weights(model, read_weights(weights), weights)
+        model.pretrained_cfg |= settings_of_folder(weights, full)
     check_supported(model)
     return model
 
 
 def download(timm, name: str):
+    """timm's pretrained weights, from its cache or the network; at once if there is neither."""
+    reason = why_offline()
     try:
-        return timm.create_model(name, pretrained=True).eval()
+        with offline() if reason else contextlib.nullcontext():
+            return timm.create_model(name, pretrained=True).eval()
     except Exception as error:  # the hub's client raises many kinds, none of them ours
-        reason = " ".join(str(error).split())[:200]
+        reason = reason or " ".join(str(error).split())[:200]
         raise UserError(
             f"no weights for {name}: timm could not download them ({reason}); connect to the "
-            "network, or pass --weights FILE (.safetensors or .pth)"
+            "network, or pass --weights FILE (.pth, .safetensors or a Hugging Face folder)"
         ) from error
 
 
-def read_weights(path: Path) -> dict:
-    """.safetensors, or a .pth that holds a state dict (under "model" as DeiT's, or bare)."""
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def why_offline() -> str | None:
+    """Why the Hugging Face hub, or the proxy on the way to it, cannot be reached; None if it can.
 
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file of weights")
+    Its client would retry for most of a minute.
+    """
+    from huggingface_hub import constants
+
+    hub = urlsplit(constants.ENDPOINT)
+    proxy = urllib.request.getproxies().get(hub.scheme)
+    if proxy and not urllib.request.proxy_bypass(hub.hostname or ""):
+        hub = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    port = hub.port or (80 if hub.scheme == "http" else 443)
+    reason = reach.why_unreachable(hub.hostname or "", port)
+    return reason and f"{hub.hostname}: {reason}"
+
+
+@contextlib.contextmanager
+def offline():
+    """Within, the hub's client looks into its cache only."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     try:
-        if Path(path).suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not a file of weights: {error}") from error
-    except Exception as error:  # pickle.UnpicklingError and what a hostile pickle provokes
-        raise UserError(f"{path}: not a file of weights: {type(error).__name__}") from error
-    state = state.get("model", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(hasattr(t, "shape") for t in state.values()):
-        raise UserError(f"{path}: expected tensors by name")
-    return state
-
-
-def fit_weights(model, state: dict, path) -> None:
-    """Load strictly. Raises UserError with the first names that do not fit."""
-    own = model.state_dict()
-    problems = {
-        "missing": [n for n in own if n not in state],
-        "unknown": [n for n in state if n not in own],
-        "of another shape": [n for n in own if n in state and own[n].shape != state[n].shape],
-    }
-    found = [f"{len(n)} {kind} ({', '.join(n[:3])})" for kind, n in problems.items() if n]
-    if found:
-        raise UserError(f"{path}: the weights do not fit the model: {'; '.join(found)}")
-    model.load_state_dict(state)
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before

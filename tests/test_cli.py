@@ -66,6 +66,7 @@ def test_no_weights_and_no_network(capsys, tmp_path, monkeypatch):
         return create(name)
 
     monkeypatch.setattr(timm, "create_model", fail)
+    monkeypatch.setattr("fqvit_hw.zoo.why_offline", lambda: None)
     message = refused(capsys, "accuracy", "--model", "deit_tiny_patch16_224", "--data", tmp_path)
     assert "--weights FILE" in message and "no route to host" in message
 

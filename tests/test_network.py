@@ -74,9 +74,9 @@ def test_foreign_files_and_versions_are_refused(tmp_path):
     refused(path, path.read_bytes(), "metadata")
     refused(path, digits.FLOAT_FILE.read_bytes(), "metadata")
     good = digits.NETWORK_FILE.read_bytes()
-    newer = good.replace(b'\\"version\\": 1', b'\\"version\\": 2')
+    newer = good.replace(b'\\"version\\": 2', b'\\"version\\": 3')
     assert newer != good
-    refused(path, newer, "version 1")
+    refused(path, newer, "version 2")
     with pytest.raises(FileNotFoundError):
         QuantizedModel.load(tmp_path / "absent.safetensors")
 

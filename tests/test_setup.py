@@ -124,7 +124,7 @@ def test_a_second_call_installs_nothing(machine):
     machine.has_python()
     for arguments in (("rtl",), ("rtl",), ("all",), ("all",), ("rtl",)):
         assert machine.setup(*arguments).returncode == 0
-    assert [call.split()[-1] for call in machine.installs()] == [".[rtl]", ".[model,rtl,dev]"]
+    assert [call.split()[-1] for call in machine.installs()] == [".[rtl]", ".[model,ray,rtl,dev]"]
 
 
 def test_all_contains_rtl(machine):

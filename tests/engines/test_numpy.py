@@ -102,14 +102,14 @@ def watch_parameters(params):
 
 def test_no_float_at_any_step(images, monkeypatch):
     model = QuantizedModel.load(digits.NETWORK_FILE)
-    expected = model.run(images)
+    expected = model.run(images, engine="numpy")
     watch_parameters(model.network)
     for name in ("array", "asarray", "ascontiguousarray"):  # they drop their argument's class
         monkeypatch.setattr(np, name, watching(getattr(np, name)))
     NoFloat.seen = 0
     kinds = {}
     record = lambda name, t: kinds.update({name: (type(t), t.dtype.kind)})  # noqa: E731
-    logits = model.run(images.view(NoFloat), record=record)
+    logits = model.run(images.view(NoFloat), engine="numpy", record=record)
     monkeypatch.undo()
     assert NoFloat.seen > 3000  # the guard did see the arithmetic, to the end
     assert set(kinds.values()) <= {(NoFloat, "i"), (NoFloat, "u")}
@@ -135,12 +135,12 @@ def test_running_imports_no_torch():
 
 
 def test_batch_equals_single_and_trace(model, images):
-    logits = model.run(images)
+    logits = model.run(images, engine="numpy")
     assert logits.dtype == np.int32 and logits.shape == (6, 10)
     for image, expected in zip(images, logits, strict=True):
-        np.testing.assert_array_equal(model.run(image[None])[0], expected)
+        np.testing.assert_array_equal(model.run(image[None], engine="numpy")[0], expected)
         np.testing.assert_array_equal(model.trace(image)["head"], expected)
-    assert model.run(images[:0]).shape == (0, 10)
+    assert model.run(images[:0], engine="numpy").shape == (0, 10)
 
 
 def test_trace_names_order_and_shapes(model, images):
@@ -194,4 +194,4 @@ def test_heads_matter(model, images):
     weight[0] = -weight[0]
     block = replace(network.blocks[0], fc1=replace(network.blocks[0].fc1, weight=weight))
     other = replace(model, network=replace(network, blocks=(block, *network.blocks[1:])))
-    assert np.any(other.run(images) != model.run(images))
+    assert np.any(other.run(images, engine="numpy") != model.run(images, engine="numpy"))

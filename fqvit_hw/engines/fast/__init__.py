@@ -10,13 +10,13 @@ from __future__ import annotations
 import functools
 
 from . import build
-from .build import Unavailable
+from .build import UnavailableError
 from .library import Library
 from .ops import FastOps as Ops
 from .ops import set_threads
 from .selfcheck import mismatch
 
-__all__ = ["FastOps", "Unavailable", "available", "set_threads"]
+__all__ = ["FastOps", "UnavailableError", "available", "set_threads"]
 
 
 @functools.cache
@@ -28,7 +28,7 @@ def load() -> Library | str:
         for target in build.TARGETS:
             try:
                 library = Library(build.build(target, folder))
-            except Unavailable as error:
+            except UnavailableError as error:
                 reasons.append(str(error))
                 continue
             wrong = mismatch(Ops(library))
@@ -47,10 +47,10 @@ def available() -> str | None:
 
 
 class FastOps(Ops):
-    """The operations with this machine's library. Raises Unavailable, an ImportError."""
+    """The operations with this machine's library. Raises UnavailableError, an ImportError."""
 
     def __init__(self):
         library = load()
         if isinstance(library, str):
-            raise Unavailable(f"engine 'fast': {library}")
+            raise UnavailableError(f"engine 'fast': {library}")
         super().__init__(library)

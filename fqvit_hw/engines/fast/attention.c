@@ -18,28 +18,29 @@ typedef struct { /* the sizes of a call, and buffers of a thread */
     int16_t *q, *weights, *k_panels, *v_panels;
     int32_t *e, *weight;
     int8_t *scores;
-    int32_t *acc;
 } work_t;
 
 enum { FINE, NO_MEMORY, SCORE_OVERFLOW, MASKED_ROW };
 
 static const int32_t no_bias[TILE_COLUMNS];
 
-/* S: the row's sum, as int64 below 2^36. A code is the number of these limits that e reaches down to:
+/* S: the row's sum, below 2^36. A code is the number of these limits that e does not exceed:
  * 3e <= 2S, 5e < 2S, and e * (3 * 2^c - 1) <= 2S for c = 2..14, divided out (units/softmax.py). */
 static void code_limits(int64_t S, int32_t limit[15])
 {
     for (int c = 0; c < 15; c++) {
-        int64_t most = c == 0 ? 2 * S / 3 : c == 1 ? (2 * S - 1) / 5 : 2 * S / ((INT64_C(3) << c) - 1);
-        limit[c] = most < (1 << 24) ? (int32_t)most : 1 << 24; /* e is below 2^24 */
+        const int64_t most = c == 0   ? 2 * S / 3
+                             : c == 1 ? (2 * S - 1) / 5
+                                      : 2 * S / ((INT64_C(3) << c) - 1);
+        limit[c] = most < 1 << 24 ? (int32_t)most : 1 << 24; /* e is below 2^24 */
     }
 }
 
 /* x: n scores; mask: n flags or NULL -> attention x V weights: 2^(14 - code), or the code itself in
  * uniform8. `codes` may be NULL. Returns the sum of the weights, or 0 if every pair is masked. */
-static __attribute__((noinline)) int32_t softmax_row(const int8_t *x, const uint8_t *mask, long n, const attention_t *p,
-                           int32_t *restrict e, int32_t *restrict w, int16_t *restrict weights,
-                           uint8_t *codes)
+APART int32_t softmax_row(const int8_t *x, const uint8_t *mask, long n, const attention_t *p,
+                          int32_t *restrict e, int32_t *restrict w, int16_t *restrict weights,
+                          uint8_t *codes)
 {
     const int32_t *table = p->table;
     int8_t highest = -128;
@@ -70,10 +71,10 @@ static __attribute__((noinline)) int32_t softmax_row(const int8_t *x, const uint
         int32_t limit[15];
         code_limits(S, limit);
         for (long j = 0; j < n; j++) {
-            int32_t code = 0;
+            int32_t code = 15;
 #pragma GCC unroll 15
             for (int c = 0; c < 15; c++)
-                code += e[j] <= limit[c];
+                code -= e[j] > limit[c];
             w[j] = (1 << 14) >> code; /* 0 for code 15 */
         }
     }
@@ -88,13 +89,14 @@ static __attribute__((noinline)) int32_t softmax_row(const int8_t *x, const uint
 }
 
 /* k: int8 rows of D, `stride` apart -> panels of TILE_COLUMNS tokens, pairs along D. */
-static __attribute__((noinline)) void pack_keys(const int8_t *k, long stride, work_t *w)
+APART void pack_keys(const int8_t *k, long stride, work_t *w)
 {
     const long panels = round_up(w->N, TILE_COLUMNS) / TILE_COLUMNS;
     memset(w->k_panels, 0, panels * w->score_pairs * 2 * TILE_COLUMNS * sizeof(int16_t));
     for (long j = 0; j < w->N; j++) {
         const int8_t *row = k + j * stride;
-        int16_t *to = w->k_panels + (j / TILE_COLUMNS * w->score_pairs * TILE_COLUMNS + j % TILE_COLUMNS) * 2;
+        const long panel = j / TILE_COLUMNS * w->score_pairs;
+        int16_t *to = w->k_panels + (panel * TILE_COLUMNS + j % TILE_COLUMNS) * 2;
         for (long d = 0; d + 1 < w->D; d += 2, to += 2 * TILE_COLUMNS) {
             to[0] = row[d];
             to[1] = row[d + 1];
@@ -105,7 +107,7 @@ static __attribute__((noinline)) void pack_keys(const int8_t *k, long stride, wo
 }
 
 /* v: int8 rows of D -> panels of TILE_COLUMNS channels, pairs along the tokens. */
-static __attribute__((noinline)) void pack_values(const int8_t *v, long stride, work_t *w)
+APART void pack_values(const int8_t *v, long stride, work_t *w)
 {
     const long panels = round_up(w->D, TILE_COLUMNS) / TILE_COLUMNS;
     memset(w->v_panels, 0, panels * w->context_pairs * 2 * TILE_COLUMNS * sizeof(int16_t));
@@ -120,7 +122,7 @@ static __attribute__((noinline)) void pack_values(const int8_t *v, long stride, 
     }
 }
 
-/* Returns a negative number if a sum leaves int32: the signs of both operands differ from its own. */
+/* Returns a negative number if a sum leaves int32: both operands then have another sign than it. */
 static int32_t add_bias(int32_t *restrict acc, const int32_t *restrict bias, long n)
 {
     int32_t bad = 0;
@@ -141,8 +143,8 @@ static void normalize_row(int32_t *restrict acc, double scale)
 }
 
 /* Scores of queries first .. first + rows - 1, int8, into w->scores. */
-static __attribute__((noinline)) int score_rows(long first, long rows, const int32_t *bias, const attention_t *p, work_t *w,
-                      int32_t *score_acc)
+APART int score_rows(long first, long rows, const int32_t *bias, const attention_t *p, work_t *w,
+                     int32_t *score_acc)
 {
     const long row_stride = round_up(w->N, TILE_COLUMNS);
     int32_t bad = 0;
@@ -155,7 +157,8 @@ static __attribute__((noinline)) int score_rows(long first, long rows, const int
         for (long i = 0; i < rows && bias; i++)
             bad |= add_bias(tile + i * TILE_COLUMNS, bias + (first + i) * w->N + column, n);
         for (long i = 0; i < rows && score_acc; i++)
-            memcpy(score_acc + (first + i) * w->N + column, tile + i * TILE_COLUMNS, n * sizeof *tile);
+            memcpy(score_acc + (first + i) * w->N + column, tile + i * TILE_COLUMNS,
+                   n * sizeof *tile);
         requantize_tile(tile, p->score->scale, p->score);
         store_tile(tile, TILE_ROWS, TILE_COLUMNS, w->scores + column, 8, row_stride);
     }
@@ -184,9 +187,9 @@ static int attend(const int8_t *qkv, int8_t *out, const int32_t *bias, const uin
             const long at = (first + i) * N;
             if (t.score)
                 memcpy(t.score + at, x, N);
-            const int32_t W = softmax_row(x, mask ? mask + at : NULL, N, p, w->e, w->weight,
-                                          w->weights + i * weight_stride,
-                                          t.softmax ? t.softmax + at : NULL);
+            const int32_t W =
+                softmax_row(x, mask ? mask + at : NULL, N, p, w->e, w->weight,
+                            w->weights + i * weight_stride, t.softmax ? t.softmax + at : NULL);
             if (!W)
                 return MASKED_ROW;
             const int32_t reciprocal = (1 << 29) / W; /* units/softmax.py: W is 2^13 to 2^15 */
@@ -220,7 +223,7 @@ static int has_buffers(work_t *w)
     w->q = scratch(TILE_ROWS * 2 * w->score_pairs * sizeof *w->q);
     w->weights = scratch(TILE_ROWS * 2 * w->context_pairs * sizeof *w->weights);
     w->k_panels = scratch(columns * 2 * w->score_pairs * sizeof *w->k_panels);
-    w->v_panels = scratch(round_up(w->D, TILE_COLUMNS) * 2 * w->context_pairs * sizeof *w->v_panels);
+    w->v_panels = scratch(round_up(w->D, TILE_COLUMNS) * 2 * w->context_pairs * sizeof(int16_t));
     w->e = scratch(w->N * sizeof *w->e);
     w->weight = scratch(w->N * sizeof *w->weight);
     w->scores = scratch(TILE_ROWS * columns);
@@ -246,7 +249,9 @@ int fqvit_attention(const int8_t *qkv, int64_t images, int64_t N, int64_t H, int
     int failed = FINE;
 #pragma omp parallel num_threads(threads) reduction(max : failed)
     {
-        work_t w = {.N = N, .H = H, .D = D, .score_pairs = (D + 1) / 2, .context_pairs = (N + 1) / 2};
+        work_t w = {.N = N, .H = H, .D = D};
+        w.score_pairs = (D + 1) / 2;
+        w.context_pairs = (N + 1) / 2;
         const int ready = has_buffers(&w);
         failed = ready ? FINE : NO_MEMORY;
 #pragma omp for schedule(dynamic)
@@ -263,10 +268,10 @@ int fqvit_attention(const int8_t *qkv, int64_t images, int64_t N, int64_t H, int
             ADVANCE(reciprocal, N);
             ADVANCE(normalized, N * D);
 #undef ADVANCE
-            const int result = attend(
-                qkv + image * N * 3 * H * D + head * D, out + image * N * H * D + head * D,
-                bias ? bias + head * N * N : NULL, mask ? mask + image % masks * N * N : NULL, p, &w,
-                here);
+            const int result =
+                attend(qkv + image * N * 3 * H * D + head * D, out + image * N * H * D + head * D,
+                       bias ? bias + head * N * N : NULL,
+                       mask ? mask + image % masks * N * N : NULL, p, &w, here);
             failed = result > failed ? result : failed;
         }
         free_buffers(&w);

@@ -21,8 +21,8 @@ SOURCES = Path(__file__).parent
 # No -ffast-math: every float operation must round as IEEE 754 says, because the kernels prove from
 # that that nothing is rounded. These flags only let the compiler use the vector forms of floor,
 # sqrt, minimum and maximum; there are no infinities, NaN, or traps to tell apart.
-FLAGS = "-std=gnu11 -O3 -fopenmp-simd -fPIC -shared -fno-math-errno -fno-trapping-math".split()
-FLAGS += ["-ffinite-math-only", "-fno-signed-zeros"]
+FLAGS = ["-std=gnu11", "-O3", "-fopenmp-simd", "-fPIC", "-shared"]
+FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffinite-math-only", "-fno-signed-zeros"]
 # From the best to what every compiler has; a target whose library fails its check is passed over.
 TARGETS = (
     ("-march=native", "-fopenmp"),
@@ -34,21 +34,21 @@ TARGETS = (
 )
 
 
-class Unavailable(ImportError):
+class UnavailableError(ImportError):
     """The fast engine cannot run here; the message says why in one line."""
 
 
 def compiler() -> list[str]:
-    """$CC, or the first of cc, gcc and clang on the PATH. Raises Unavailable."""
+    """$CC, or the first of cc, gcc and clang on the PATH. Raises UnavailableError."""
     if os.environ.get("CC"):
         command = shlex.split(os.environ["CC"])
         if not shutil.which(command[0]):
-            raise Unavailable(f"the C compiler of $CC, {command[0]!r}, is not there")
+            raise UnavailableError(f"the C compiler of $CC, {command[0]!r}, is not there")
         return command
     for name in ("cc", "gcc", "clang"):
         if shutil.which(name):
             return [name]
-    raise Unavailable("no C compiler (cc, gcc or clang) on the PATH, and $CC is not set")
+    raise UnavailableError("no C compiler (cc, gcc or clang) on the PATH, and $CC is not set")
 
 
 def cpu_features() -> str:
@@ -76,7 +76,7 @@ def cache_folder() -> Path:
 
 
 def build(target: tuple[str, ...], folder: Path) -> ctypes.CDLL:
-    """The library for a target, compiled unless it is in the folder. Raises Unavailable."""
+    """The library for a target, compiled unless it is in the folder. Raises UnavailableError."""
     command = [*compiler(), *FLAGS, *target]
     version = subprocess.run([*command[:1], "--version"], capture_output=True, text=True).stdout
     key = hashlib.sha256("\0".join([*command, version, cpu_features()]).encode())
@@ -88,7 +88,7 @@ def build(target: tuple[str, ...], folder: Path) -> ctypes.CDLL:
             compile_to(library, command)
         return ctypes.CDLL(str(library))
     except OSError as error:
-        raise Unavailable(f"the compiled library does not load: {error}") from error
+        raise UnavailableError(f"the compiled library does not load: {error}") from error
 
 
 def compile_to(library: Path, command: list[str]) -> None:
@@ -102,7 +102,9 @@ def compile_to(library: Path, command: list[str]) -> None:
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if "error" in line]
             reason = (errors or done.stderr.splitlines() or ["no message"])[0]
-            raise Unavailable(f"{' '.join(command[:1])} does not compile the kernels: {reason}")
+            raise UnavailableError(
+                f"{' '.join(command[:1])} does not compile the kernels: {reason}"
+            )
         os.replace(temporary, library)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-/* LayerNorm, residual add, GELU and requantize on tensors in memory, one row of channels at a time. */
+/* LayerNorm, residual add, GELU and requantize on tensors in memory, row by row. */
 #include "residual.h"
 
 /* floor(sqrt(v)) of 0 < v < 2^52. The correctly rounded double root never reaches the next integer

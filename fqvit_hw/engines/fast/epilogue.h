@@ -4,7 +4,7 @@
 #include "params.h"
 
 /* y: the tile, accumulators on entry and codes on return. */
-static void requantize_tile(int32_t *restrict y, const double *restrict scale, const requantize_t *r)
+APART void requantize_tile(int32_t *restrict y, const double *restrict scale, const requantize_t *r)
 {
     const double zero = r->zero, low = r->low, high = r->high;
     for (int i = 0; i < TILE_ROWS; i++, y += TILE_COLUMNS)
@@ -13,8 +13,8 @@ static void requantize_tile(int32_t *restrict y, const double *restrict scale, c
             y[j] = (int32_t)requantized(y[j], scale[j], zero, low, high);
 }
 
-static void store_tile(const int32_t *restrict y, long rows, long n, int8_t *restrict out,
-                       long width, long stride)
+APART void store_tile(const int32_t *restrict y, long rows, long n, int8_t *restrict out,
+                      long width, long stride)
 {
     for (long i = 0; i < rows; i++, y += TILE_COLUMNS)
         if (n == TILE_COLUMNS)

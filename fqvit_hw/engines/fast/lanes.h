@@ -1,7 +1,7 @@
 /* The few vector primitives of the matrix kernel, one block per instruction set.
  *
- * A vector holds VL int32 sums or, seen as operands, VL pairs of int16. ADD_PAIRS adds both products
- * of each pair to its sum; TILE_ROWS rows x TILE_VECTORS vectors of sums fill the registers.
+ * A vector holds VL int32 sums or, as an operand, VL pairs of int16. ADD_PAIRS adds both products
+ * of each pair to its sum; TILE_ROWS rows of TILE_VECTORS vectors of sums fill the registers.
  * FQVIT_PORTABLE asks for the last block, FQVIT_LANES for another vector length in it (tests).
  */
 #ifndef FQVIT_LANES_H
@@ -69,9 +69,14 @@ typedef lanes unaligned_lanes __attribute__((aligned(4), may_alias));
 #define LOAD(p) (*(const unaligned_lanes *)(p))
 #define STORE(p, v) (*(unaligned_lanes *)(p) = (v))
 #define SPREAD(pair) ((lanes){0} + (pair))
-/* shifts on int32: the low half sign-extended, then the high half */
-#define ADD_PAIRS(sum, a, b) ((sum) + (((a) << 16) >> 16) * (((b) << 16) >> 16) + ((a) >> 16) * ((b) >> 16))
+/* the int16 in the low and in the high half of an int32 */
+#define LOW(x) (((x) << 16) >> 16)
+#define HIGH(x) ((x) >> 16)
+#define ADD_PAIRS(sum, a, b) ((sum) + LOW(a) * LOW(b) + HIGH(a) * HIGH(b))
 #endif
+
+/* Out of line, so that its loops have all registers and the compiler sees no aliases. */
+#define APART static __attribute__((noinline))
 
 #define TILE_VECTORS 2
 #define TILE_COLUMNS (TILE_VECTORS * VL)

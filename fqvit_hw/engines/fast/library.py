@@ -133,7 +133,7 @@ class Library:
             zero=p.zero,
             low=p.format.min,
             high=p.format.max,
-            width=p.width,
+            width=8 * p.format.dtype.itemsize,
         )
 
     def broadcast(self, p: Requantize, channels: int):

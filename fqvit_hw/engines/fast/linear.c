@@ -1,28 +1,36 @@
-/* A Linear and what follows it in the same tile: requantize, then optionally GELU or residual add. */
+/* A Linear and what follows it in the same tile: requantize, and maybe GELU or residual add. */
 #include "epilogue.h"
 #include "residual.h"
 
 /* What becomes of a layer's codes; outputs that are NULL are not written. */
 typedef struct {
-    void *out;              /* the result */
-    int32_t *acc;           /* the accumulators, for traces */
-    const int8_t *gelu;     /* GELU of every int16, from -2^15 on, or NULL */
-    const residual_t *add;  /* the residual add, or NULL */
-    const void *stream;     /* its x */
+    void *out;             /* the result */
+    int32_t *acc;          /* the accumulators, for traces */
+    const int8_t *gelu;    /* GELU of every int16, from -2^15 on, or NULL */
+    const residual_t *add; /* the residual add, or NULL */
+    const void *stream;    /* its x */
 } epilogue_t;
 
 #define BLOCK_ROWS 48 /* a multiple of every TILE_ROWS */
 
 /* The steps of an epilogue, each over a whole tile: y holds its codes, n columns of it count. */
 
-static void gelu_tile(int32_t *restrict y, const int8_t *restrict table)
+APART void gelu_tile(const int32_t *restrict y, long rows, long n, const int8_t *restrict table,
+                     int8_t *restrict out, long stride)
 {
-    for (int i = 0; i < TILE_ROWS * TILE_COLUMNS; i++)
-        y[i] = table[y[i] + (1 << 15)];
+    table += 1 << 15;
+    for (long i = 0; i < rows; i++, y += TILE_COLUMNS, out += stride)
+        if (n == TILE_COLUMNS)
+#pragma GCC unroll 16
+            for (int j = 0; j < TILE_COLUMNS; j++)
+                out[j] = table[y[j]];
+        else
+            for (long j = 0; j < n; j++)
+                out[j] = table[y[j]];
 }
 
-static void residual_tile(int32_t *restrict y, long rows, long n, long at, long column,
-                          const void *restrict stream, const residual_t *p)
+APART void residual_tile(int32_t *restrict y, long rows, long n, long at, long column,
+                         const void *restrict stream, const residual_t *p)
 {
     double x[TILE_COLUMNS] = {0};
     for (long i = 0; i < rows; i++, y += TILE_COLUMNS, at += p->channels) {
@@ -41,13 +49,15 @@ static void finish_tile(int32_t *tile, long row, long rows, long column, const l
 {
     const long n = p->outputs - column < TILE_COLUMNS ? p->outputs - column : TILE_COLUMNS;
     const long at = row * p->outputs + column;
-    const long width = e->gelu ? 8 : e->add ? e->add->width : r->width;
+    const long width = e->add ? e->add->width : r->width;
     if (e->acc)
         for (long i = 0; i < rows; i++)
             memcpy(e->acc + at + i * p->outputs, tile + i * TILE_COLUMNS, n * sizeof *tile);
     requantize_tile(tile, r->scale + column, r);
-    if (e->gelu)
-        gelu_tile(tile, e->gelu);
+    if (e->gelu) {
+        gelu_tile(tile, rows, n, e->gelu, (int8_t *)e->out + at, p->outputs);
+        return;
+    }
     if (e->add)
         residual_tile(tile, rows, n, at, column, e->stream, e->add);
     store_tile(tile, rows, n, (int8_t *)e->out + at * (width / 8), width, p->outputs);
@@ -91,8 +101,9 @@ int fqvit_linear(const int8_t *x, int64_t rows, const linear_t *p, const requant
             for (long c = panels * share / shares; c < panels * (share + 1) / shares; c++)
                 for (long i = 0; i < n; i += TILE_ROWS) {
                     int32_t tile[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
-                    multiply_tile(pairs, a + i * stride, stride, p->panels + c * stride * TILE_COLUMNS,
-                                  p->bias + c * TILE_COLUMNS, tile);
+                    multiply_tile(pairs, a + i * stride, stride,
+                                  p->panels + c * stride * TILE_COLUMNS, p->bias + c * TILE_COLUMNS,
+                                  tile);
                     finish_tile(tile, row + i, n - i < TILE_ROWS ? n - i : TILE_ROWS,
                                 c * TILE_COLUMNS, p, r, e);
                 }

@@ -11,6 +11,7 @@ from ...formats import ACC, GELU_INPUT, INT8, MAX_TOKENS, IntFormat
 from ..numpy_ops import NumpyOps
 from .library import EpilogueStruct, Library, TraceStruct
 
+SMALL = 30_000
 FINE, NO_MEMORY, SCORE_OVERFLOW, MASKED_ROW = range(4)
 
 
@@ -66,18 +67,27 @@ class FastOps(NumpyOps):
     def __init__(self, library: Library):
         self.library = library
 
-    def call(self, name: str, *arguments) -> None:
-        """One kernel; its last argument, the threads, is added here."""
+    def call(self, name: str, work: int, *arguments) -> None:
+        """One kernel; its last argument, the threads, is added here.
+
+        work: about how many nanoseconds it takes; a little is not worth waking another thread.
+        """
         pointers = (
             ctypes.addressof(a) if isinstance(a, ctypes.Structure) else a for a in arguments
         )
-        failed = self.library.functions[name](*pointers, threads)
+        failed = self.library.functions[name](*pointers, threads if work > SMALL else 1)
         if failed == NO_MEMORY:
             raise MemoryError(f"{name}: no memory for its buffers")
         if failed == SCORE_OVERFLOW:
             raise OverflowError(f"attention: score: accumulator and bias leave {ACC}")
         if failed == MASKED_ROW:
             raise ValueError("softmax: a row is masked everywhere")
+
+    def embed(self, x, cls_token, pos_embed, p):
+        B, N, C = x.shape
+        y = np.empty((B, N + 1, C), x.dtype)
+        y[:, 0], y[:, 1:] = cls_token, x
+        return self.residual(np.broadcast_to(pos_embed, y.shape), y, p)
 
     def linear(self, x, layer, scaling, record=None):
         out, acc = self._linear(x, layer, scaling, traced=record is not None)
@@ -113,22 +123,23 @@ class FastOps(NumpyOps):
             address(stream),
         )
         p, r = self.library.packed(layer), self.library.broadcast(scaling, outputs)
-        self.call("linear", x.ctypes.data, x.size // inputs, p, r, epilogue)
+        work = x.size * outputs // 64
+        self.call("linear", work, x.ctypes.data, x.size // inputs, p, r, epilogue)
         return out, acc
 
     def layernorm(self, x, p):
         channels = len(p.factor)
         x = codes(x, IntFormat(p.width), channels, "layernorm: input code")
         out = np.empty(x.shape, np.int8)
-        rows = x.size // channels
-        self.call("layernorm", x.ctypes.data, rows, self.library.packed(p), out.ctypes.data)
+        rows, norm = x.size // channels, self.library.packed(p)
+        self.call("layernorm", x.size, x.ctypes.data, rows, norm, out.ctypes.data)
         return out
 
     def gelu(self, x, p):
         x = codes(x, GELU_INPUT, None, "gelu: pre-activation")
         out = np.empty(x.shape, np.int8)
         table = self.library.packed(p)
-        self.call("gelu", x.ctypes.data, x.size, table.ctypes.data, out.ctypes.data)
+        self.call("gelu", x.size, x.ctypes.data, x.size, table.ctypes.data, out.ctypes.data)
         return out
 
     def requantize(self, acc, p):
@@ -139,7 +150,7 @@ class FastOps(NumpyOps):
         out = np.empty(acc.shape, p.format.dtype)
         if acc.size:
             r, rows = self.library.broadcast(p, columns), acc.size // columns
-            self.call("requantize", acc.ctypes.data, rows, columns, r, out.ctypes.data)
+            self.call("requantize", acc.size, acc.ctypes.data, rows, columns, r, out.ctypes.data)
         return out
 
     def residual(self, x, y, p):
@@ -149,10 +160,9 @@ class FastOps(NumpyOps):
         if x.shape != y.shape:
             raise ValueError(f"residual: shapes {x.shape} and {y.shape} differ")
         out = np.empty(x.shape, IntFormat(p.width).dtype)
-        rows = x.size // channels
-        self.call(
-            "residual", x.ctypes.data, y.ctypes.data, rows, self.library.packed(p), out.ctypes.data
-        )
+        rows, add = x.size // channels, self.library.packed(p)
+        pointers = x.ctypes.data, y.ctypes.data
+        self.call("residual", x.size, *pointers, rows, add, out.ctypes.data)
         return out
 
     def attention(self, qkv, heads: int, p, bias=None, mask=None, record=None):
@@ -175,6 +185,7 @@ class FastOps(NumpyOps):
         trace = TraceStruct(**{name: address(array) for name, array in parts.items()})
         self.call(
             "attention",
+            images * heads * N * N * (D // 32 + 2),
             *(qkv.ctypes.data, images, N, heads, D, self.library.packed(p)),
             *(address(bias), address(mask), masks, out.ctypes.data, trace),
         )

@@ -1,8 +1,9 @@
-/* The parameters of the units as the kernels take them; __init__.py mirrors these structures.
+/* The parameters of the units as the kernels take them (library.py mirrors these structures), and
+ * what all kernels share.
  *
- * Scales are doubles M * 2^-N: every product, sum and rounding below is exact in double, because all
- * values are integers times one power of two with at most 53 significant bits (each kernel says why).
- * Arrays per channel are padded with zeros to whole tiles.
+ * Scales are doubles M * 2^-N. Every product, sum and floor in the kernels is exact in double: the
+ * values are integers times one power of two, with at most 53 significant bits; each kernel says
+ * why. Arrays per channel are padded with zeros to whole tiles.
  */
 #ifndef FQVIT_PARAMS_H
 #define FQVIT_PARAMS_H
@@ -22,7 +23,7 @@ typedef struct { /* int8 (outputs, inputs) as panels of TILE_COLUMNS outputs */
 typedef struct {
     const double *scale; /* per channel */
     double zero, low, high;
-    int64_t width; /* bits of the codes: 8, 16 or 32 */
+    int64_t width; /* bits in which a code is stored: 8, 16 or 32 */
 } requantize_t;
 
 typedef struct {
@@ -42,7 +43,7 @@ typedef struct {
 
 typedef struct {
     const requantize_t *score, *context; /* one scale, repeated for a tile's columns */
-    const int32_t *table; /* E[d] */
+    const int32_t *table;                /* E[d] */
     int64_t uniform8, row_norm;
 } attention_t;
 
@@ -61,7 +62,7 @@ static inline double requantized(double acc, double scale, double zero, double l
 
 static inline void *scratch(size_t bytes)
 {
-    return aligned_alloc(64, (bytes + 63) / 64 * 64);
+    return aligned_alloc(64, (bytes / 64 + 1) * 64);
 }
 
 static inline long round_up(long n, long step)
@@ -70,17 +71,20 @@ static inline long round_up(long n, long step)
 }
 
 /* n codes of `width` bits from element `start` of `codes` on, as doubles. */
-static inline void load_codes(const void *codes, long width, long start, long n,
+static inline void load_codes(const void *restrict codes, long width, long start, long n,
                               double *restrict x)
 {
-    const int8_t *c8 = (const int8_t *)codes + start;
-    const int16_t *c16 = (const int16_t *)codes + start;
-    if (width == 8)
+    const int8_t *restrict c8 = (const int8_t *)codes + start;
+    const int16_t *restrict c16 = (const int16_t *)codes + start;
+    if (width == 8) {
+#pragma omp simd
         for (long i = 0; i < n; i++)
             x[i] = c8[i];
-    else
+    } else {
+#pragma omp simd
         for (long i = 0; i < n; i++)
             x[i] = c16[i];
+    }
 }
 
 static inline void store_codes(void *restrict codes, long width, long start, long n,

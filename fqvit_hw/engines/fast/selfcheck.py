@@ -70,7 +70,11 @@ def cases(rng):
     mask = rng.random((3, tokens, tokens)) < 0.3
     mask[..., 0] = False
     table = np.round(np.exp(-0.06 * np.arange(256)) * (1 << 23)).astype(np.int64)
-    for softmax in (Softmax(table), Softmax(table, row_norm=False), Softmax(table, "uniform8", False)):
+    for softmax in (
+        Softmax(table),
+        Softmax(table, row_norm=False),
+        Softmax(table, "uniform8", False),
+    ):
         p = Attention(scaling(rng, (), 24, 8, 3), softmax, scaling(rng, (), 30, 8, -2))
         yield "attention", (qkv, heads, p)
         yield "attention", (qkv, heads, p, bias, mask)

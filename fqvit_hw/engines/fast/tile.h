@@ -5,7 +5,7 @@
  * all int16, so that every product of the network is this one.
  *
  *   a       row-major, `stride` int16 apart, padded with zeros to whole pairs
- *   panel   pairs x TILE_COLUMNS pairs: for each pair of the summed dimension its TILE_COLUMNS pairs
+ *   panel   `pairs` times TILE_COLUMNS pairs: one pair of the summed dimension for every column
  *
  * Exact: sums stay below 2^31 in magnitude whatever the order, as the network proves on loading.
  */
@@ -15,10 +15,10 @@
 
 typedef int32_t pair_bits __attribute__((may_alias, aligned(2)));
 
-/* Not inlined: its loop needs every register. start: the first value of each column. */
-static __attribute__((noinline)) void multiply_tile(
-    long pairs, const int16_t *restrict a, long stride, const int16_t *restrict panel,
-    const int32_t *restrict start, int32_t *restrict tile)
+/* start: the first value of each column. */
+APART void multiply_tile(long pairs, const int16_t *restrict a, long stride,
+                         const int16_t *restrict panel, const int32_t *restrict start,
+                         int32_t *restrict tile)
 {
     lanes sum[TILE_ROWS][TILE_VECTORS];
 #pragma GCC unroll 16

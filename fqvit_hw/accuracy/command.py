@@ -1,0 +1,281 @@
+"""`fqvit-hw accuracy`: float, the paper's simulation and the integers on the same images."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..config import PRESETS, load_config
+from ..engines import operations
+from ..errors import UserError
+from ..netfile import write_atomically
+from .evaluate import FLOAT, Evaluator, integer_column, reference_column
+from .results import FORMAT, VERSION, ResultsFile
+from .simulations import simulation_name, simulations
+from .summary import decibels, summarize, table
+from .work import Work, choose, prepare
+
+BATCH = 8
+NOISE_IMAGES = 16
+FEW = 64  # images that are decoded before worker processes have started
+DECODERS = min(4, os.cpu_count() or 1)
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "accuracy",
+        help="compare float and integer accuracy (needs torch)",
+        description="Float, the authors' float simulation and the integers, image by image.",
+    )
+    add = parser.add_argument
+    add("--model", required=True, metavar="NAME", help="digits, deit_tiny ... or a timm name")
+    add("--weights", type=Path, metavar="FILE", help=".pth, .safetensors or a folder")
+    add("--data", type=Path, metavar="DIR", help="DIR/val/<synset>/*.JPEG, or that val itself")
+    add(
+        "--config", nargs="+", metavar="NAME|FILE", action="extend",
+        help=f"{', '.join(PRESETS)}, or a TOML file (default: all presets)",
+    )  # fmt: skip
+    add("--calibration", type=Path, metavar="DIR", help="images to calibrate on (DATA/train)")
+    add("--calibration-images", type=positive, metavar="N", help="instead of the configuration's")
+    add(
+        "--engine",
+        metavar="NAME",
+        help="fast, numpy or torch: the same integers (default: the fastest there is)",
+    )
+    add("--device", metavar="NAME", help="cuda: the torch engine and the float model there")
+    add("--no-reference", action="store_true", help="without the paper's float simulation")
+    add("--limit", type=positive, metavar="N", help="only N images, evenly spread")
+    add("--batch", type=positive, metavar="N", default=BATCH, help=f"images, default {BATCH}")
+    add("--workers", type=count, metavar="N", help=f"decoding processes, default {DECODERS}")
+    add("--ray", metavar="ADDRESS", help="spread over a Ray cluster: HOST:PORT, auto or local")
+    add("--results", type=Path, metavar="FILE", help="append a JSON line per image")
+    add("--resume", action="store_true", help="go on with the results file")
+    add("--noise", type=count, metavar="N", default=NOISE_IMAGES,
+        help=f"images for the noise of each layer, default {NOISE_IMAGES}")  # fmt: skip
+    add("--json", type=Path, metavar="FILE", help="summary (default: beside the results file)")
+    add("--png", type=Path, metavar="FILE", help="picture of the noise")
+    parser.set_defaults(run=run)
+
+
+def count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 up, got {text}")
+    return value
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 up, got {text}")
+    return value
+
+
+def run(args) -> None:
+    configs = named_configs(args.config or list(PRESETS), args.calibration_images)
+    check_arguments(args)
+    most = max(config.calibration_images for config in configs.values())
+    work = prepare(args.model, args.weights, args.data, args.calibration, most)
+    evaluator = calibrate(work, configs, args)
+    header = make_header(args.model, work, evaluator, configs)
+    chosen = choose(work.source, args.limit)
+    if args.results:
+        results = ResultsFile(args.results, header, args.resume)
+        try:
+            go_through(args, evaluator, work.source, chosen, results.done, results.append)
+            summary = summarize(header, results.records())
+        finally:
+            results.close()
+    else:
+        records: list[dict] = []
+        go_through(args, evaluator, work.source, chosen, set(), records.extend)
+        summary = summarize(header, records)
+    summary |= {"calibration_skipped": work.skipped, "command": sys.argv[1:]}
+    if summary["images"] and args.noise:
+        summary["layers"] = measure_layers(evaluator, work.source, chosen, args.noise)
+    report(args, summary)
+
+
+def named_configs(given: list[str], calibration_images: int | None) -> dict:
+    """The configurations by name. Raises UserError for two of one name."""
+    configs = {}
+    for name_or_path in given:
+        name, config = load_config(name_or_path)
+        if name in configs:
+            raise UserError(f"--config {name_or_path}: a configuration named {name} came before")
+        if calibration_images:
+            config = replace(config, calibration_images=calibration_images)
+        configs[name] = config
+    return configs
+
+
+def check_arguments(args) -> None:
+    """What can be refused at once, before minutes of work."""
+    if args.resume and not args.results:
+        raise UserError("--resume needs --results FILE")
+    if args.results and args.results.exists() and not args.resume:
+        raise UserError(
+            f"{args.results}: exists already: --resume goes on with it, or choose another name"
+        )
+    if args.results and not args.json:
+        args.json = args.results.with_suffix(".json")
+    if args.results and args.json == args.results:
+        raise UserError(f"{args.results}: the summary has this name: call the results .jsonl")
+    for path in (args.results, args.json, args.png):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise UserError(f"{path}: expected a file, it is a folder")
+    if args.engine or args.device:
+        operations(args.engine, args.device)  # refuses what is not there
+    if args.ray:
+        from .cluster import check_reachable
+
+        check_reachable(args.ray)
+
+
+def calibrate(work: Work, configs: dict, args) -> Evaluator:
+    """One integer network per configuration, and the paper's simulations of them."""
+    from .. import quantize
+
+    settings = {"mean": work.mean, "std": work.std}
+    networks = {
+        n: quantize(work.model, work.calibration, c, **settings) for n, c in configs.items()
+    }
+    references = {}
+    if not args.no_reference:
+        from ..reference import build_reference
+
+        references = {
+            name: build_reference(work.model, work.calibration, config, **settings)
+            for name, config in simulations(configs).items()
+        }
+    return Evaluator(
+        work.model, networks, references, work.mean, work.std, args.engine, args.device
+    )
+
+
+def make_header(model: str, work: Work, evaluator: Evaluator, configs: dict) -> dict:
+    """What was measured: everything that the records depend on. The engine is not among it."""
+    from ..imagenet import files_sha256
+    from ..netfile import content_sha256
+    from ..weights import weights_sha256
+    from ..zoo import timm_name
+
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": timm_name(model),
+        "weights_sha256": weights_sha256(work.model),
+        "configurations": {name: asdict(config) for name, config in configs.items()},
+        "networks_sha256": {n: content_sha256(q.network) for n, q in evaluator.networks.items()},
+        "calibration": {
+            "images": len(work.calibration),
+            "sha256": hashlib.sha256(work.calibration.tobytes()).hexdigest(),
+        },
+        "preprocessing": work.source.preprocessing.as_json()
+        | {"mean": list(work.mean), "std": list(work.std)},
+        "data": {
+            "images": len(work.source.files),
+            "sha256_of_names": files_sha256(work.source.files),
+        },
+        "columns": [
+            FLOAT,
+            *(reference_column(name) for name in evaluator.references),
+            *(integer_column(name) for name in evaluator.networks),
+        ],
+        "simulations": {
+            name: simulation_name(config) if evaluator.references else None
+            for name, config in configs.items()
+        },
+    }
+
+
+def go_through(args, evaluator, source, chosen: list[int], done: set[str], keep) -> None:
+    """Score the chosen images that are not done; keep(records) after each batch."""
+    from tqdm import tqdm
+
+    from ..batches import chunks
+
+    todo = [i for i in chosen if source.files[i] not in done]
+    batches = chunks(todo, args.batch)
+    with tqdm(
+        total=len(chosen), initial=len(chosen) - len(todo), desc="images", unit="image"
+    ) as progress:
+        for records in scored(args, evaluator, source, batches):
+            keep(records)
+            for record in records:
+                if "broken" in record:
+                    why = f"fqvit-hw: skipped {record['file']}: {record['broken']}"
+                    progress.write(why, file=sys.stderr)
+            progress.update(len(records))
+
+
+def scored(args, evaluator: Evaluator, source, batches) -> Iterator[list[dict]]:
+    if args.ray:
+        from .cluster import score_on_cluster
+
+        yield from score_on_cluster(evaluator, source, batches, args.ray)
+        return
+    from ..batches import read_batches
+    from ..imagenet import Validation
+
+    workers = args.workers
+    if workers is None:
+        from_files = isinstance(source, Validation)
+        workers = DECODERS if from_files and sum(map(len, batches)) > FEW else 0
+    yield from map(evaluator.score, read_batches(source, batches, workers))
+
+
+def measure_layers(evaluator: Evaluator, source, chosen: list[int], images: int) -> dict | None:
+    """On `images` of the chosen ones, evenly spread; None if every one is broken."""
+    from ..imagenet import spread
+    from ..images import BROKEN
+    from .noise import measure
+
+    def readable():
+        for i in spread(chosen, images):
+            with contextlib.suppress(*BROKEN):  # it is named in the results
+                yield source.read(i)
+
+    found = list(itertools.islice(readable(), images))
+    return measure(evaluator, np.stack(found)) if found else None
+
+
+def report(args, summary: dict) -> None:
+    print(table(summary))
+    layers = summary.get("layers")
+    if layers:
+        print(f"\n{layer_table(layers)}")
+    if args.json:
+        write_atomically(args.json, (json.dumps(summary) + "\n").encode())
+    if args.png:
+        if not layers:
+            raise UserError("--png: there is no noise to draw without --noise and images")
+        from ..report.pictures import noise_png
+
+        write_atomically(args.png, noise_png(summary))
+
+
+def layer_table(layers: dict) -> str:
+    """Signal to noise, a line per tensor and a column per configuration."""
+    columns = {n: c["layer_snr_db"] for n, c in layers["configurations"].items()}
+    steps = list(dict.fromkeys(step for column in columns.values() for step in column))
+    widths = {name: max(len(name), 8) for name in columns}
+    title = f"signal to noise, {layers['images']} images"
+    lines = [f"{title:36}" + "".join(f"  {name:>{widths[name]}}" for name in columns)]
+    for step in steps:
+        cells = (decibels(column[step]) if step in column else "-" for column in columns.values())
+        padded = (f"  {c:>{w}}" for c, w in zip(cells, widths.values(), strict=True))
+        lines.append(f"{step:36}" + "".join(padded))
+    return "\n".join(lines)

@@ -1,0 +1,133 @@
+"""Where the noise enters: float against integers at every step in between, on a few images.
+
+The same pass collects what else the report shows: the codes of the attention maps, the range of
+every channel that enters a LayerNorm, and the power-of-two factors chosen for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..formats import PTF_MAX, ZERO_CODE
+from ..model import QuantizedModel
+from .evaluate import Evaluator
+from .summary import snr_db
+
+AT_A_TIME = 2  # images: all tensors of ViT-Large take 0.5 GB each
+
+
+@dataclass
+class Noise:
+    """Sums of squares of one tensor over all images: of the real values and of the error."""
+
+    signal: float = 0.0
+    error: float = 0.0
+
+    def add(self, real: np.ndarray, got: np.ndarray) -> None:
+        self.signal += sum_of_squares(real)
+        self.error += sum_of_squares(got - real)
+
+
+@dataclass
+class Probe:
+    """What is collected of one configuration, by name of the traced tensor, in order.
+
+    codes: int64 (16,) how often each attention code occurs
+    """
+
+    noise: dict[str, Noise] = field(default_factory=dict)
+    codes: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def look(self, qm: QuantizedModel, name: str, codes, real: dict[str, np.ndarray]) -> None:
+        """Codes only: an accumulator's noise is that of the codes before it."""
+        from ..calibrate.float_steps import real_name
+
+        if name not in qm.scales or real_name(name) not in real or name.endswith(".acc"):
+            return
+        got = qm.scales[name].dequantize(codes)
+        self.noise.setdefault(name, Noise()).add(real[real_name(name)], got)
+        if name.endswith("attn.softmax"):
+            self.codes[name] = self.codes.get(name, 0) + code_counts(codes, got)
+
+
+def sum_of_squares(x: np.ndarray) -> float:
+    x = x.ravel()
+    return float(np.dot(x, x))  # float32: five digits, more than a report shows
+
+
+def code_counts(codes: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """int64 (16,). Eight-bit probabilities are counted at the code of the nearest power of two."""
+    if codes.dtype == np.uint8 and codes.max(initial=0) > ZERO_CODE:
+        with np.errstate(divide="ignore"):
+            exponent = np.minimum(np.rint(-np.log2(real)), ZERO_CODE)  # 0 gives infinity
+        codes = exponent.astype(np.int64)
+    return np.bincount(codes.ravel(), minlength=ZERO_CODE + 1)
+
+
+def measure(evaluator: Evaluator, images: np.ndarray) -> dict:
+    """images: uint8 (B, C, H, W), B >= 1 -> what the summary says under "layers"; plain values."""
+    probes = {name: Probe() for name in evaluator.networks}
+    ranges: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for start in range(0, len(images), AT_A_TIME):
+        part = images[start : start + AT_A_TIME]
+        real = real_steps(evaluator, part)
+        widen(ranges, real)
+        for name, qm in evaluator.networks.items():
+
+            def record(step, codes, qm=qm, probe=probes[name], real=real):
+                probe.look(qm, step, codes, real)
+
+            evaluator.run_integers(qm, part, record=record)
+    return {
+        "images": len(images),
+        "ranges": {
+            name: {"low": digits(low), "high": digits(high)} for name, (low, high) in ranges.items()
+        },
+        "configurations": {
+            name: {
+                "layer_snr_db": {n: snr_db(x.signal, x.error) for n, x in probe.noise.items()},
+                "attention_codes": {n: c.tolist() for n, c in probe.codes.items()},
+                "ptf_factors": dict(factors(evaluator.networks[name], ranges)),
+            }
+            for name, probe in probes.items()
+        },
+    }
+
+
+def real_steps(evaluator: Evaluator, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Every tensor of the float model, on the CPU."""
+    from ..calibrate.float_steps import float_steps, normalize
+
+    x = normalize(images, evaluator.mean, evaluator.std)
+    return {name: tensor.numpy() for name, tensor in float_steps(evaluator.model.cpu(), x)}
+
+
+def widen(ranges: dict, real: dict[str, np.ndarray]) -> None:
+    """Minimum and maximum per channel (C,) of the tensors that enter a LayerNorm."""
+    from ..calibrate.ptf import is_stream
+
+    for name, tensor in real.items():
+        if is_stream(name):
+            rows = tensor.reshape(-1, tensor.shape[-1])
+            low, high = rows.min(0), rows.max(0)
+            if name in ranges:
+                low = np.minimum(low, ranges[name][0])
+                high = np.maximum(high, ranges[name][1])
+            ranges[name] = low, high
+
+
+def factors(qm: QuantizedModel, names) -> Iterator[tuple[str, list[int]]]:
+    """(name, factor 0..3 per channel) where the residual stream has them."""
+    for name in names:
+        factor = qm.scales[name].factor
+        if factor.ndim == 1 and qm.config.ptf and qm.config.stream_width == 8:
+            assert factor.max(initial=0) <= PTF_MAX
+            yield name, factor.tolist()
+
+
+def digits(x: np.ndarray) -> list[float]:
+    """Four digits: a picture shows three."""
+    return [float(f"{value:.4g}") for value in x]

@@ -1,0 +1,132 @@
+"""The results file: JSON Lines, a header that says what was measured, then one line per image.
+
+Lines are flushed as they come, so that an interrupted run goes on where it stopped. A torn last
+line is cut off; a file of another model, other weights, images or integers is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ..errors import UserError
+
+FORMAT, VERSION = "fqvit_hw.results", 1
+
+
+def dumps(record: dict) -> bytes:
+    """One line."""
+    return json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def read_results(path) -> tuple[dict, Iterator[dict]]:
+    """The header and the records, without a torn last line. Raises UserError for a foreign file."""
+    lines = whole_lines(path)
+    header = parse_header(path, next(lines, b""))
+    return header, (parse(path, number, line) for number, line in enumerate(lines, 2))
+
+
+def whole_lines(path) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line
+
+
+def parse(path, number: int, line: bytes) -> dict:
+    try:
+        record = json.loads(line)
+        if not isinstance(record["file"], str) or not ("broken" in record or "top5" in record):
+            raise ValueError("not a record of an image")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}, line {number}: damaged: {error}") from error
+    return record
+
+
+def parse_header(path, line: bytes) -> dict:
+    try:
+        header = json.loads(line)
+        if (header["format"], header["version"]) != (FORMAT, VERSION):
+            raise ValueError
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: not a results file of fqvit-hw accuracy, version {VERSION}"
+        ) from error
+    return header
+
+
+class ResultsFile:
+    """An open results file: `append` adds records, `done` holds the files that have one.
+
+    Raises UserError if the file exists and `resume` is not set, if it is of another measurement
+    (naming what differs), or if another process writes to it.
+    """
+
+    def __init__(self, path: Path, header: dict, resume: bool):
+        self.path = Path(path)
+        header = json.loads(dumps(header))  # as it will be read back
+        if self.path.exists() and not resume:
+            raise UserError(
+                f"{self.path}: exists already: --resume goes on with it, or choose another name"
+            )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = open(self.path, "a+b")  # noqa: SIM115 (closed by close)
+        try:
+            self.lock()
+            self.done = self.continue_after(header)
+        except BaseException:
+            self.file.close()
+            raise
+
+    def lock(self) -> None:
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{self.path}: another process is writing to it") from error
+
+    def continue_after(self, header: dict) -> set[str]:
+        """Check or write the header, cut off a torn line; returns the files that are done."""
+        end = sum(len(line) for line in whole_lines(self.path))
+        self.file.truncate(end)
+        if end == 0:
+            self.write([header])
+            return set()
+        found, records = read_results(self.path)
+        differs = [k for k in {**header, **found} if found.get(k) != header.get(k)]
+        if differs:
+            raise UserError(
+                f"{self.path}: of another measurement, it is not mixed with this one: it differs "
+                f"in {'; '.join(difference(k, found, header) for k in differs[:3])}"
+            )
+        return {record["file"] for record in records}
+
+    def append(self, records: list[dict]) -> None:
+        """Refuses, with AssertionError, an image that has been counted."""
+        for record in records:
+            assert record["file"] not in self.done, f"{record['file']} counted twice"
+            self.done.add(record["file"])
+        self.write(records)
+
+    def write(self, lines: Iterable[dict]) -> None:
+        self.file.write(b"".join(map(dumps, lines)))
+        self.file.flush()
+
+    def records(self) -> Iterator[dict]:
+        """All records so far, from the file."""
+        return read_results(self.path)[1]
+
+    def close(self) -> None:
+        if not self.file.closed:
+            os.fsync(self.file.fileno())
+            self.file.close()
+
+
+def difference(key: str, found: dict, wanted: dict) -> str:
+    """Both values where they are short; of hashes and tables the name alone."""
+    values = [json.dumps(v.get(key)) for v in (found, wanted)]
+    if max(map(len, values)) > 60:
+        return key
+    return f"{key} ({values[0]} there, {values[1]} now)"

@@ -1,0 +1,84 @@
+"""`fqvit-hw report RESULTS`: read what `fqvit-hw accuracy` left in a folder, write the page."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from ..accuracy.results import FORMAT, VERSION, read_results
+from ..accuracy.summary import summarize
+from ..errors import UserError
+from ..netfile import write_atomically
+from .content import build
+from .page import to_html, to_markdown
+
+PICTURES = "report_pictures"  # the folder of the Markdown page's pictures
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "report",
+        help="one page of all measurements in a folder (needs matplotlib)",
+        description="Writes report.html, which needs nothing beside it, and report.md.",
+    )
+    parser.add_argument("results", type=Path, metavar="DIR", help="*.jsonl and *.json of accuracy")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: the same folder")
+    parser.set_defaults(run=run)
+
+
+def run(args) -> None:
+    summaries = read_folder(args.results)
+    out = args.out or args.results
+    out.mkdir(parents=True, exist_ok=True)
+    parts = build(summaries)
+    (out / PICTURES).mkdir(exist_ok=True)
+    for part in parts:
+        if part.png:
+            write_atomically(out / PICTURES / f"{part.name}.png", part.png)
+    write_atomically(out / "report.md", to_markdown(parts, PICTURES).encode())
+    write_atomically(out / "report.html", to_html(parts).encode())
+    print(f"{out / 'report.html'}, {out / 'report.md'}: {len(summaries)} measurements")
+
+
+def read_folder(folder: Path) -> list[dict]:
+    """Every measurement in the folder, by file name; each gains "source", the file.
+
+    Figures come from the records where there are some (an interrupted run has no summary), what
+    was collected of the layers from the summary. Files of others are named and left alone.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of results")
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        summary = read_summary(path)
+        if summary:
+            found[path.stem] = summary | {"source": path.name}
+    for path in sorted(folder.glob("*.jsonl")):
+        try:
+            header, records = read_results(path)
+            summary = summarize(header, records)
+        except UserError as error:
+            print(f"fqvit-hw: left out {error}", file=sys.stderr)
+            continue
+        same = found.get(path.stem, {})
+        layers = same.get("layers") if same.get("header") == header else None
+        found[path.stem] = summary | {"source": path.name, "layers": layers}
+    usable = [summary for _, summary in sorted(found.items()) if summary["images"]]
+    if not usable:
+        raise UserError(f"{folder}: no measurements of fqvit-hw accuracy (--results, --json) in it")
+    return usable
+
+
+def read_summary(path: Path) -> dict | None:
+    """The content of a summary, None for another JSON file."""
+    try:
+        summary = json.loads(path.read_text())
+        header = summary["header"]
+        if (header["format"], header["version"]) == (FORMAT, VERSION):
+            return summary
+        why = f"of version {header['version']}"
+    except (ValueError, KeyError, TypeError):
+        why = "not a summary of fqvit-hw accuracy"
+    print(f"fqvit-hw: left out {path}: {why}", file=sys.stderr)
+    return None

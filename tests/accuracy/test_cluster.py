@@ -1,0 +1,90 @@
+"""Ray: the records of a single process, also when a worker is lost; clusters that are not there."""
+
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fqvit_hw import PRESETS, cli
+from fqvit_hw.accuracy import cluster
+from fqvit_hw.accuracy.evaluate import Evaluator
+from fqvit_hw.accuracy.summary import summarize
+from fqvit_hw.batches import chunks, read_batch
+from fqvit_hw.errors import UserError
+from fqvit_hw.imagenet import Arrays
+
+from ..folders import assert_same_records
+from ..models import MEAN, STD, random_images, tiny_quantized, tiny_vit
+
+pytest.importorskip("torch", reason="the float model runs in torch")
+pytest.importorskip("ray", reason="Ray is an extra")
+pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
+
+
+@dataclass(frozen=True)
+class Deadly(Arrays):
+    """Kills the process that reads image 5 for the first time."""
+
+    marker: Path = Path()
+
+    def read(self, index: int) -> np.ndarray:
+        if index == 5 and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read(index)
+
+
+def test_a_lost_worker_changes_nothing(tmp_path, monkeypatch):
+    # workers import this module to unpickle Deadly
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    model = tiny_vit(seed=1)
+    networks = {name: tiny_quantized(model, PRESETS[name]) for name in list(PRESETS)[:2]}
+    evaluator = Evaluator(model, networks, {}, MEAN, STD)
+    images, files = random_images(20, seed=2), tuple(f"x/{i}" for i in range(20))
+    source = Deadly(files, tuple(i % 5 for i in range(20)), images, None, tmp_path / "died")
+    indices = chunks(range(20), 3)
+    got = [
+        r for batch in cluster.score_on_cluster(evaluator, source, indices, "local") for r in batch
+    ]
+    assert source.marker.exists()
+    expected = [r for part in indices for r in evaluator.score(read_batch(source, part))]
+    assert len(got) == 20
+    header = {
+        "model": "m",
+        "columns": list(expected[0]["top5"]),
+        "configurations": {name: {} for name in networks},
+        "simulations": dict.fromkeys(networks),
+    }
+    single, spread = summarize(header, expected), summarize(header, got)
+    for a, b in zip(single["runs"], spread["runs"], strict=True):
+        counts = ("images", "top1", "top5", "agreement", "only_float_right", "only_this_right")
+        assert all(a["integer"][c] == b["integer"][c] for c in counts)
+    assert_same_records(got, expected)
+
+
+def refused(capsys, address) -> str:
+    assert cli.main(["accuracy", "--model", "digits", "--no-reference", "--ray", address]) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 1 and err[0].startswith("fqvit-hw: error: --ray"), err
+    return err[0]
+
+
+def test_a_cluster_that_is_not_there(capsys, monkeypatch):
+    for address in ("nonsense", "http://x:1", "host:port", ":6379"):
+        assert "expected HOST:PORT, ray://HOST:PORT, auto or local" in refused(capsys, address)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setattr(cluster, "HANDSHAKE_SECONDS", 2)
+        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
+            assert "does not answer as a Ray cluster" in refused(capsys, address)
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
+        assert "refused" in refused(capsys, address)
+
+
+def test_no_cluster_on_this_machine():
+    with pytest.raises(UserError, match="cannot be reached"):
+        cluster.connect("auto")

@@ -1,0 +1,125 @@
+"""The results file: continued, never mixed, no image counted twice."""
+
+import json
+
+import pytest
+
+from fqvit_hw.accuracy.results import FORMAT, VERSION, ResultsFile, read_results
+from fqvit_hw.errors import UserError
+
+HEADER = {
+    "format": FORMAT,
+    "version": VERSION,
+    "model": "m",
+    "weights_sha256": "0" * 64,
+    "networks_sha256": {"a": "1" * 64},
+    "limit": (1, 2),  # a tuple comes back as a list
+}
+
+
+def record(i):
+    return {"file": f"n01440764/{i}.JPEG", "label": 0, "top5": {"float": [0]}, "signal": i / 3}
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A file with four records."""
+    path = tmp_path / "new" / "r.jsonl"
+    results = ResultsFile(path, HEADER, resume=False)
+    results.append([record(0), record(1)])
+    assert len(path.read_bytes().splitlines()) == 3  # flushed, not yet closed
+    results.append([record(2), {"file": "x", "broken": "why"}])
+    results.close()
+    return path
+
+
+def resume(path, header=HEADER):
+    results = ResultsFile(path, header, resume=True)
+    done = results.done
+    results.close()
+    return done
+
+
+def test_round_trip(path):
+    header, records = read_results(path)
+    assert header == json.loads(json.dumps(HEADER))
+    assert list(records) == [record(0), record(1), record(2), {"file": "x", "broken": "why"}]
+    assert resume(path) == {record(i)["file"] for i in range(3)} | {"x"}
+
+
+@pytest.mark.parametrize("cut", [1, 5, 21, 40])
+def test_a_torn_last_line_is_cut_off_and_done_again(path, cut):
+    path.write_bytes(path.read_bytes()[:-cut])
+    kept = [record(0), record(1), record(2)] if cut < 27 else [record(0), record(1)]
+    assert [r["file"] for r in read_results(path)[1]] == [r["file"] for r in kept]
+    results = ResultsFile(path, HEADER, resume=True)
+    assert results.done == {r["file"] for r in kept}
+    results.append([record(7)])
+    results.close()
+    assert list(read_results(path)[1]) == [*kept, record(7)]
+
+
+def test_a_torn_header_starts_again(path):
+    path.write_bytes(path.read_bytes()[:30])
+    assert resume(path) == set()
+    assert read_results(path)[0]["model"] == "m"
+
+
+def test_no_image_is_counted_twice(path):
+    results = ResultsFile(path, HEADER, resume=True)
+    with pytest.raises(AssertionError, match="counted twice"):
+        results.append([record(1)])
+    results.close()
+
+
+def test_an_existing_file_is_not_overwritten(path):
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="--resume"):
+        ResultsFile(path, HEADER, resume=False)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"model": "other"}, r'model \("m" there, "other" now\)'),
+        ({"weights_sha256": "2" * 64}, "weights_sha256$"),
+        ({"networks_sha256": {"b": "1" * 64}}, "networks_sha256"),
+        ({"new": 1}, r"new \(null there, 1 now\)"),
+    ],
+)
+def test_another_measurement_is_refused(path, change, named):
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="of another measurement.*" + named):
+        resume(path, HEADER | change)
+    assert path.read_bytes() == before
+
+
+def test_files_of_others(path, tmp_path):
+    other = tmp_path / "other.jsonl"
+    for content in (b'{"some": "thing"}\n', b"text\n", b"[1]\n", b'{"format":"x","version":1}\n'):
+        other.write_bytes(content)
+        with pytest.raises(UserError, match="not a results file"):
+            resume(other)
+        assert other.read_bytes() == content
+    damaged = path.read_bytes().splitlines(keepends=True)
+    damaged[2] = b'{"file": 3}\n'
+    path.write_bytes(b"".join(damaged))
+    with pytest.raises(UserError, match="line 3: damaged"):
+        resume(path)
+
+
+def test_two_processes_do_not_write_one_file(path):
+    results = ResultsFile(path, HEADER, resume=True)
+    with pytest.raises(UserError, match="another process"):
+        resume(path)
+    results.close()
+    assert len(resume(path)) == 4
+
+
+def test_what_is_not_a_number_is_refused(path):
+    results = ResultsFile(path, HEADER, resume=True)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        results.append([record(8) | {"signal": float("nan")}])
+    results.close()
+    assert len(resume(path)) == 4

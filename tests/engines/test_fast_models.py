@@ -1,0 +1,70 @@
+"""The fast engine on whole networks: every tensor of their traces equals the specification."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fqvit_hw import PRESETS, QuantConfig, QuantizedModel, digits, engines
+from fqvit_hw.engines import fast
+
+from ..models import SWIN_SHAPE, random_images, tiny_quantized, tiny_quantized_swin
+from .same import assert_same
+
+reason = fast.available()
+pytestmark = pytest.mark.skipif(reason is not None, reason=f"no fast engine: {reason}")
+
+CONFIGS = {**PRESETS, "16-bit, uniform8": QuantConfig(stream_width=16, attention="uniform8")}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_vit(name):
+    pytest.importorskip("torch", reason="making a network needs torch")
+    assert_same(tiny_quantized(config=CONFIGS[name]), random_images(5, seed=3), engine="fast")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_swin(name):
+    pytest.importorskip("torch", reason="making a network needs torch")
+    qm = tiny_quantized_swin(config=CONFIGS[name])
+    assert_same(qm, random_images(3, seed=3, shape=SWIN_SHAPE), engine="fast")
+    images = random_images(2, seed=4, shape=(3, 31, 27))
+    for ours, spec in zip(
+        qm.features(images, engine="fast"), qm.features(images, engine="numpy"), strict=True
+    ):
+        np.testing.assert_array_equal(ours.codes, spec.codes)
+
+
+def test_digits_is_the_default():
+    qm = QuantizedModel.load(digits.NETWORK_FILE)
+    images = digits.test_set()[0][:40]
+    assert_same(qm, images, engine="fast")
+    assert engines.default_engine() == "fast"
+    np.testing.assert_array_equal(qm.run(images), qm.run(images, engine="numpy"))
+    assert qm.run(images[:0]).shape == (0, 10)
+
+
+def test_a_forked_child_does_not_hang():
+    """OpenMP's threads do not survive a fork: a child goes on with one."""
+    code = (
+        "import os, numpy as np; from fqvit_hw import QuantizedModel, digits; "
+        "from fqvit_hw.engines import fast; fast.set_threads(2); "
+        "qm = QuantizedModel.load(digits.NETWORK_FILE); x = digits.test_set()[0][:9]; "
+        "y = qm.run(x, engine='fast'); child = os.fork()\n"
+        "if child == 0: os._exit(0 if np.array_equal(qm.run(x, engine='fast'), y) else 1)\n"
+        "print('child', os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.stdout == "child 0\n", done.stderr
+
+
+def test_no_torch():
+    code = (
+        "import sys; from fqvit_hw import QuantizedModel, digits; "
+        "m = QuantizedModel.load(digits.NETWORK_FILE); "
+        "m.run(digits.test_set()[0][:2], engine='fast'); "
+        "assert not {'torch', 'timm', 'torchvision'} & set(sys.modules); print('fine')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "fine\n", done.stderr

@@ -1,0 +1,42 @@
+"""Batches of images, read here or by worker processes: the same."""
+
+import numpy as np
+import pytest
+
+from fqvit_hw.batches import chunks, read_batches
+from fqvit_hw.imagenet import find_validation
+from fqvit_hw.images import Preprocessing
+
+from .folders import imagenet
+
+pytest.importorskip("torch", reason="images are read with timm")
+
+
+@pytest.fixture
+def source(tmp_path):
+    data = imagenet(tmp_path)
+    (data / "val" / "n01443537" / "2.JPEG").write_bytes(b"broken")
+    return find_validation(data, Preprocessing((16, 16)))
+
+
+def test_chunks():
+    assert chunks([5, 7, 8], 2) == ((5, 7), (8,))
+    assert chunks([], 2) == ()
+
+
+def test_workers_read_the_same_as_this_process(source):
+    indices = chunks(range(15), 4)
+    here, there = (list(read_batches(source, indices, workers)) for workers in (0, 2))
+    assert len(here) == len(there) == 4
+    for a, b in zip(here, there, strict=True):
+        np.testing.assert_array_equal(a.images, b.images)
+        assert (a.files, a.labels, a.broken) == (b.files, b.labels, b.broken)
+    assert sum(len(batch.files) for batch in here) == 14
+    [(name, why)] = [entry for batch in here for entry in batch.broken]
+    assert name == "n01443537/2.JPEG" and "cannot identify" in why
+    assert here[0].labels == [0, 0, 0, 0] and here[3].labels == [281] * 3
+
+
+def test_a_batch_of_broken_files_only(source):
+    [batch] = read_batches(source, ((7,),), 0)
+    assert batch.files == [] and len(batch.broken) == 1
