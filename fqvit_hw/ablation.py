@@ -26,7 +26,7 @@ INGREDIENTS = {
     "folded positions": {"fold_positions": True},
     "folded values": {"fold_values": True},
     "lifted exponential": {"exponential": "lifted"},
-    "clipped GELU": {"clip_gelu": True},
+    "clipped GELU": {"observer": "clipped-gelu"},
     "bias correction": {"bias_correction": True},
 }
 

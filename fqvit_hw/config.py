@@ -22,9 +22,8 @@ CHOICES = {
     "gelu_index_width": GELU_INDEX_WIDTHS,
     "qkv_scales": ("separate", "shared"),
     "weight_bits": (8, 7, 6, 5, 4),
-    "observer": ("minmax", "ema", "percentile", "omse"),
+    "observer": ("minmax", "ema", "percentile", "omse", "clipped-gelu"),
     "calibration_images": range(1, 1_000_001),
-    "clip_gelu": (True, False),
     "fold_positions": (True, False),
     "fold_values": (True, False),
     "bias_correction": (True, False),
@@ -48,9 +47,9 @@ class QuantConfig:
     weight_bits: weights use the codes of so many bits, stored as int8 (an experiment below 8)
 
     Of the calibration:
-    observer: how the range of an int8 activation is taken from the images
+    observer: how the range of an int8 activation is taken from the images; clipped-gelu is minmax,
+        but the high end of GELU's output is cut at the least squared error
     calibration_images: use so many of the images, evenly spaced, or all if there are fewer
-    clip_gelu: cut the high end of GELU's output at the least squared error
     fold_positions, fold_values: change the float weights first, at no cost in hardware and without
         changing what the float model computes (calibrate/fold.py)
     bias_correction: take the mean error of every layer's rounded weights out of its bias
@@ -65,9 +64,8 @@ class QuantConfig:
     gelu_index_width: int = 12
     qkv_scales: str = "separate"
     weight_bits: int = 8
-    observer: str = "minmax"
+    observer: str = "clipped-gelu"
     calibration_images: int = 100
-    clip_gelu: bool = True
     fold_positions: bool = True
     fold_values: bool = True
     bias_correction: bool = True
@@ -110,7 +108,7 @@ PAPER_884 = QuantConfig(
     stream_width=8,
     gelu_index_width=10,
     qkv_scales="shared",
-    clip_gelu=False,
+    observer="minmax",
     fold_positions=False,
     fold_values=False,
     bias_correction=False,

@@ -16,7 +16,6 @@ def test_presets():
     assert (four.exponential, four.row_norm, four.residual_operand) == ("i-exp", False, "int8")
     assert (four.gelu_index_width, four.qkv_scales, four.observer) == (10, "shared", "minmax")
     assert four.stream_width == 8 and four.ptf
-    assert not four.clip_gelu
     assert not (four.fold_positions or four.fold_values or four.bias_correction)
 
 

@@ -141,7 +141,7 @@ def test_nothing_is_cut_where_values_lie_evenly(search, centred):
 
 
 def test_which_tensors_are_searched():
-    omse, best = QuantConfig(observer="omse", clip_gelu=False), QuantConfig()
+    omse, best = QuantConfig(observer="omse"), QuantConfig()
     for name in ("blocks.0.norm1", "blocks.0.attn.score", "blocks.0.qkv", "norm", "pool"):
         assert choose.search_of(name, omse) is choose.omse
         assert choose.search_of(name, best) is None

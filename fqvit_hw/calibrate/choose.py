@@ -67,7 +67,7 @@ def is_clipped(name: str, config: QuantConfig) -> bool:
 
 def search_of(name: str, config: QuantConfig):
     """The function that looks for the range of a tensor with the least squared error, or None."""
-    if kind(name) == "gelu" and config.clip_gelu:
+    if config.observer == "clipped-gelu" and kind(name) == "gelu":
         return cut_high_end
     return omse if config.observer == "omse" and is_clipped(name, config) else None
 

@@ -177,8 +177,13 @@ class Mean:
         return self.observer.range
 
 
-# omse first takes the extremes: choose.py cuts them
-OBSERVERS = {"minmax": MinMax, "ema": Ema, "percentile": Percentile, "omse": MinMax}
+OBSERVERS = {
+    "minmax": MinMax,
+    "ema": Ema,
+    "percentile": Percentile,
+    "omse": MinMax,  # whose extremes are then cut, as GELU's of clipped-gelu: choose.py
+    "clipped-gelu": MinMax,
+}
 
 
 def observe(model, images, mean, std, make) -> dict:
