@@ -38,6 +38,21 @@ def test_the_float_model_computes_the_same(config, changes):
         torch.testing.assert_close(p, before[name], atol=0, rtol=0)
 
 
+@pytest.mark.parametrize("size", [None, (29, 21)])
+def test_a_swin_computes_the_same_at_any_size(size):
+    """Padding tokens have values too: other sizes than the model's own pad their windows."""
+    from .models import tiny_swin
+
+    model = tiny_swin()
+    own = tuple(model.patch_embed.img_size)
+    folded, sizes = fold(model, random_images(6, shape=(3, *own)), MEAN, STD, BOTH)
+    assert "patch_embed" not in sizes and len(sizes) == 2 * sum(len(s.blocks) for s in model.layers)
+    x = normalize(random_images(2, seed=3, shape=(3, *(size or own))), MEAN, STD)
+    *_, (_, old) = float_steps(model, x)
+    *_, (_, new) = float_steps(folded, x)
+    torch.testing.assert_close(new, old, atol=2e-5, rtol=0)
+
+
 def test_nothing_to_fold_is_no_copy():
     model = tiny_vit()
     config = replace(BOTH, fold_positions=False, fold_values=False)
