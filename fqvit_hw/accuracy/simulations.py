@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 def simulation_of(config):
-    """The ReferenceConfig beside a QuantConfig; an observer that the paper has not becomes minmax."""
+    """The ReferenceConfig beside a QuantConfig; an observer of our own becomes minmax."""
     from ..reference import ReferenceConfig
     from ..reference.config import OBSERVERS
 
