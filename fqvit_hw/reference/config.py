@@ -66,10 +66,13 @@ class ReferenceConfig:
 
     @classmethod
     def of(cls, config) -> ReferenceConfig:
-        """A ReferenceConfig as it is; of a QuantConfig the choices that the paper has too."""
+        """A ReferenceConfig as it is; of a QuantConfig the choices that the paper has too.
+
+        An observer of the integer machine that the paper has not becomes minmax.
+        """
         if isinstance(config, cls):
             return config
-        observer = getattr(config, "observer", "minmax")
+        observer = config.observer if config.observer in OBSERVERS else "minmax"
         return cls(observer=observer, ptf=config.ptf, attention=config.attention)
 
 

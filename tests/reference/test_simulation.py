@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the reference engine needs torch")
 
-from fqvit_hw import QuantConfig  # noqa: E402
+from fqvit_hw import PRESETS, QuantConfig  # noqa: E402
 from fqvit_hw.calibrate.float_steps import normalize  # noqa: E402
 from fqvit_hw.reference import (  # noqa: E402
     AUTHORS_DEFECTS,
@@ -219,14 +219,17 @@ def test_the_image_of_a_vit_is_not_quantized_by_default():
 
 
 def test_a_quant_config_maps_onto_the_papers_choices():
-    config = ReferenceConfig.of(QuantConfig(attention="uniform8", ptf=False))
-    assert config == ReferenceConfig(attention="uniform8", ptf=False)
-
-    class WithObserver:
-        observer, ptf, attention = "omse", True, "lis4"
-
-    assert ReferenceConfig.of(WithObserver()) == ReferenceConfig(observer="omse")
-    assert ReferenceConfig().defects == Defects() and AUTHORS_DEFECTS.contaminated_batch
+    config = ReferenceConfig.of(QuantConfig(attention="uniform8", ptf=False, observer="omse"))
+    assert config == ReferenceConfig(attention="uniform8", ptf=False, observer="omse")
+    assert ReferenceConfig.of(PRESETS["paper-884"]) == ReferenceConfig()
+    assert ReferenceConfig.of(PRESETS["paper-888"]) == ReferenceConfig(attention="uniform8")
+    assert (
+        ReferenceConfig.of(PRESETS["best"]).observer == "minmax"
+    )  # least-error is not the paper's
+    own = ReferenceConfig(batches=3)
+    assert ReferenceConfig.of(own) is own
+    assert not any(vars(ReferenceConfig().defects).values())
+    assert all(vars(AUTHORS_DEFECTS).values())
 
 
 @pytest.mark.parametrize(
