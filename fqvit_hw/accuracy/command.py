@@ -58,7 +58,11 @@ def add_parser(subparsers) -> None:
     add("--batch", type=positive, metavar="N",
         help=f"images at a time, default {BATCH}, with --device {DEVICE_BATCH}")  # fmt: skip
     add("--workers", type=count, metavar="N", help=f"decoding processes, default {DECODERS}")
-    add("--ray", metavar="ADDRESS", help="spread over a Ray cluster: HOST:PORT, auto or local")
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="spread over a Ray cluster: HOST:PORT of its head, auto or local",
+    )
     add("--results", type=Path, metavar="FILE", help="append a JSON line per image")
     add("--resume", action="store_true", help="go on with the results file")
     add("--noise", type=count, metavar="N", default=NOISE_IMAGES,

@@ -80,15 +80,25 @@ def refused(capsys, address) -> str:
 
 
 def test_a_cluster_that_is_not_there(capsys, monkeypatch):
-    for address in ("nonsense", "http://x:1", "host:port", ":6379"):
-        assert "expected HOST:PORT, ray://HOST:PORT, auto or local" in refused(capsys, address)
+    for address in ("nonsense", "http://x:1", "ray://x:1", "host:port", ":6379"):
+        assert "expected HOST:PORT, auto or local" in refused(capsys, address)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         monkeypatch.setattr(cluster, "HANDSHAKE_SECONDS", 2)
-        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
-            assert "does not answer as a Ray cluster" in refused(capsys, address)
-    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
-        assert "refused" in refused(capsys, address)
+        assert "does not answer as a Ray cluster" in refused(capsys, f"127.0.0.1:{port}")
+    assert "refused" in refused(capsys, f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [("RPC error: InvalidAuthToken: ...", "RAY_AUTH_MODE=token"), ("boom", "does not answer")],
+)
+def test_why_a_cluster_refuses(monkeypatch, said, why):
+    script = f"import sys; print({said!r}, file=sys.stderr); sys.exit(1)"
+    monkeypatch.setattr(cluster, "HANDSHAKE", script)
+    assert why in cluster.why_no_handshake("127.0.0.1:1")
+    monkeypatch.setattr(cluster, "HANDSHAKE", "import sys; assert sys.argv[1] == '127.0.0.1:1'")
+    assert cluster.why_no_handshake("127.0.0.1:1") is None
 
 
 def test_no_cluster_on_this_machine():
