@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .models import tiny_vit
+from .models import tiny_swin, tiny_vit
 
 SYNSETS = {"n01440764": 0, "n01443537": 1, "n02123045": 281}  # and their ImageNet-1k indices
 SIZES = ((20, 31), (16, 16), (40, 25), (17, 17), (64, 64))  # mixed, also smaller than the target
@@ -40,11 +40,19 @@ def small_model(weights_seed=0):
     return model
 
 
-def use_small_model(monkeypatch, weights_seed=0) -> str:
+def small_swin():
+    """16 x 16 pixels in 8 x 8 patches, then 4 x 4, windows of 4 x 4 that shift; 1000 classes."""
+    model = tiny_swin(img_size=(16, 16), num_classes=1000)
+    model.pretrained_cfg = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "crop_pct": 0.9}
+    return model
+
+
+def use_small_model(monkeypatch, weights_seed=0, model=None) -> str:
     """Put small_model in the place of a model of timm's; returns its name."""
     import fqvit_hw.zoo
 
-    monkeypatch.setattr(fqvit_hw.zoo, "load_model", lambda name, weights: small_model(weights_seed))
+    model = model or small_model(weights_seed)
+    monkeypatch.setattr(fqvit_hw.zoo, "load_model", lambda name, weights: model)
     return NAME
 
 

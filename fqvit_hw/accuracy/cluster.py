@@ -11,7 +11,6 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from ..errors import UserError
 from ..images import reason
 from .evaluate import Evaluator
 
+HANDSHAKE = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)"
 HANDSHAKE_SECONDS = 20
 RETRIES = 5  # of a batch whose worker died
 QUEUED = 2  # batches per CPU (or GPU) of the cluster that wait or run
@@ -39,34 +39,38 @@ def import_ray():
 def check_reachable(address: str) -> None:
     """Raises UserError within seconds: ray.init alone may wait for minutes, or end the process.
 
-    address: HOST:PORT of a cluster's head, ray://HOST:PORT, "auto" for the cluster of this
-    machine, "local" to start one here.
+    address: HOST:PORT of the head of the cluster that this machine belongs to, "auto" to find it,
+    "local" to start one here.
     """
     import_ray()
     if address in ("local", "auto"):
         return
-    try:
-        url = urlsplit(address if "//" in address else f"//{address}")
-        host, port = url.hostname, url.port
-    except ValueError:
-        host = port = None
-    if not host or not port or url.scheme not in ("", "ray"):
-        raise UserError(f"--ray {address}: expected HOST:PORT, ray://HOST:PORT, auto or local")
-    why = reach.why_unreachable(host, port)
-    if why is None:
-        code = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)"
-        try:
-            done = subprocess.run(
-                [sys.executable, "-c", code, address],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=HANDSHAKE_SECONDS,
-            )
-            why = None if done.returncode == 0 else "it does not answer as a Ray cluster"
-        except subprocess.TimeoutExpired:
-            why = f"it does not answer as a Ray cluster within {HANDSHAKE_SECONDS} s"
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        raise UserError(f"--ray {address}: expected HOST:PORT, auto or local")
+    why = reach.why_unreachable(host.strip("[]"), int(port)) or why_no_handshake(address)
     if why:
         raise UserError(f"--ray {address}: the Ray cluster cannot be reached: {why}")
+
+
+def why_no_handshake(address: str) -> str | None:
+    """None if ray.init connects, in a process of its own, else the reason in a few words."""
+    try:
+        subprocess.run(
+            [sys.executable, "-c", HANDSHAKE, address],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=HANDSHAKE_SECONDS,
+            check=True,
+        )
+        return None
+    except subprocess.TimeoutExpired as error:
+        said, why = error, f"it does not answer as a Ray cluster within {HANDSHAKE_SECONDS} s"
+    except subprocess.CalledProcessError as error:
+        said, why = error, "it does not answer as a Ray cluster"
+    if b"AuthToken" in (said.stderr or b"") + (said.stdout or b""):
+        return "it wants another token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to its token"
+    return why
 
 
 def connect(address: str):

@@ -18,14 +18,14 @@ import numpy as np
 from ..config import PRESETS, load_config
 from ..engines import operations
 from ..errors import UserError
-from ..netfile import write_atomically
+from ..netfile import content_sha256, write_atomically
 from .evaluate import FLOAT, Evaluator, integer_column, reference_column
-from .results import FORMAT, VERSION, ResultsFile
+from .results import FORMAT, VERSION, ResultsFile, refuse_early
 from .simulations import simulation_name, simulations
 from .summary import decibels, summarize, table
 from .work import Work, choose, prepare
 
-BATCH = 8
+BATCH, DEVICE_BATCH = 8, 64
 NOISE_IMAGES = 16
 FEW = 64  # images that are decoded before worker processes have started
 DECODERS = min(4, os.cpu_count() or 1)
@@ -55,9 +55,14 @@ def add_parser(subparsers) -> None:
     add("--device", metavar="NAME", help="cuda: the torch engine and the float model there")
     add("--no-reference", action="store_true", help="without the paper's float simulation")
     add("--limit", type=positive, metavar="N", help="only N images, evenly spread")
-    add("--batch", type=positive, metavar="N", default=BATCH, help=f"images, default {BATCH}")
+    add("--batch", type=positive, metavar="N",
+        help=f"images at a time, default {BATCH}, with --device {DEVICE_BATCH}")  # fmt: skip
     add("--workers", type=count, metavar="N", help=f"decoding processes, default {DECODERS}")
-    add("--ray", metavar="ADDRESS", help="spread over a Ray cluster: HOST:PORT, auto or local")
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="spread over a Ray cluster: HOST:PORT of its head, auto or local",
+    )
     add("--results", type=Path, metavar="FILE", help="append a JSON line per image")
     add("--resume", action="store_true", help="go on with the results file")
     add("--noise", type=count, metavar="N", default=NOISE_IMAGES,
@@ -86,8 +91,12 @@ def run(args) -> None:
     check_arguments(args)
     most = max(config.calibration_images for config in configs.values())
     work = prepare(args.model, args.weights, args.data, args.calibration, most)
+    known = known_header(args, work, configs)
+    if args.resume:
+        refuse_early(args.results, known)
     evaluator = calibrate(work, configs, args)
-    header = make_header(args.model, work, evaluator, configs)
+    networks = {name: content_sha256(qm.network) for name, qm in evaluator.networks.items()}
+    header = known | {"networks_sha256": networks}
     chosen = choose(work.source, args.limit)
     if args.results:
         results = ResultsFile(args.results, header, args.resume)
@@ -146,39 +155,46 @@ def check_arguments(args) -> None:
 
 def calibrate(work: Work, configs: dict, args) -> Evaluator:
     """One integer network per configuration, and the paper's simulations of them."""
+    from tqdm import tqdm
+
     from .. import quantize
+    from ..reference import build_reference
 
     settings = {"mean": work.mean, "std": work.std}
-    networks = {
-        n: quantize(work.model, work.calibration, c, **settings) for n, c in configs.items()
-    }
-    references = {}
-    if not args.no_reference:
-        from ..reference import build_reference
-
-        references = {
-            name: build_reference(work.model, work.calibration, config, **settings)
-            for name, config in simulations(configs).items()
-        }
+    kinds = {} if args.no_reference else simulations(configs)
+    networks, references = {}, {}
+    with tqdm(total=len(configs) + len(kinds), desc="calibrating") as progress:
+        for name, config in configs.items():
+            networks[name] = quantize(work.model, work.calibration, config, **settings)
+            progress.update()
+        for name, config in kinds.items():
+            references[name] = build_reference(work.model, work.calibration, config, **settings)
+            progress.update()
     return Evaluator(
         work.model, networks, references, work.mean, work.std, args.engine, args.device
     )
 
 
-def make_header(model: str, work: Work, evaluator: Evaluator, configs: dict) -> dict:
-    """What was measured: everything that the records depend on. The engine is not among it."""
+def known_header(args, work: Work, configs: dict) -> dict:
+    """What is measured, all but the integers that calibration will make of it.
+
+    The engine is not among it, nor how many images: neither changes a record.
+    """
     from ..imagenet import files_sha256
-    from ..netfile import content_sha256
     from ..weights import weights_sha256
     from ..zoo import timm_name
 
+    kinds = {} if args.no_reference else simulations(configs)
     return {
         "format": FORMAT,
         "version": VERSION,
-        "model": timm_name(model),
+        "model": timm_name(args.model),
         "weights_sha256": weights_sha256(work.model),
         "configurations": {name: asdict(config) for name, config in configs.items()},
-        "networks_sha256": {n: content_sha256(q.network) for n, q in evaluator.networks.items()},
+        "simulations": {
+            name: simulation_name(config) if kinds else None for name, config in configs.items()
+        },
+        "columns": [FLOAT, *map(reference_column, kinds), *map(integer_column, configs)],
         "calibration": {
             "images": len(work.calibration),
             "sha256": hashlib.sha256(work.calibration.tobytes()).hexdigest(),
@@ -188,15 +204,6 @@ def make_header(model: str, work: Work, evaluator: Evaluator, configs: dict) -> 
         "data": {
             "images": len(work.source.files),
             "sha256_of_names": files_sha256(work.source.files),
-        },
-        "columns": [
-            FLOAT,
-            *(reference_column(name) for name in evaluator.references),
-            *(integer_column(name) for name in evaluator.networks),
-        ],
-        "simulations": {
-            name: simulation_name(config) if evaluator.references else None
-            for name, config in configs.items()
         },
     }
 
@@ -208,7 +215,7 @@ def go_through(args, evaluator, source, chosen: list[int], done: set[str], keep)
     from ..batches import chunks
 
     todo = [i for i in chosen if source.files[i] not in done]
-    batches = chunks(todo, args.batch)
+    batches = chunks(todo, args.batch or (DEVICE_BATCH if args.device else BATCH))
     with tqdm(
         total=len(chosen), initial=len(chosen) - len(todo), desc="images", unit="image"
     ) as progress:

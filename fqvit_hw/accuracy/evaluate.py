@@ -30,7 +30,8 @@ class Evaluator:
     """Everything that scores images; pickled once for each worker of a cluster.
 
     model: the float one; networks: by name of the configuration; references: by name of the
-    simulation; mean, std: the model's preprocessing; engine, device: as QuantizedModel.run takes them, None for its default.
+    simulation; mean, std: the model's preprocessing; engine, device: as QuantizedModel.run takes
+    them, None for its default.
     """
 
     model: object

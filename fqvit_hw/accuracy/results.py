@@ -95,12 +95,7 @@ class ResultsFile:
             self.write([header])
             return set()
         found, records = read_results(self.path)
-        differs = [k for k in {**header, **found} if found.get(k) != header.get(k)]
-        if differs:
-            raise UserError(
-                f"{self.path}: of another measurement, it is not mixed with this one: it differs "
-                f"in {'; '.join(difference(k, found, header) for k in differs[:3])}"
-            )
+        refuse_another(self.path, found, header, {**header, **found})
         return {record["file"] for record in records}
 
     def append(self, records: list[dict]) -> None:
@@ -122,6 +117,25 @@ class ResultsFile:
         if not self.file.closed:
             os.fsync(self.file.fileno())
             self.file.close()
+
+
+def refuse_early(path, known: dict) -> None:
+    """Refuse a results file, if it is there, by what is known before the minutes of calibration.
+
+    known: some keys of the header that is to come. Raises UserError.
+    """
+    if Path(path).exists() and next(whole_lines(path), None):
+        refuse_another(path, read_results(path)[0], json.loads(dumps(known)), known)
+
+
+def refuse_another(path, found: dict, wanted: dict, keys: Iterable[str]) -> None:
+    """Raises UserError naming the first of `keys` in which the two headers differ."""
+    differs = [key for key in keys if found.get(key) != wanted.get(key)]
+    if differs:
+        raise UserError(
+            f"{path}: of another measurement, it is not mixed with this one: it differs in "
+            f"{'; '.join(difference(key, found, wanted) for key in differs[:3])}"
+        )
 
 
 def difference(key: str, found: dict, wanted: dict) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -135,7 +136,8 @@ def details(summary: dict) -> Iterator[Part]:
     if not is_whole(summary) and model in MODELS:
         yield Part(
             "warning",
-            f"{summary['images']:,} images, not the {VALIDATION_IMAGES:,} of the validation set.",
+            f"{summary['images']:,} images scored of {header['data']['images']:,} in the folder, "
+            f"not the {VALIDATION_IMAGES:,} of the validation set.",
         )
     yield configurations(header)
     yield provenance(summary)
@@ -161,7 +163,9 @@ def configurations(header: dict) -> Part:
         "table",
         "What each configuration chooses.",
         head=("Switch", *configs),
-        rows=tuple((s, *(str(c.get(s, "")) for c in configs.values())) for s in switches),
+        rows=tuple(
+            (s, *(json.dumps(c.get(s)).strip('"') for c in configs.values())) for s in switches
+        ),
     )
 
 

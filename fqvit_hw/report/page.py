@@ -11,7 +11,7 @@ from .parts import Part
 STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff;
-  max-width: 72rem; margin: 2rem auto; padding: 0 1.25rem; }
+  max-width: 76rem; margin: 2rem auto; padding: 0 1.25rem; }
 h1 { font-size: 1.7rem; margin-bottom: .3rem; }
 h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 1px solid #d5dae1;
   padding-bottom: .25rem; overflow-wrap: anywhere; }
@@ -21,7 +21,8 @@ figcaption { color: #4b5665; font-size: .9rem; max-width: 60rem; margin-bottom: 
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { padding: .28rem .6rem; border-bottom: 1px solid #e3e7ec; text-align: right;
   white-space: nowrap; }
-th { border-bottom: 2px solid #aab4c0; font-weight: 600; }
+th { border-bottom: 2px solid #aab4c0; font-weight: 600; white-space: normal;
+  vertical-align: bottom; }
 th.text, td.text { text-align: left; }
 th.long, td.long { white-space: normal; overflow-wrap: anywhere; text-align: left; }
 tr.ours td { background: #eef4fb; }

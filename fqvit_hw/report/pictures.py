@@ -12,7 +12,7 @@ import numpy as np
 from ..formats import PTF_MAX, ZERO_CODE
 
 KINDS = {  # the steps that a curve is drawn for; the rest of the trace lies between them
-    "residual stream": ("embed", "residual1", "residual2"),
+    "residual stream": ("embed", "conv", "reduction", "residual1", "residual2"),
     "layernorm": ("norm1", "norm2", "norm"),
     "attention map": ("softmax",),
     "attention context": ("context",),
@@ -115,7 +115,7 @@ def ranges_png(summary: dict) -> bytes:
                 color=FACTOR_COLOURS[factor], linewidth=max(0.6, 330 / len(low)),
             )  # fmt: skip
         widest, usual = float(np.max(high - low)), float(np.median(high - low))
-        axis.set_yscale("symlog", linthresh=max(usual / 2, 1e-6))
+        axis.set_yscale("symlog", linthresh=10.0 ** np.floor(np.log10(max(usual, 1e-6))))
         axis.set_title(f"{name}: widest {widest:.3g}, median {usual:.3g}", loc="left", fontsize=10)
         axis.set_xlabel("channels, narrowest first")
         axis.margins(x=0.01)

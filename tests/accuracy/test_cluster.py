@@ -39,11 +39,16 @@ class Deadly(Arrays):
 
 
 def test_a_lost_worker_changes_nothing(tmp_path, monkeypatch):
+    from fqvit_hw.reference import build_reference
+
     # workers import this module to unpickle Deadly
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     model = tiny_vit(seed=1)
     networks = {name: tiny_quantized(model, PRESETS[name]) for name in list(PRESETS)[:2]}
-    evaluator = Evaluator(model, networks, {}, MEAN, STD)
+    simulations = {
+        "s": build_reference(model, random_images(16), PRESETS["paper-884"], mean=MEAN, std=STD)
+    }
+    evaluator = Evaluator(model, networks, simulations, MEAN, STD)
     images, files = random_images(20, seed=2), tuple(f"x/{i}" for i in range(20))
     source = Deadly(files, tuple(i % 5 for i in range(20)), images, None, tmp_path / "died")
     indices = chunks(range(20), 3)
@@ -57,12 +62,13 @@ def test_a_lost_worker_changes_nothing(tmp_path, monkeypatch):
         "model": "m",
         "columns": list(expected[0]["top5"]),
         "configurations": {name: {} for name in networks},
-        "simulations": dict.fromkeys(networks),
+        "simulations": dict.fromkeys(networks, "s"),
     }
     single, spread = summarize(header, expected), summarize(header, got)
     for a, b in zip(single["runs"], spread["runs"], strict=True):
         counts = ("images", "top1", "top5", "agreement", "only_float_right", "only_this_right")
-        assert all(a["integer"][c] == b["integer"][c] for c in counts)
+        for kind in ("integer", "reference"):
+            assert all(a[kind][c] == b[kind][c] for c in counts)
     assert_same_records(got, expected)
 
 
@@ -74,15 +80,25 @@ def refused(capsys, address) -> str:
 
 
 def test_a_cluster_that_is_not_there(capsys, monkeypatch):
-    for address in ("nonsense", "http://x:1", "host:port", ":6379"):
-        assert "expected HOST:PORT, ray://HOST:PORT, auto or local" in refused(capsys, address)
+    for address in ("nonsense", "http://x:1", "ray://x:1", "host:port", ":6379"):
+        assert "expected HOST:PORT, auto or local" in refused(capsys, address)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         monkeypatch.setattr(cluster, "HANDSHAKE_SECONDS", 2)
-        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
-            assert "does not answer as a Ray cluster" in refused(capsys, address)
-    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
-        assert "refused" in refused(capsys, address)
+        assert "does not answer as a Ray cluster" in refused(capsys, f"127.0.0.1:{port}")
+    assert "refused" in refused(capsys, f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [("RPC error: InvalidAuthToken: ...", "RAY_AUTH_MODE=token"), ("boom", "does not answer")],
+)
+def test_why_a_cluster_refuses(monkeypatch, said, why):
+    script = f"import sys; print({said!r}, file=sys.stderr); sys.exit(1)"
+    monkeypatch.setattr(cluster, "HANDSHAKE", script)
+    assert why in cluster.why_no_handshake("127.0.0.1:1")
+    monkeypatch.setattr(cluster, "HANDSHAKE", "import sys; assert sys.argv[1] == '127.0.0.1:1'")
+    assert cluster.why_no_handshake("127.0.0.1:1") is None
 
 
 def test_no_cluster_on_this_machine():

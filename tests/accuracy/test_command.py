@@ -6,7 +6,7 @@ import pytest
 
 from fqvit_hw import PRESETS, cli
 
-from ..folders import assert_same_records, imagenet, use_small_model
+from ..folders import assert_same_records, imagenet, small_swin, use_small_model
 
 pytest.importorskip("torch", reason="accuracy needs torch")
 
@@ -151,6 +151,27 @@ def test_three_columns(tmp_path, capsys, command):
         assert run_["reference"]["logit_snr_db"] > 0
     four, eight, best = (run_["reference"] for run_ in summary["runs"])
     assert four == best != eight
+
+
+def test_swin(tmp_path, monkeypatch, data):
+    """Every part of the summary also for windows, shifts and merging, with all three columns."""
+    use_small_model(monkeypatch, model=small_swin())
+    out = tmp_path / "swin.json"
+    arguments = ["accuracy", "--model", "swin_tiny", "--data", str(data), "--noise", "2"]
+    arguments += ["--config", "paper-884", "best", "--json", str(out), "--png", f"{out}.png"]
+    assert cli.main(arguments) == 0
+    summary = json.loads(out.read_text())
+    assert summary["model"] == "swin_tiny_patch4_window7_224.ms_in1k" and summary["images"] == 14
+    layers = summary["layers"]
+    streams = ["patch_embed.conv", "layers.0.blocks.1.residual2", "layers.1.downsample.reduction"]
+    assert all(name in layers["ranges"] for name in streams)
+    paper, best = layers["configurations"].values()
+    assert len(paper["attention_codes"]) == 4
+    assert list(paper["ptf_factors"]) == list(layers["ranges"]) and best["ptf_factors"] == {}
+    for layer in (paper, best):
+        assert all(snr > 5 for snr in layer["layer_snr_db"].values())
+    for run_ in summary["runs"]:
+        assert run_["integer"]["logit_snr_db"] > 10 and run_["reference"]["logit_snr_db"] > 5
 
 
 def refused(capsys, *arguments) -> str:

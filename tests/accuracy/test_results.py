@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fqvit_hw.accuracy.results import FORMAT, VERSION, ResultsFile, read_results
+from fqvit_hw.accuracy.results import FORMAT, VERSION, ResultsFile, read_results, refuse_early
 from fqvit_hw.errors import UserError
 
 HEADER = {
@@ -93,6 +93,13 @@ def test_another_measurement_is_refused(path, change, named):
     with pytest.raises(UserError, match="of another measurement.*" + named):
         resume(path, HEADER | change)
     assert path.read_bytes() == before
+
+
+def test_a_file_of_another_model_is_refused_before_calibration(path, tmp_path):
+    refuse_early(tmp_path / "absent.jsonl", {"model": "x"})
+    refuse_early(path, {"model": "m", "limit": (1, 2)})
+    with pytest.raises(UserError, match=r"of another measurement.*model"):
+        refuse_early(path, {"model": "x"})
 
 
 def test_files_of_others(path, tmp_path):
