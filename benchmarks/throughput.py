@@ -29,18 +29,11 @@ from fqvit_hw.calibrate import preprocessing
 from fqvit_hw.calibrate.timm_compat import import_timm
 from fqvit_hw.engines import fast, operations
 from fqvit_hw.engines.walk import Walk
+from fqvit_hw.errors import UserError
 from fqvit_hw.netfile import write_atomically
+from fqvit_hw.zoo import PAPER_MODELS, load_model, timm_name
 
-SHORT = {
-    "deit_tiny": "deit_tiny_patch16_224",
-    "deit_small": "deit_small_patch16_224",
-    "deit_base": "deit_base_patch16_224",
-    "vit_base": "vit_base_patch16_224",
-    "vit_large": "vit_large_patch16_224",
-    "swin_tiny": "swin_tiny_patch4_window7_224",
-    "swin_small": "swin_small_patch4_window7_224",
-    "swin_base": "swin_base_patch4_window7_224",
-}
+CALIBRATION = 2  # images: speed does not depend on the ranges
 
 
 @dataclass
@@ -117,44 +110,37 @@ def profile(network, images, rounds: int) -> tuple[dict[str, float], int]:
     return {name: t / rounds for name, t in seconds.items()}, ops.macs // rounds
 
 
-def reference_run(model, calibration, mean, std):
-    """The authors' simulation of the model, or None where the package has none."""
-    try:
-        from fqvit_hw.reference import ReferenceConfig, build_reference
-    except ImportError:
-        return None
-    return build_reference(model, calibration, ReferenceConfig(), mean=mean, std=std).run
-
-
 def measure(name: str, args) -> Result:
     timm = import_timm()
     import torch
+
+    from fqvit_hw.reference import ReferenceConfig, build_reference
 
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     fast.set_threads(args.threads)
     if args.weights:
-        from fqvit_hw.zoo import load_model
-
-        model = load_model(SHORT.get(name, name), args.weights)
+        model = load_model(name, args.weights)
     else:
-        model = timm.create_model(SHORT.get(name, name)).eval()
+        model = timm.create_model(timm_name(name)).eval()
     mean, std = preprocessing(model, None, None)
     rng = np.random.default_rng(0)
     shape = (args.batch, model.patch_embed.proj.in_channels, *model.patch_embed.img_size)
     images = rng.integers(0, 256, shape).astype(np.uint8)
     x = torch.from_numpy(images).float().div_(255)
     x = (x - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-    qm = quantize(model, images[:4], mean=mean, std=std)
+    some = images[:CALIBRATION]
+    qm = quantize(model, some, mean=mean, std=std)
 
     def float32():
         with torch.inference_mode():
             return model(x)
 
     contestants = {"float32": float32, "fast": lambda: qm.run(images, engine="fast")}
-    if run_reference := reference_run(model, images[:4], mean, std):
-        contestants["reference"] = lambda: run_reference(images)
-    if args.numpy:
+    if "reference" in args.also:
+        reference = build_reference(model, some, ReferenceConfig(), mean=mean, std=std)
+        contestants["reference"] = lambda: reference.run(images)
+    if "numpy" in args.also:
         contestants["numpy"] = lambda: qm.run(images, engine="numpy")
     for run in contestants.values():
         run()  # the first call allocates and prepares
@@ -221,26 +207,39 @@ def arguments(argv) -> argparse.Namespace:
     parser.add_argument("--batch", type=positive, default=8)
     parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--rounds", type=positive, default=9)
-    parser.add_argument("--numpy", action="store_true", help="time the numpy engine too (slow)")
+    parser.add_argument(
+        "--also",
+        nargs="*",
+        choices=("reference", "numpy"),
+        default=["reference"],
+        help="other contestants beside float32 and fast (default: reference; numpy is slow)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
-    known = import_timm().list_models()
+    timm = import_timm()
     for name in args.models:
-        if SHORT.get(name, name) not in known:
-            parser.error(f"unknown model {name!r}: expected {', '.join(SHORT)} or a name of timm")
+        if not timm.is_model(timm_name(name)):
+            expected = ", ".join(PAPER_MODELS)
+            parser.error(f"unknown model {name!r}: expected {expected} or a name of timm")
     if args.weights and len(args.models) > 1:
         parser.error("--weights is for one model")
     if reason := fast.available():
         parser.error(f"no fast engine: {reason}")
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
     return args
 
 
 def main(argv=None) -> None:
     args = arguments(argv)
     results = {}
-    for name in args.models:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        results[name] = measure(name, args)
+    try:
+        for name in args.models:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            results[name] = measure(name, args)
+    except UserError as error:
+        print(f"throughput: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
     about = machine()
     print(
         f"{about['cpu']}, {args.threads} threads of {os.cpu_count()} cores, {about['kernels']} "

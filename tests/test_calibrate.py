@@ -224,6 +224,52 @@ def test_an_accumulator_that_could_overflow_is_refused_with_its_bits():
     fixed_point.build_linear("blocks.0.fc1", weight[:, :130_000], np.zeros(2), 0.1, 0)
 
 
+@pytest.mark.parametrize("bits", [4, 5, 6, 7, 8])
+def test_weight_bits(bits):
+    """Codes of so many bits, symmetric, every row reaching its largest one; errors within half."""
+    weight = np.random.default_rng(bits).normal(size=(6, 50))
+    linear, scale = fixed_point.build_linear("fc", weight, np.zeros(6), 0.1, 3, bits)
+    largest = 2 ** (bits - 1) - 1
+    assert linear.weight.dtype == np.int8
+    np.testing.assert_array_equal(np.abs(linear.weight).max(1), np.full(6, largest))
+    error = linear.weight * (scale / 0.1)[:, None] - weight
+    assert np.abs(error).max() <= np.abs(weight).max() / largest / 2 * (1 + 1e-12)
+
+
+def test_fewer_weight_bits_cost_accuracy(model):
+    """Each bit less must hurt; at 4 bits the network still computes the model (5 dB)."""
+    images = random_images(24, seed=9)
+    *_, (_, real) = float_steps(model, normalize(images, MEAN, STD))
+    real, errors = real.numpy(), []
+    for bits in (8, 6, 4):
+        qm = tiny_quantized(model, QuantConfig(attention="uniform8", weight_bits=bits))
+        for name, linear in (("qkv", qm.network.blocks[0].qkv), ("head", qm.network.head)):
+            assert np.abs(linear.weight).max() == 2 ** (bits - 1) - 1, name
+        errors.append(np.square(qm.run(images) * qm.logit_scale - real).sum())
+    assert errors[0] < errors[1] < errors[2] < 0.3 * np.square(real).sum()
+
+
+def test_bias_correction_by_hand():
+    """Two bits more than a sign: weights 0.3 and 1 become 0 and 1 steps of 1/1 at 2 bits; the lost
+    0.3 * mean input goes into the bias."""
+    weight, bias, mean = np.array([[0.3, 1.0]]), np.array([0.5]), np.array([2.0, 7.0])
+    linear, scale = fixed_point.build_linear("fc", weight, bias, 0.001, 0, 2, mean)
+    np.testing.assert_array_equal(linear.weight, [[0, 1]])
+    np.testing.assert_allclose(linear.bias * scale, 0.5 + 0.3 * 2, rtol=1e-9)
+
+
+def test_calibration_images_are_spread_evenly(model, tmp_path):
+    from fqvit_hw.calibrate import spaced
+
+    images = np.arange(10)
+    assert spaced(images, 4).tolist() == [0, 2, 5, 7]
+    assert spaced(images, 10).tolist() == spaced(images, 100).tolist() == images.tolist()
+    images, config = random_images(16), QuantConfig(calibration_images=4)
+    some = quantize(model, images, config, mean=MEAN, std=STD)
+    assert same_bytes(some, quantize(model, images[::4], config, mean=MEAN, std=STD), tmp_path)
+    assert not same_bytes(some, quantize(model, images, mean=MEAN, std=STD), tmp_path)
+
+
 def test_layernorm_that_could_overflow_is_refused():
     from fqvit_hw.scale import Scale
 
@@ -282,6 +328,15 @@ def test_polynomial_exponential_is_near_on_fine_steps(step):
     x0 = np.ceil(0.6931 / step)
     tempered = np.exp2(-np.arange(256) / x0)
     np.testing.assert_allclose(table / table[0], tempered, rtol=0.08, atol=1e-6)
+
+
+@pytest.mark.parametrize("step", [0.003, 0.3])
+def test_lifted_exponential(step):
+    table, exact = tables.lifted_exponential(step), tables.exact_exponential(step)
+    assert table[0] == exact[0] == 1 << 23
+    np.testing.assert_allclose(table[1:], 0.92 * exact[1:], atol=0.5)
+    config = QuantConfig(attention="uniform8")
+    assert config.exponential == "lifted" and config.softmax_table == "exact"
 
 
 def test_polynomial_exponential_limit():

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from fqvit_hw import QuantConfig
+
 torch = pytest.importorskip("torch", reason="calibration needs torch")
 
 from fqvit_hw.calibrate import choose, observers  # noqa: E402
@@ -123,19 +125,29 @@ def test_omse_takes_the_best_of_ninety():
     assert error(found, x, counts) == min(error(ends, x, counts) for ends in tried)
 
 
-def test_least_error_moves_the_ends_apart():
-    """omse must cut both ends; each by itself, the lower one may stay."""
+def test_the_high_end_is_cut_alone():
     x, counts = outliers()
-    low, high = choose.least_error(-1.0, 40.0, counts, x, False)
-    assert low < -0.9 and high < 40
-    assert error((low, high), x, counts) <= error(
-        choose.omse(-1.0, 40.0, counts, x, False), x, counts
-    )
+    low, high = choose.cut_high_end(-1.0, 40.0, counts, x, False)
+    assert low == -1 and high < 40
+    tried = [error((-1.0, 40.0 * s), x, counts) for s in observers.SHRINK]
+    assert error((low, high), x, counts) == min(tried) < tried[0]
 
 
-@pytest.mark.parametrize("search", choose.SEARCHES.values())
-def test_nothing_is_cut_where_values_lie_evenly(search):
+@pytest.mark.parametrize("search", [choose.omse, choose.cut_high_end])
+@pytest.mark.parametrize("centred", [True, False])
+def test_nothing_is_cut_where_values_lie_evenly(search, centred):
     x = np.linspace(-3, 5, 5000)
-    assert search(-3.0, 5.0, np.ones(5000), x, False) == (-3.0, 5.0)
-    low, high = search(-3.0, 5.0, np.ones(5000), x, True)
-    assert (low, high) == (-3.0, 5.0)
+    assert search(-3.0, 5.0, np.ones(5000), x, centred) == (-3.0, 5.0)
+
+
+def test_which_tensors_are_searched():
+    omse, best = QuantConfig(observer="omse"), QuantConfig()
+    for name in ("blocks.0.norm1", "blocks.0.attn.score", "blocks.0.qkv", "norm", "pool"):
+        assert choose.search_of(name, omse) is choose.omse
+        assert choose.search_of(name, best) is None
+    for name in ("embed", "blocks.0.residual2", "blocks.0.proj", "blocks.0.fc1", "head"):
+        assert choose.search_of(name, omse) is None
+    assert choose.search_of("blocks.0.gelu", omse) is choose.omse
+    assert choose.search_of("blocks.0.gelu", best) is choose.cut_high_end
+    int8 = QuantConfig(observer="omse", residual_operand="int8")
+    assert choose.search_of("blocks.0.proj", int8) is choose.omse

@@ -19,7 +19,8 @@ SMALLEST = 2.0**-16  # scale of a tensor that is always zero
 def calibrate(model, images, mean, std, config: QuantConfig):
     """-> scale and zero point of every tensor between two units, and the means of INPUTS, by name.
 
-    One pass over the images takes the ranges; omse needs another, the PTF factors another.
+    One pass over the images takes the ranges; those by least error need another, the PTF factors
+    another.
     """
 
     def observer(name):
@@ -28,8 +29,15 @@ def calibrate(model, images, mean, std, config: QuantConfig):
 
     observers = observe(model, images, mean, std, observer)
     ranges = {name: observer.range for name, observer in observers.items()}
-    if config.observer in SEARCHES:
-        ranges |= least_error_ranges(model, images, mean, std, ranges, config)
+    searched = [name for name in ranges if search_of(name, config)]
+    if searched:
+        histograms = observe(
+            model, images, mean, std, lambda n: Histogram(ranges[n]) if n in searched else None
+        )
+        for name, histogram in histograms.items():
+            search, centred = search_of(name, config), kind(name) == "qkv"
+            ends = [search(*group, centred) for group in histogram.groups()]
+            ranges[name] = Range(*np.transpose(ends))
     if hasattr(model, "cls_token"):  # it enters in the format of the patch embedding
         token = model.cls_token.detach().double().numpy()
         low, high = ranges["patch_embed"]
@@ -57,20 +65,11 @@ def is_clipped(name: str, config: QuantConfig) -> bool:
     return not (wide or is_stream(name) or kind(name) in ("softmax", "fc1", "head"))
 
 
-def least_error_ranges(model, images, mean, std, ranges, config) -> dict[str, Range]:
-    """The range of every int8 tensor with the least squared error over all images."""
-    histograms = observe(
-        model,
-        images,
-        mean,
-        std,
-        lambda name: Histogram(ranges[name]) if is_clipped(name, config) else None,
-    )
-    search = SEARCHES[config.observer]
-    return {
-        name: Range(*np.transpose([search(*g, kind(name) == "qkv") for g in h.groups()]))
-        for name, h in histograms.items()
-    }
+def search_of(name: str, config: QuantConfig):
+    """The function that looks for the range of a tensor with the least squared error, or None."""
+    if config.observer == "clipped-gelu" and kind(name) == "gelu":
+        return cut_high_end
+    return omse if config.observer == "omse" and is_clipped(name, config) else None
 
 
 def omse(low, high, counts, x, centred) -> tuple[float, float]:
@@ -84,26 +83,13 @@ def omse(low, high, counts, x, centred) -> tuple[float, float]:
     return low * best, high * best
 
 
-def least_error(low, high, counts, x, centred) -> tuple[float, float]:
-    """Each end shrunk by itself, in turn until neither moves: GELU's low end is not its high end.
+def cut_high_end(low, high, counts, x, centred) -> tuple[float, float]:
+    """The high end alone shrunk, 1 to 0.11: GELU's low end is -0.17, and its high end far away.
 
-    Arguments as for omse.
+    Arguments as for omse; the smallest cut of those with the least error.
     """
-    if centred:
-        return omse(low, high, counts, x, centred)
-
-    def error(ends):
-        return np.dot(counts, np.square(rounded(x, *ends, centred) - x))
-
-    ends, before = (low, high), None
-    while ends != before:
-        before = ends
-        ends = min(((low * s, ends[1]) for s in SHRINK), key=error)
-        ends = min(((ends[0], high * s) for s in SHRINK), key=error)
-    return ends
-
-
-SEARCHES = {"omse": omse, "least-error": least_error}
+    errors = [np.dot(counts, np.square(rounded(x, low, high * s, centred) - x)) for s in SHRINK]
+    return low, high * SHRINK[int(np.argmin(errors))]
 
 
 def rounded(x: np.ndarray, low: float, high: float, centred: bool) -> np.ndarray:

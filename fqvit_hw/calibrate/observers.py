@@ -177,13 +177,12 @@ class Mean:
         return self.observer.range
 
 
-# omse and least-error first need the extremes: see choose.py
 OBSERVERS = {
     "minmax": MinMax,
     "ema": Ema,
     "percentile": Percentile,
-    "omse": MinMax,
-    "least-error": MinMax,
+    "omse": MinMax,  # whose extremes are then cut, as GELU's of clipped-gelu: choose.py
+    "clipped-gelu": MinMax,
 }
 
 

@@ -419,6 +419,14 @@ def test_the_cache_is_used(monkeypatch, tmp_path):
     assert len(list(folder.iterdir())) == 2  # other flags, another library
 
 
+def test_a_cache_that_cannot_be_made(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    folder = build.cache_folder()
+    assert folder.is_dir() and tmp_path not in folder.parents
+    shutil.rmtree(folder)
+
+
 def test_threads():
     before = ops.threads
     try:

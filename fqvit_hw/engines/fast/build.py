@@ -7,6 +7,8 @@ temporary name and is renamed, so that two processes may start at once.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -63,16 +65,15 @@ def cpu_features() -> str:
 
 
 def cache_folder() -> Path:
-    """The cache, or a new private folder if it cannot be written."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "fqvit_hw"
-    try:
+    """The cache; where it cannot be written, a folder that goes when this process does."""
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fqvit_hw"
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             return folder
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="fqvit_hw."))
+    folder = tempfile.mkdtemp(prefix="fqvit_hw.")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def build(target: tuple[str, ...], folder: Path) -> ctypes.CDLL:

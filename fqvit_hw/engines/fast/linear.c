@@ -29,18 +29,23 @@ APART void gelu_tile(const int32_t *restrict y, long rows, long n, const int8_t 
                 out[j] = table[y[j]];
 }
 
-APART void residual_tile(int32_t *restrict y, long rows, long n, long at, long column,
-                         const void *restrict stream, const residual_t *p)
+/* requantize_tile and the residual add in one: the codes in between need no integer form. */
+APART void residual_tile(int32_t *restrict y, long rows, long n, const double *restrict scale,
+                         const requantize_t *r, const epilogue_t *e, long at, long column)
 {
+    const double zero = r->zero, low = r->low, high = r->high;
+    const residual_t *p = e->add;
     double x[TILE_COLUMNS] = {0};
     for (long i = 0; i < rows; i++, y += TILE_COLUMNS, at += p->channels) {
         if (n == TILE_COLUMNS)
-            load_codes(stream, p->x_width, at, TILE_COLUMNS, x);
+            load_codes(e->stream, p->x_width, at, TILE_COLUMNS, x);
         else
-            load_codes(stream, p->x_width, at, n, x);
+            load_codes(e->stream, p->x_width, at, n, x);
 #pragma omp simd
-        for (int j = 0; j < TILE_COLUMNS; j++)
-            y[j] = (int32_t)residual_sum(x[j], y[j], column + j, p);
+        for (int j = 0; j < TILE_COLUMNS; j++) {
+            const double code = requantized(y[j], scale[j], zero, low, high);
+            y[j] = (int32_t)residual_sum(x[j], code, column + j, p);
+        }
     }
 }
 
@@ -53,13 +58,14 @@ static void finish_tile(int32_t *tile, long row, long rows, long column, const l
     if (e->acc)
         for (long i = 0; i < rows; i++)
             memcpy(e->acc + at + i * p->outputs, tile + i * TILE_COLUMNS, n * sizeof *tile);
-    requantize_tile(tile, r->scale + column, r);
+    if (e->add)
+        residual_tile(tile, rows, n, r->scale + column, r, e, at, column);
+    else
+        requantize_tile(tile, r->scale + column, r);
     if (e->gelu) {
         gelu_tile(tile, rows, n, e->gelu, (int8_t *)e->out + at, p->outputs);
         return;
     }
-    if (e->add)
-        residual_tile(tile, rows, n, at, column, e->stream, e->add);
     store_tile(tile, rows, n, (int8_t *)e->out + at * (width / 8), width, p->outputs);
 }
 

@@ -1,0 +1,117 @@
+"""Folds: the float model computes the same, and reports see the original model's tensors."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fqvit_hw import QuantConfig
+from fqvit_hw.scale import Scale
+
+from .models import MEAN, STD, random_images, tiny_quantized, tiny_vit
+
+torch = pytest.importorskip("torch", reason="calibration needs torch")
+
+from fqvit_hw.calibrate.float_steps import float_steps, normalize  # noqa: E402
+from fqvit_hw.calibrate.fold import fold  # noqa: E402
+
+BOTH = QuantConfig()
+CONFIGS = {
+    "positions": replace(BOTH, fold_values=False),
+    "values": replace(BOTH, fold_positions=False),
+    "both": BOTH,
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("changes", [{}, {"qkv_bias": False, "depth": 1}])
+def test_the_float_model_computes_the_same(config, changes):
+    model = tiny_vit(**changes)
+    before = {name: p.clone() for name, p in model.state_dict().items()}
+    images = random_images(8)
+    folded, _ = fold(model, images, MEAN, STD, config)
+    x = normalize(random_images(4, seed=3), MEAN, STD)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(x), model(x), atol=2e-5, rtol=0)
+    assert folded is not model
+    for name, p in model.state_dict().items():  # the user's model stays as it was
+        torch.testing.assert_close(p, before[name], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("size", [None, (29, 21)])
+def test_a_swin_computes_the_same_at_any_size(size):
+    """Padding tokens have values too: other sizes than the model's own pad their windows."""
+    from .models import tiny_swin
+
+    model = tiny_swin()
+    own = tuple(model.patch_embed.img_size)
+    folded, sizes = fold(model, random_images(6, shape=(3, *own)), MEAN, STD, BOTH)
+    assert "patch_embed" not in sizes and len(sizes) == 2 * sum(len(s.blocks) for s in model.layers)
+    x = normalize(random_images(2, seed=3, shape=(3, *(size or own))), MEAN, STD)
+    *_, (_, old) = float_steps(model, x)
+    *_, (_, new) = float_steps(folded, x)
+    torch.testing.assert_close(new, old, atol=2e-5, rtol=0)
+
+
+def test_nothing_to_fold_is_no_copy():
+    model = tiny_vit()
+    config = replace(BOTH, fold_positions=False, fold_values=False)
+    assert fold(model, random_images(2), MEAN, STD, config) == (model, {})
+
+
+def test_values_use_their_codes():
+    """Every channel of v is centred, its magnitude the 0.3th power of what it was."""
+    model, images = tiny_vit(), random_images(8)
+    folded, sizes = fold(model, images, MEAN, STD, BOTH)
+    both = (float_steps(m, normalize(images, MEAN, STD)) for m in (model, folded))
+    for (name, old), (_, new) in zip(*both, strict=True):
+        if name.endswith("qkv"):
+            torch.testing.assert_close(new[..., :48], old[..., :48], atol=1e-5, rtol=1e-4)
+            (old_low, old_high), (low, high) = (
+                torch.aminmax(x[..., 48:].flatten(0, 1), dim=0) for x in (old, new)
+            )
+            torch.testing.assert_close(high, -low, atol=1e-5, rtol=1e-4)
+            size = (old_high - old_low) / (old_high - old_low).max()
+            expected = size**0.3 * high.max()
+            torch.testing.assert_close(high, expected, atol=1e-5, rtol=1e-4)
+    assert set(sizes) == {
+        "patch_embed",
+        *(f"blocks.{i}.{part}" for i in range(2) for part in ("qkv", "attn.context")),
+    }
+
+
+def test_positions_lose_what_all_patches_share():
+    model = tiny_vit()
+    with torch.no_grad():
+        model.pos_embed[:, 1:] += 5
+        model.pos_embed[:, 0] = 9
+    folded, _ = fold(model, random_images(2), MEAN, STD, BOTH)
+    assert not folded.pos_embed[:, 0].any()
+    assert folded.pos_embed.abs().max() < 2
+
+
+@pytest.mark.parametrize("attention", ["lis4", "uniform8"])
+def test_reports_see_the_original_tensors(attention):
+    """Traced tensors, through their scales, are the original ones to 20 dB, the context to 13."""
+    model, image = tiny_vit(), random_images(1, seed=9)
+    qm = tiny_quantized(model, replace(BOTH, attention=attention))
+    real = dict(float_steps(model, normalize(image, MEAN, STD)))
+    trace = qm.trace(image[0])
+    checked = 0
+    for name in ("patch_embed", "embed", *(f"blocks.{i}.qkv" for i in range(2))):
+        for traced in (name, f"{name}.acc"):
+            if traced in trace:
+                error = qm.scales[traced].dequantize(trace[traced]) - real[name].numpy()[0]
+                assert np.square(error).sum() < 0.01 * real[name].square().sum(), traced
+                checked += 1
+    for i in range(2):
+        name = f"blocks.{i}.attn.context"
+        error = qm.scales[name].dequantize(trace[name]) - real[name].numpy()[0]
+        assert np.square(error).sum() < 0.05 * real[name].square().sum(), name
+        checked += 1
+    assert checked == 9
+
+
+def test_scale_with_an_offset():
+    scale = Scale([0.5, 2.0], zero=1, offset=[10.0, -1.0])
+    np.testing.assert_array_equal(scale.dequantize(np.array([[1, 2]])), [[10.0, 1.0]])
