@@ -87,10 +87,17 @@ def renamed(model, state: dict) -> dict:
         found = convert(dict(state), model) if convert else state
     except Exception:  # written for timm's own files, it trips over foreign ones in many ways
         return state
+    untouched = {id(tensor) for tensor in state.values()}
     return {
-        name: state[name] if name in state and state[name].shape != t.shape else t
-        for name, t in found.items()
+        name: state[name] if is_resampled(tensor, state.get(name), untouched) else tensor
+        for name, tensor in found.items()
     }
+
+
+def is_resampled(tensor, original, untouched: set[int]) -> bool:
+    """Whether timm made `tensor` of `original`, of the same name, by interpolation."""
+    made = id(tensor) not in untouched and original is not None
+    return made and tensor.numel() != original.numel()
 
 
 def settings_of_folder(path, name: str) -> dict:

@@ -62,8 +62,9 @@ def load_model(name: str, weights: Path | None = None):
     if weights is None:
         model = download(timm, full)
     else:
+        settings = settings_of_folder(weights, full)
         fit_weights(model, read_weights(weights), weights)
-        model.pretrained_cfg |= settings_of_folder(weights, full)
+        model.pretrained_cfg |= settings
     check_supported(model)
     return model
 

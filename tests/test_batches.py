@@ -1,10 +1,15 @@
 """Batches of images, read here or by worker processes: the same."""
 
+import os
+import signal
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
 from fqvit_hw.batches import chunks, read_batches
-from fqvit_hw.imagenet import find_validation
+from fqvit_hw.errors import UserError
+from fqvit_hw.imagenet import Arrays, find_validation
 from fqvit_hw.images import Preprocessing
 
 from .folders import imagenet
@@ -40,3 +45,15 @@ def test_workers_read_the_same_as_this_process(source):
 def test_a_batch_of_broken_files_only(source):
     [batch] = read_batches(source, ((7,),), 0)
     assert batch.files == [] and len(batch.broken) == 1
+
+
+@dataclass(frozen=True)
+class Deadly(Arrays):
+    def read(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_decoding_process_that_dies_is_one_error():
+    source = Deadly(("a",), (0,), np.zeros((1, 3, 8, 8), np.uint8), None)
+    with pytest.raises(UserError, match="a process that decodes images died"):
+        list(read_batches(source, ((0,),), workers=1))

@@ -33,9 +33,7 @@ def test_the_checked_in_network_is_what_calibration_makes(tmp_path):
 
     images = digits.test_set()[0]
     stored = QuantizedModel.load(digits.NETWORK_FILE)
-    made = quantize(
-        load(), digits.train_set()[0], digits.CONFIG, mean=digits.MEAN, std=digits.STD
-    )
+    made = quantize(load(), digits.train_set()[0], digits.CONFIG, mean=digits.MEAN, std=digits.STD)
     a, b = (m.run(images) * m.logit_scale for m in (stored, made))
     assert np.mean(a.argmax(1) == b.argmax(1)) > 0.99
     assert ((a - b) ** 2).sum() < 0.01 * (a**2).sum()

@@ -1,5 +1,6 @@
 """The eight models of the paper by name, and weights that cannot be had."""
 
+import json
 import socket
 import time
 
@@ -37,6 +38,23 @@ def test_the_weights_that_the_paper_measured():
 def test_unknown_names(name):
     with pytest.raises(UserError, match="unknown model"):
         load_model(name)
+
+
+def test_a_hugging_face_folder_says_how_its_images_are_prepared(tmp_path):
+    import torch
+
+    from fqvit_hw.calibrate.timm_compat import import_timm
+
+    weights = import_timm().create_model("deit_tiny_patch16_224").state_dict()
+    torch.save(weights, tmp_path / "pytorch_model.bin")
+    settings = {"crop_pct": 0.875, "mean": [0.4, 0.5, 0.6]}
+    config = {"architecture": "deit_tiny_patch16_224", "pretrained_cfg": settings}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = load_model("deit_tiny", tmp_path)
+    assert torch.equal(model.state_dict()["head.weight"], weights["head.weight"])
+    assert {k: model.pretrained_cfg[k] for k in settings} == settings
+    with pytest.raises(UserError, match="'deit_tiny_patch16_224', expected 'deit_small"):
+        load_model("deit_small", tmp_path)
 
 
 def test_without_network_one_error_at_once_names_both_ways(monkeypatch, tmp_path):

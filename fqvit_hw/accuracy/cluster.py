@@ -43,12 +43,15 @@ def check_reachable(address: str) -> None:
     "local" to start one here.
     """
     import_ray()
-    if address in ("local", "auto"):
+    if address == "local":
         return
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdecimal():
-        raise UserError(f"--ray {address}: expected HOST:PORT, auto or local")
-    why = reach.why_unreachable(host.strip("[]"), int(port)) or why_no_handshake(address)
+    why = None
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        if not host or "/" in host or not port.isdecimal():
+            raise UserError(f"--ray {address}: expected HOST:PORT, auto or local")
+        why = reach.why_unreachable(host.strip("[]"), int(port))
+    why = why or why_no_handshake(address)
     if why:
         raise UserError(f"--ray {address}: the Ray cluster cannot be reached: {why}")
 

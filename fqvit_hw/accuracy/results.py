@@ -99,9 +99,11 @@ class ResultsFile:
         return {record["file"] for record in records}
 
     def append(self, records: list[dict]) -> None:
-        """Refuses, with AssertionError, an image that has been counted."""
+        """Raises ValueError for an image that has been counted, and writes nothing."""
         for record in records:
-            assert record["file"] not in self.done, f"{record['file']} counted twice"
+            if record["file"] in self.done:
+                raise ValueError(f"{self.path}: {record['file']} would be counted twice")
+        for record in records:
             self.done.add(record["file"])
         self.write(records)
 

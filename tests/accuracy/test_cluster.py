@@ -14,7 +14,6 @@ from fqvit_hw.accuracy import cluster
 from fqvit_hw.accuracy.evaluate import Evaluator
 from fqvit_hw.accuracy.summary import summarize
 from fqvit_hw.batches import chunks, read_batch
-from fqvit_hw.errors import UserError
 from fqvit_hw.imagenet import Arrays
 
 from ..folders import assert_same_records
@@ -101,6 +100,6 @@ def test_why_a_cluster_refuses(monkeypatch, said, why):
     assert cluster.why_no_handshake("127.0.0.1:1") is None
 
 
-def test_no_cluster_on_this_machine():
-    with pytest.raises(UserError, match="cannot be reached"):
-        cluster.connect("auto")
+def test_no_cluster_on_this_machine(capsys, monkeypatch):
+    monkeypatch.setattr(cluster, "HANDSHAKE", "raise SystemExit('could not find any running Ray')")
+    assert "--ray auto: the Ray cluster cannot be reached" in refused(capsys, "auto")

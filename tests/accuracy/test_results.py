@@ -67,7 +67,7 @@ def test_a_torn_header_starts_again(path):
 
 def test_no_image_is_counted_twice(path):
     results = ResultsFile(path, HEADER, resume=True)
-    with pytest.raises(AssertionError, match="counted twice"):
+    with pytest.raises(ValueError, match="counted twice"):
         results.append([record(1)])
     results.close()
 
