@@ -1,7 +1,7 @@
 # Everything the kit does, as one-word targets. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test golden accuracy verilog synth lint clean
+.PHONY: help setup sim test golden accuracy bench verilog synth lint clean
 
 # These choose what a target does; they are passed on as options, never through the environment.
 unexport WAVES BLOCK CONFIG CASE SIZE ARGS
@@ -28,8 +28,12 @@ golden: ## write the golden vectors again: no byte may change
 	@.venv/bin/fqvit-hw golden
 
 accuracy: ## float against integer top-1 of the built-in network
-	@.ci/setup all
+	@.ci/setup all gcc
 	@.venv/bin/fqvit-hw accuracy --model digits --json build/accuracy.json --png build/accuracy.png
+
+bench: ## engines against float32, side by side [ARGS= for benchmarks/throughput.py]
+	@.ci/setup all gcc
+	@$(PYTHON) benchmarks/throughput.py --json build/throughput.json $(ARGS)
 
 verilog: ## Verilog of every block in build/verilog [BLOCK= CONFIG=]
 	@$(RTL) iverilog verilator
