@@ -64,8 +64,9 @@ def paper_table(summaries: list[dict]) -> Iterator[Part]:
     rows.append(("Images, here", "", *(images.get(model, "") for model in MODELS)))
     yield Part(
         "table",
-        "ImageNet top-1 in percent; bits of weights / activations / attention maps. Above: as "
-        f"published, on {VALIDATION_IMAGES:,} images. Set off: measured here.",
+        "ImageNet top-1 in percent; bits of weights / activations / attention maps (8,16: the "
+        "residual stream has 16 bits). Above: as published, on "
+        f"{VALIDATION_IMAGES:,} images. Set off: measured here.",
         head=("Method", "W/A/Attn", *MODELS.values()),
         rows=tuple(rows),
         ours=frozenset(range(len(ROWS), len(rows))),
@@ -93,8 +94,10 @@ def largest(summaries: list[dict]) -> dict[str, dict]:
 
 
 def bits(config: dict) -> str:
-    attention = 4 if config.get("attention") == "lis4" else 8
-    return f"{config.get('weight_bits', 8)}/8/{attention}"
+    """Of weights / activations (residual stream, if wider) / attention maps."""
+    attention = 4 if config["attention"] == "lis4" else 8
+    stream = "" if config["stream_width"] == 8 else f",{config['stream_width']}"
+    return f"{config['weight_bits']}/8{stream}/{attention}"
 
 
 def percent(figures: dict) -> str:

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from fqvit_hw import PRESETS, cli
+from fqvit_hw import cli
 from fqvit_hw.report.paper import MODELS, ROWS
 
 from ..folders import imagenet, use_small_model
@@ -24,7 +24,7 @@ def results(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         name = use_small_model(patch)
         arguments = ["accuracy", "--no-reference", "--model", name, "--data", str(data)]
-        arguments += ["--config", *list(PRESETS)[:2], "--noise", "2"]
+        arguments += ["--config", "paper-884", "best", "--noise", "2"]
         assert cli.main([*arguments, "--results", str(folder / "deit <x>.jsonl")]) == 0
     return folder
 
@@ -66,6 +66,7 @@ def test_page(results, tmp_path, capsys):
     for run in summary["runs"]:
         assert f"Integers: {run['configuration']}" in page.text
         assert f"{100 * run['integer']['top1']:.2f}†" in page.text
+    assert page.text.count("8/8,16/4") == 1  # best keeps its residual stream in 16 bits
     # the same in Markdown, with the pictures beside it
     pictures = re.findall(r"\]\((report_pictures/[^)]+\.png)\)", markdown)
     assert len(pictures) == 4
