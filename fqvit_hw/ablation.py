@@ -25,6 +25,7 @@ INGREDIENTS = {
     "16-bit residual stream": {"stream_width": 16},
     "folded positions": {"fold_positions": True},
     "folded values": {"fold_values": True},
+    "folded norms": {"fold_norms": True},
     "lifted exponential": {"exponential": "lifted"},
     "clipped GELU": {"observer": "clipped-gelu"},
     "bias correction": {"bias_correction": True},

@@ -26,6 +26,7 @@ CHOICES = {
     "calibration_images": range(1, 1_000_001),
     "fold_positions": (True, False),
     "fold_values": (True, False),
+    "fold_norms": (True, False),
     "bias_correction": (True, False),
 }
 
@@ -50,8 +51,8 @@ class QuantConfig:
     observer: how the range of an int8 activation is taken from the images; clipped-gelu is minmax,
         but the high end of GELU's output is cut at the least squared error
     calibration_images: use so many of the images, evenly spaced, or all if there are fewer
-    fold_positions, fold_values: change the float weights first, at no cost in hardware and without
-        changing what the float model computes (calibrate/fold.py)
+    fold_positions, fold_values, fold_norms: change the float weights first, at no cost in hardware
+        and without changing what the float model computes (calibrate/fold.py)
     bias_correction: take the mean error of every layer's rounded weights out of its bias
     """
 
@@ -68,6 +69,7 @@ class QuantConfig:
     calibration_images: int = 100
     fold_positions: bool = True
     fold_values: bool = True
+    fold_norms: bool = True
     bias_correction: bool = True
 
     def __post_init__(self):
@@ -111,6 +113,7 @@ PAPER_884 = QuantConfig(
     observer="minmax",
     fold_positions=False,
     fold_values=False,
+    fold_norms=False,
     bias_correction=False,
 )
 

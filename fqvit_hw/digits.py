@@ -23,6 +23,7 @@ CONFIG = replace(
     calibration_images=1437,
     fold_positions=False,
     fold_values=False,
+    fold_norms=False,
     bias_correction=False,
 )
 TEST_EVERY = 5  # images 0, 5, 10, ...: 360 for the test, 1,437 for training and calibration

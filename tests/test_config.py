@@ -16,7 +16,8 @@ def test_presets():
     assert (four.exponential, four.row_norm, four.residual_operand) == ("i-exp", False, "int8")
     assert (four.gelu_index_width, four.qkv_scales, four.observer) == (10, "shared", "minmax")
     assert four.stream_width == 8 and four.ptf
-    assert not (four.fold_positions or four.fold_values or four.bias_correction)
+    assert not (four.fold_positions or four.fold_values or four.fold_norms)
+    assert not four.bias_correction
 
 
 def test_every_field_has_choices_and_a_line_in_the_docstring():

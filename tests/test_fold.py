@@ -15,11 +15,15 @@ torch = pytest.importorskip("torch", reason="calibration needs torch")
 from fqvit_hw.calibrate.float_steps import float_steps, normalize  # noqa: E402
 from fqvit_hw.calibrate.fold import fold  # noqa: E402
 
-BOTH = QuantConfig()
+NONE = QuantConfig(fold_positions=False, fold_values=False, fold_norms=False)
+BOTH = QuantConfig(fold_norms=False)  # positions and values
+ALL = QuantConfig()
+LAYERS = ("norm1", "qkv", "norm2")
 CONFIGS = {
-    "positions": replace(BOTH, fold_values=False),
-    "values": replace(BOTH, fold_positions=False),
-    "both": BOTH,
+    "positions": replace(NONE, fold_positions=True),
+    "values": replace(NONE, fold_values=True),
+    "norms": replace(NONE, fold_norms=True),
+    "all": ALL,
 }
 
 
@@ -45,8 +49,9 @@ def test_a_swin_computes_the_same_at_any_size(size):
 
     model = tiny_swin()
     own = tuple(model.patch_embed.img_size)
-    folded, sizes = fold(model, random_images(6, shape=(3, *own)), MEAN, STD, BOTH)
-    assert "patch_embed" not in sizes and len(sizes) == 2 * sum(len(s.blocks) for s in model.layers)
+    folded, sizes = fold(model, random_images(6, shape=(3, *own)), MEAN, STD, ALL)
+    blocks = sum(len(stage.blocks) for stage in model.layers)
+    assert "patch_embed" not in sizes and len(sizes) == 3 * blocks  # qkv, context, norm2
     x = normalize(random_images(2, seed=3, shape=(3, *(size or own))), MEAN, STD)
     *_, (_, old) = float_steps(model, x)
     *_, (_, new) = float_steps(folded, x)
@@ -55,8 +60,7 @@ def test_a_swin_computes_the_same_at_any_size(size):
 
 def test_nothing_to_fold_is_no_copy():
     model = tiny_vit()
-    config = replace(BOTH, fold_positions=False, fold_values=False)
-    assert fold(model, random_images(2), MEAN, STD, config) == (model, {})
+    assert fold(model, random_images(2), MEAN, STD, NONE) == (model, {})
 
 
 def test_values_use_their_codes():
@@ -80,6 +84,24 @@ def test_values_use_their_codes():
     }
 
 
+def test_norms_use_their_codes():
+    """Every channel of a block's norms is centred, its magnitude the root of what it was."""
+    model, images = tiny_vit(), random_images(8)
+    folded, _ = fold(model, images, MEAN, STD, replace(NONE, fold_norms=True))
+    both = (float_steps(m, normalize(images, MEAN, STD)) for m in (model, folded))
+    checked = 0
+    for (name, old), (_, new) in zip(*both, strict=True):
+        if name.endswith(("norm1", "norm2")):
+            (old_low, old_high), (low, high) = (
+                torch.aminmax(x.flatten(0, 1), dim=0) for x in (old, new)
+            )
+            torch.testing.assert_close(high, -low, atol=1e-4, rtol=1e-3)
+            size = (old_high - old_low) / (old_high - old_low).max()
+            torch.testing.assert_close(high, size**0.5 * high.max(), atol=1e-4, rtol=1e-3)
+            checked += 1
+    assert checked == 4
+
+
 def test_positions_lose_what_all_patches_share():
     model = tiny_vit()
     with torch.no_grad():
@@ -94,11 +116,11 @@ def test_positions_lose_what_all_patches_share():
 def test_reports_see_the_original_tensors(attention):
     """Traced tensors, through their scales, are the original ones to 20 dB, the context to 13."""
     model, image = tiny_vit(), random_images(1, seed=9)
-    qm = tiny_quantized(model, replace(BOTH, attention=attention))
+    qm = tiny_quantized(model, replace(ALL, attention=attention))
     real = dict(float_steps(model, normalize(image, MEAN, STD)))
     trace = qm.trace(image[0])
     checked = 0
-    for name in ("patch_embed", "embed", *(f"blocks.{i}.qkv" for i in range(2))):
+    for name in ("patch_embed", "embed", *(f"blocks.{i}.{p}" for i in range(2) for p in LAYERS)):
         for traced in (name, f"{name}.acc"):
             if traced in trace:
                 error = qm.scales[traced].dequantize(trace[traced]) - real[name].numpy()[0]
@@ -109,7 +131,7 @@ def test_reports_see_the_original_tensors(attention):
         error = qm.scales[name].dequantize(trace[name]) - real[name].numpy()[0]
         assert np.square(error).sum() < 0.05 * real[name].square().sum(), name
         checked += 1
-    assert checked == 9
+    assert checked == 13
 
 
 def test_scale_with_an_offset():

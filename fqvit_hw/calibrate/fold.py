@@ -7,6 +7,9 @@ range. The branch has 16 bits for what moved.
 Values: a channel v of the values enters as (v - middle) / size, so that all channels use their int8
 codes well; the projection's weights take `size` back, its bias the `middle`: a row of attention
 sums to 1, and what all values have in common passes through it. q and k stay as they are.
+
+Norms: the same with the output of a block's LayerNorm, which has gamma and beta for it, and the
+layer behind it.
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ from torch import nn
 
 from ..config import QuantConfig
 from ..scale import Scale
-from .observers import Range, observe
+from .observers import Range, kind, observe
 
-SPREAD = 0.7  # 1 would make all channels equal, and each would leave its codes on other images
+# 1 would make all channels equal: each value would leave its codes on other images, and the weights
+# behind a norm become too unequal
+VALUES, NORMS = 0.7, 0.5
 SMALLEST = 1e-3  # size of a channel beside that of the largest: a dead one stays finite
 
 # by name of the tensor: size and middle, what it was = size * what it is now + middle
@@ -32,25 +37,28 @@ Folded = dict[str, tuple[np.ndarray, np.ndarray]]
 def fold(model, images, mean, std, config: QuantConfig):
     """-> a changed copy of the model (itself if nothing is folded), and what was done to it."""
     folded: Folded = {}
-    values = {}
-    if config.fold_values:  # one pass over the images
-        values = observe(model, images, mean, std, lambda n: Columns() if is_qkv(n) else None)
-    if config.fold_positions or config.fold_values:
+    wanted = ("qkv",) * config.fold_values + ("norm1", "norm2") * config.fold_norms
+    found = {}
+    if wanted:  # one pass over the images
+        found = observe(
+            model, images, mean, std, lambda name: Columns() if kind(name) in wanted else None
+        )
+    if wanted or config.fold_positions:
         model = copy.deepcopy(model)
     if config.fold_positions and hasattr(model, "pos_embed"):
         folded["patch_embed"] = fold_positions(model)
-    for name, columns in values.items():
-        block = model.get_submodule(name.removesuffix(".qkv"))
-        size, middle = fold_values(block.attn, columns.range)
-        folded[name] = size, middle
-        # (3 * H * D,) -> (H, 1, D), as the context has them
-        parts = (part.reshape(3, block.attn.num_heads, 1, -1)[2] for part in (size, middle))
-        folded[name.replace("qkv", "attn.context")] = tuple(parts)
+    for name, columns in found.items():
+        block = model.get_submodule(name.rsplit(".", 1)[0])
+        if kind(name) == "norm2":
+            folded[name] = fold_norm(block.norm2, block.mlp.fc1, columns.range)
+        elif kind(name) == "norm1" and not hasattr(block, "window_size"):  # a Swin pads with 0 here
+            folded[name] = fold_norm(block.norm1, block.attn.qkv, columns.range)
+        elif kind(name) == "qkv":
+            size, middle = folded[name] = fold_values(block.attn, columns.range)
+            # (3 * H * D,) -> (H, 1, D), as the context has them
+            parts = (part.reshape(3, block.attn.num_heads, 1, -1)[2] for part in (size, middle))
+            folded[name.replace("qkv", "attn.context")] = tuple(parts)
     return model, folded
-
-
-def is_qkv(name: str) -> bool:
-    return name.endswith(".qkv")
 
 
 class Columns:
@@ -78,13 +86,28 @@ def fold_positions(model):
     return np.ones(1), -middle.numpy()
 
 
+def sizes(low: np.ndarray, high: np.ndarray, power: float):
+    """-> size (1 for the largest channel) and middle of channels of the range low to high."""
+    half = (high - low) / 2
+    return np.maximum(half / (half.max() or 1.0), SMALLEST) ** power, (low + high) / 2
+
+
+def fold_norm(norm, layer, found: Range):
+    """found: of the norm's output; layer: the one behind it. Returns size and middle."""
+    size, middle = sizes(*found, NORMS)
+    factor, shift = torch.tensor(size), torch.tensor(middle)
+    add_bias(layer, layer.weight.double() @ shift)
+    layer.weight *= factor
+    add_bias(norm, -shift)
+    norm.weight /= factor
+    norm.bias /= factor
+    return size, middle
+
+
 def fold_values(attn, found: Range):
     """found: of the columns q | k | v. Returns size and middle of every column."""
     channels = len(found.low) // 3
-    low, high = found.low[-channels:], found.high[-channels:]
-    middle, size = (low + high) / 2, (high - low) / 2
-    largest = size.max() or 1.0
-    size = np.maximum(size / largest, SMALLEST) ** SPREAD
+    size, middle = sizes(found.low[-channels:], found.high[-channels:], VALUES)
     v = slice(2 * channels, None)
     shift, factor = torch.tensor(middle), torch.tensor(size)
     add_bias(attn.proj, attn.proj.weight.double() @ shift)
@@ -99,7 +122,7 @@ def fold_values(attn, found: Range):
 
 
 def add_bias(layer, bias: torch.Tensor) -> None:
-    """To a Linear or a convolution, with or without a bias of its own."""
+    """To a Linear, a convolution or a LayerNorm, with or without a bias of its own."""
     own = 0 if layer.bias is None else layer.bias
     layer.bias = nn.Parameter((bias + own).float(), requires_grad=False)
 
