@@ -1,7 +1,7 @@
 # Everything the kit does, as one-word targets. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test golden accuracy bench verilog synth lint clean
+.PHONY: help setup sim test test-slow golden accuracy bench verilog synth lint clean
 
 # These choose what a target does; they are passed on as options, never through the environment.
 unexport WAVES BLOCK CONFIG CASE SIZE ARGS
@@ -9,7 +9,7 @@ PYTHON := .venv/bin/python
 RTL := .ci/setup rtl
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## create .venv with everything, install what the system lacks
 	@.ci/setup all iverilog verilator g++
@@ -22,6 +22,9 @@ sim: ## all benches on Icarus Verilog [BLOCK= CONFIG= CASE= SIZE=small WAVES=1]
 
 test: setup ## all tests, benches at small sizes [ARGS= for pytest]
 	$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+
+test-slow: setup ## the heavy tests: eight models at full size, DeiT-Tiny on real images [ARGS=]
+	$(PYTHON) -m pytest -m slow $(ARGS)
 
 golden: ## write the golden vectors again: no byte may change
 	@$(RTL)

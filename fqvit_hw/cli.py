@@ -46,6 +46,11 @@ def main(argv: list[str] | None = None) -> int:
     except USER_ERRORS as error:
         print(f"fqvit-hw: error: {one_line(error)}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, of a device: not imported here
+            raise
+        print(f"fqvit-hw: error: {one_line(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
 

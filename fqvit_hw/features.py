@@ -36,16 +36,22 @@ def run(args) -> None:
 
         noise = stage_noise(load_model(args.model, args.weights), qm, image, maps)
     print(f"{args.image}: {image.shape[1]} x {image.shape[2]} pixels")
-    print("stage  tokens (h x w)  channels  codes  scale     zero  signal to noise")
+    print(table(maps, noise))
+    if args.out:
+        write_atomically(args.out, packed(maps))
+
+
+def table(maps: list[FeatureMap], noise: list[float | None]) -> str:
+    """A line per stage: tokens, channels, codes, scale, zero point, signal to noise in dB."""
+    lines = ["stage  tokens (h x w)  channels  codes  scale     zero  signal to noise"]
     for i, (found, db) in enumerate(zip(maps, noise, strict=True)):
         _, h, w, C = found.codes.shape
-        print(
+        lines.append(
             f"{i:5}  {f'{h} x {w}':>14}  {C:8}  {found.codes.dtype!s:5}  "
             f"{float(found.scale.scale):.6f}  {found.scale.zero:4}  "
             + ("-" if db is None else f"{db:.1f} dB")
         )
-    if args.out:
-        write_atomically(args.out, packed(maps))
+    return "\n".join(lines)
 
 
 def read_whole(path, channels: int) -> np.ndarray:

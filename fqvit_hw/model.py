@@ -57,7 +57,10 @@ class QuantizedModel:
     def features(self, images: np.ndarray, engine=None, device=None) -> list[FeatureMap]:
         """images: uint8 (B, C, H, W) of any size -> the maps after the stages of a Swin network.
 
-        Windows are padded as timm's float model pads them. Raises TypeError for another network.
+        Windows are padded as timm's float model pads them, and every block keeps the window and
+        shift that it has at the network's own size. At 224 x 224 the last stage is one window and
+        has no shift; a detector whose backbone shifts there needs a network quantized at a larger
+        size (`fqvit-hw quantize --image-size H W`). Raises TypeError for another network.
         """
         maps = engines.features(self.network, images, engine=engine, device=device)
         return [

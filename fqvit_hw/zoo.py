@@ -38,8 +38,10 @@ def short_name(name: str) -> str:
     return {full: short for short, full in PAPER_MODELS.items()}.get(timm_name(name), name)
 
 
-def load_model(name: str, weights: Path | None = None):
+def load_model(name: str, weights: Path | None = None, image_size: tuple | None = None):
     """A timm model in eval mode, with the weights of a file or folder or timm's own pretrained.
+
+    image_size: (height, width) that a Swin is built for, by default the model's own.
 
     Raises UserError for an unknown name, for weights that do not fit (first few names), and if the
     pretrained weights cannot be downloaded; TypeError or ValueError for a model that cannot become
@@ -54,13 +56,16 @@ def load_model(name: str, weights: Path | None = None):
         raise UserError(
             f"unknown model {name!r}: expected {', '.join(PAPER_MODELS)}, or a name of timm"
         )
+    size = {} if image_size is None else {"img_size": tuple(image_size)}
+    if size and not full.startswith("swin"):
+        raise UserError(f"{name}: only a Swin takes another image size than its own")
     try:
-        model = timm.create_model(full).eval()
+        model = timm.create_model(full, **size).eval()
     except RuntimeError as error:  # timm's word for a tag that does not exist
         raise UserError(f"unknown model {name!r}: {error}") from error
     check_supported(model)  # before weights are downloaded or read
     if weights is None:
-        model = download(timm, full)
+        model = download(timm, full, size)
     else:
         settings = settings_of_folder(weights, full)
         fit_weights(model, read_weights(weights), weights)
@@ -69,12 +74,12 @@ def load_model(name: str, weights: Path | None = None):
     return model
 
 
-def download(timm, name: str):
+def download(timm, name: str, size: dict):
     """timm's pretrained weights, from its cache or the network; at once if there is neither."""
     reason = why_offline()
     try:
         with offline() if reason else contextlib.nullcontext():
-            return timm.create_model(name, pretrained=True).eval()
+            return timm.create_model(name, pretrained=True, **size).eval()
     except Exception as error:  # the hub's client raises many kinds, none of them ours
         reason = reason or " ".join(str(error).split())[:200]
         raise UserError(

@@ -28,9 +28,14 @@ MODELS = [
 GIB = 6  # the limit for ViT-Large, calibration and the numpy trace included
 
 
+CASES = [(name, "best") for name in MODELS]
+SMALLEST = (MODELS[0], MODELS[5])
+CASES += [(name, config) for name in SMALLEST for config in ("paper-884", "paper-888")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
-def test_whole_trace_equals_the_specification(name):
+@pytest.mark.parametrize(("name", "config"), CASES)
+def test_whole_trace_equals_the_specification(name, config):
     from fqvit_hw.calibrate.timm_compat import import_timm
 
     timm = import_timm()
@@ -39,11 +44,11 @@ def test_whole_trace_equals_the_specification(name):
     torch.manual_seed(0)
     model = timm.create_model(name).eval()
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 224, 224)).astype(np.uint8)
-    qm = quantize(model, images, PRESETS["best"])
+    qm = quantize(model, images, PRESETS[config])
     del model
     assert fast.available() is None
     assert_same(qm, images[:1], engine="fast")
     assert_same(qm, images[:1], engine="torch")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of the largest so far
-    print(f"{name}: peak memory of this process {peak:.1f} GiB")
+    print(f"{name}, {config}: peak memory of this process {peak:.1f} GiB")
     assert peak < GIB

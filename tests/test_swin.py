@@ -154,6 +154,10 @@ def test_parts_must_fit(qm):
     first = (replace(net.stages[0][0], bias=bias), *net.stages[0][1:])
     with pytest.raises(ValueError, match=r"layers\.0\.blocks\.0\.attn\.score: the accumulator"):
         replace(net, stages=(first, *net.stages[1:]))
+    with pytest.raises(ValueError, match="pool is for 7 tokens, the last stage has 6 x 5"):
+        replace(net, pool=replace(net.pool, tokens=7))
+    with pytest.raises(ValueError, match="a stage has no blocks"):
+        replace(net, stages=((), net.stages[1]))
     with pytest.raises(ValueError, match="pool"):
         replace(net, pool=replace(net.pool, zero=net.pool.zero - 1))
     other = tiny_quantized_swin(config=PRESETS["paper-884"]).network

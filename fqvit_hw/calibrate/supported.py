@@ -26,6 +26,11 @@ from timm.models.swin_transformer import (  # noqa: E402
 from timm.models.vision_transformer import Block, VisionTransformer  # noqa: E402
 from torch import nn  # noqa: E402
 
+SUPPORTED = (
+    "ViT and DeiT with class token, position embedding and one Linear head, and Swin (v1), of "
+    "square patches, affine LayerNorms, plain attention and an MLP with exact GELU"
+)
+
 
 def check_supported(model) -> None:
     """Raises TypeError for another architecture, ValueError naming an unsupported layer."""
@@ -39,7 +44,7 @@ def check_supported(model) -> None:
     parts = in_swin(model) if type(model) is SwinTransformer else in_vit(model)
     for what, present in parts:
         if present:
-            raise ValueError(f"unsupported layer {what}")
+            raise ValueError(f"unsupported layer {what}; supported are {SUPPORTED}")
     check_finite(model)
 
 
@@ -60,7 +65,7 @@ def in_vit(model):
     yield "a model without class token", model.cls_token is None
     yield "register tokens", model.reg_token is not None
     yield "a model without position embedding", model.pos_embed is None
-    yield "no_embed_class", model.no_embed_class
+    yield "pos_embed: no position for the class token (no_embed_class)", model.no_embed_class
     yield f"global_pool {model.global_pool!r}", model.global_pool != "token"
     yield "attn_pool", model.attn_pool is not None
     yield from not_identity(model, "", "norm_pre", "fc_norm")

@@ -17,7 +17,6 @@ from .walk import Walk
 ENGINES = ("fast", "numpy", "torch")
 
 
-@functools.cache  # engines keep what they prepared of a network's parameters
 def operations(engine: str | None = None, device: str | None = None):
     """The operations of an engine by name. None: torch if a device is given, else the best.
 
@@ -30,6 +29,11 @@ def operations(engine: str | None = None, device: str | None = None):
         raise ValueError(f"unknown engine {engine!r}; there is {', '.join(ENGINES)}")
     if device is not None and engine != "torch":
         raise ValueError(f"engine {engine!r} runs on the CPU only; a device needs engine='torch'")
+    return made(engine, device)
+
+
+@functools.cache  # engines keep what they prepared of a network's parameters
+def made(engine: str, device: str | None):
     if engine == "torch":
         from .torch_ops import TorchOps
 
@@ -70,7 +74,7 @@ def features(network, images, *, engine=None, device=None) -> list[np.ndarray]:
     ops = operations(engine, device)
     stages = Walk(network, ops).swin_stages(ops.array(images))
     # (B, N, C) -> (B, h, w, C)
-    return [ops.numpy(x).reshape(len(images), *grid, -1) for x, grid in stages]
+    return [ops.numpy(x).reshape(len(images), *grid, x.shape[-1]) for x, grid in stages]
 
 
 def check_images(images, shape: tuple) -> None:

@@ -8,6 +8,7 @@ below 2^36 in float64, which rounds correctly. CUDA has no integer matrix produc
 
 from __future__ import annotations
 
+import functools
 import weakref
 
 import numpy as np
@@ -40,6 +41,25 @@ def rshift_round(x, n):
     return (x + ((1 << n) >> 1)) >> n
 
 
+def exactly(operation):
+    """Without gradients, and without the shortcuts (TF32, bfloat16) that torch may be told to take.
+
+    They would round the products of float32; the caller's setting is restored.
+    """
+
+    @functools.wraps(operation)
+    def run(*args, **kwargs):
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            with torch.inference_mode():
+                return operation(*args, **kwargs)
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    return run
+
+
 def exact_matmul(a, b, largest: int):
     """a @ b of integers whose partial sums stay within `largest` < 2^53 -> int64."""
     if largest < FLOAT32_EXACT:
@@ -50,18 +70,16 @@ def exact_matmul(a, b, largest: int):
 class TorchOps:
     """See NumpyOps for what each operation takes and gives; here they are torch tensors.
 
-    Raises ValueError for a device that is not there. On CUDA, TF32 is switched off for the
-    products of this process: it would round.
+    Raises ValueError for a device that is not there.
     """
 
     def __init__(self, device: str):
         try:
             self.device = torch.device(device)
-            torch.empty(1, device=self.device)
-        except (RuntimeError, AssertionError) as error:
+            torch.zeros(1, device=self.device).cpu()
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"device {device!r} is not available here: {reason}") from error
-        torch.backends.cuda.matmul.allow_tf32 = False
         self._moved = weakref.WeakKeyDictionary()  # parameters of a unit -> on the device
 
     # --- parameters
@@ -90,7 +108,7 @@ class TorchOps:
 
     # --- operations
 
-    @torch.inference_mode()
+    @exactly
     def patches(self, images, patch: int, pad=None):
         codes = (images.short() + INT8.min).to(torch.int8)
         B, C, H, W = codes.shape
@@ -104,13 +122,13 @@ class TorchOps:
         grid = grid.permute(0, 2, 4, 1, 3, 5)
         return grid.reshape(B, H * W // patch**2, C * patch * patch)
 
-    @torch.inference_mode()
+    @exactly
     def embed(self, x, cls_token, pos_embed, p):
         cls_token = self.array(cls_token).to(x.dtype).expand(len(x), 1, -1)
         x = torch.cat([cls_token, x], dim=1)  # (B, N - 1, C) -> (B, N, C)
         return self.residual(self.array(pos_embed).expand(x.shape), x, p)
 
-    @torch.inference_mode()
+    @exactly
     def take(self, x, index, fill: int | None):
         index = self.array(index).long()
         gathered = x[:, index]
@@ -118,7 +136,7 @@ class TorchOps:
             gathered[:, index == windows.PAD] = fill
         return gathered
 
-    @torch.inference_mode()
+    @exactly
     def linear(self, x, layer, scaling, record=None):
         weight, bias = self.weights(layer)
         acc = (x.to(weight.dtype) @ weight).long() + bias
@@ -132,14 +150,14 @@ class TorchOps:
     def linear_residual(self, x, layer, scaling, stream, p):
         return self.residual(stream, self.linear(x, layer, scaling), p)
 
-    @torch.inference_mode()
+    @exactly
     def requantize(self, acc, p):
         """acc: int64 (..., channels) within int32 -> codes of p.width bits."""
         at = self.moved(p)
         y = rshift_round(acc * at["multiplier"], at["shift"]) + p.zero
         return saturate(y, p.format)
 
-    @torch.inference_mode()
+    @exactly
     def layernorm(self, x, p):
         at = self.moved(p)
         X = (x.long() - p.zero) << at["factor"]
@@ -154,7 +172,7 @@ class TorchOps:
         y = rshift_round(T * at["gamma"] + beta, g + NORM_FRACTION) + p.zero_out
         return saturate(y, INT8)
 
-    @torch.inference_mode()
+    @exactly
     def gelu(self, x, p):
         half = 1 << (p.index_width - 1)
         x = x.long()
@@ -162,14 +180,14 @@ class TorchOps:
         y = torch.where(x >= half, self.requantize(x, p.linear), looked_up)
         return torch.where(x < -half, p.linear.zero, y).to(torch.int8)
 
-    @torch.inference_mode()
+    @exactly
     def residual(self, x, y, p):
         at = self.moved(p)
         X = (x.long() - p.x_zero) << at["x_factor"]
         total = X * p.x_multiplier + (y.long() - p.y_zero) * p.y_multiplier
         return saturate(rshift_round(total, p.shift + at["factor"]) + p.zero, IntFormat(p.width))
 
-    @torch.inference_mode()
+    @exactly
     def attention(self, qkv, heads: int, p, bias=None, mask=None, record=None):
         *lead, N, columns = qkv.shape
         split = qkv.reshape(*lead, N, 3, heads, columns // (3 * heads))
@@ -225,8 +243,10 @@ class TorchOps:
             code += 2 * S + e >= (3 * e) << c
         return code
 
-    @torch.inference_mode()
+    @exactly
     def pool(self, x, p, record=None):
+        if x.shape[-2] != p.tokens:
+            raise ValueError(f"pool: expected {p.tokens} tokens, got shape {tuple(x.shape)}")
         acc = x.long().sum(-2) - p.tokens * p.zero
         if record:
             record("acc", acc.int())

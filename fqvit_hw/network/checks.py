@@ -9,6 +9,7 @@ import numpy as np
 from ..formats import ACC, INT8, bits_needed
 from ..units import LayerNorm, Linear, Requantize, Residual
 from ..units.mac_array import worst_accumulator
+from ..units.params import scalar_in
 
 
 class Stream(NamedTuple):
@@ -70,3 +71,12 @@ def check_residual(name: str, add: Residual, source: Stream, branch: Requantize)
         (add.y_width, add.y_zero) == (branch.width, branch.zero),
         f"{name} expects another branch format than its layer writes",
     )
+
+
+def check_image_fields(network) -> int:
+    """Check channels, height, width and patch; returns the codes of one patch."""
+    for side in ("height", "width"):
+        scalar_in(network, side, 1, 1 << 16)
+    scalar_in(network, "channels", 1, 1 << 10)
+    scalar_in(network, "patch", 1, min(network.height, network.width))
+    return network.channels * network.patch**2

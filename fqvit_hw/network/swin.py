@@ -10,7 +10,7 @@ from ..formats import ACC, INT8, INT32, MAX_TOKENS, PTF_BITS, IntFormat, bits_ne
 from ..units import LayerNorm, Linear, Pool, Requantize
 from ..units.params import array_field, scalar_in
 from .block import Block
-from .checks import Stream, check_layer, check_norm, expect
+from .checks import Stream, check_image_fields, check_layer, check_norm, expect
 
 MERGED = 4  # tokens that patch merging joins: 2 x 2
 
@@ -110,18 +110,15 @@ class SwinTransformer:
     head_requantize: Requantize
 
     def __post_init__(self):
-        for side in ("height", "width"):
-            scalar_in(self, side, 1, 1 << 16)
-        scalar_in(self, "channels", 1, 1 << 10)
-        scalar_in(self, "patch", 1, min(self.height, self.width))
+        inputs, norm = check_image_fields(self), self.patch_embed_norm
         array_field(self, "pad", INT8, (self.channels,))
-        inputs, norm = self.channels * self.patch**2, self.patch_embed_norm
         scaling = self.patch_embed_requantize
         out = check_layer("patch_embed", self.patch_embed, scaling, inputs, norm.width)
         expect(
             scaling.zero == norm.zero and norm.factor.shape == (out,),
             "patch_embed.norm expects another zero point or channels than the patch embedding has",
         )
+        expect(all(self.stages), "a stage has no blocks")
         expect(
             0 < len(self.stages) == len(self.merges) + 1,
             f"{len(self.stages)} stages need a patch merging between each two, "
@@ -134,6 +131,11 @@ class SwinTransformer:
             for j, block in enumerate(blocks):
                 source = block.check(f"layers.{i}.blocks.{j}", source)
         check_norm("norm", self.norm, source)
+        height, width = (-(-side // 2 ** len(self.merges)) for side in self.grid)
+        expect(
+            self.pool.tokens == height * width,
+            f"pool is for {self.pool.tokens} tokens, the last stage has {height} x {width}",
+        )
         expect(self.pool.zero == self.norm.zero_out, "pool expects another zero point than norm's")
         check_layer("head", self.head, self.head_requantize, source.channels, 32)
         expect(self.head_requantize.zero == 0, "head needs zero point 0")

@@ -8,9 +8,9 @@ import numpy as np
 
 from ..formats import INT8, MAX_TOKENS, IntFormat
 from ..units import LayerNorm, Linear, Requantize, Residual
-from ..units.params import array_field, scalar_in
+from ..units.params import array_field
 from .block import Block
-from .checks import check_layer, check_norm, expect, written_by
+from .checks import check_image_fields, check_layer, check_norm, expect, written_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,16 +39,13 @@ class VisionTransformer:
     head_requantize: Requantize
 
     def __post_init__(self):
-        for side in ("height", "width"):
-            scalar_in(self, side, 1, 1 << 16)
-        scalar_in(self, "channels", 1, 1 << 10)
-        scalar_in(self, "patch", 1, min(self.height, self.width))
+        inputs = check_image_fields(self)
         expect(
             self.height % self.patch == 0 and self.width % self.patch == 0,
             f"patch {self.patch} does not divide the image {self.height} x {self.width}",
         )
         expect(self.tokens <= MAX_TOKENS, f"{self.tokens} tokens, at most {MAX_TOKENS}")
-        inputs, add, branch = self.channels * self.patch**2, self.embed, self.patch_embed_requantize
+        add, branch = self.embed, self.patch_embed_requantize
         stream = check_layer("patch_embed", self.patch_embed, branch, inputs, add.y_width)
         expect(len(add.factor) == stream, f"embed has not {stream} channels")
         array_field(self, "cls_token", IntFormat(add.y_width), (stream,))

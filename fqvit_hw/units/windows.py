@@ -12,6 +12,7 @@ import functools
 import numpy as np
 
 PAD = -1
+SIZES = 64  # of grids and windows whose addresses are kept
 
 
 def padded(n: int, multiple: int) -> int:
@@ -26,7 +27,7 @@ def in_windows(grid: np.ndarray, window: tuple[int, int]) -> np.ndarray:
     return grid.reshape(H // h, h, W // w, w).transpose(0, 2, 1, 3).reshape(-1, h * w)
 
 
-@functools.cache
+@functools.lru_cache(SIZES)
 def partition(
     height: int, width: int, window: tuple[int, int], shift: tuple[int, int]
 ) -> np.ndarray:
@@ -38,7 +39,7 @@ def partition(
     return read_only(in_windows(grid, window))
 
 
-@functools.cache
+@functools.lru_cache(SIZES)
 def reverse(height: int, width: int, window: tuple[int, int], shift: tuple[int, int]) -> np.ndarray:
     """int32 (height * width,): where each token stands in `partition`, flattened."""
     there = partition(height, width, window, shift).ravel()
@@ -47,7 +48,7 @@ def reverse(height: int, width: int, window: tuple[int, int], shift: tuple[int, 
     return read_only(places)
 
 
-@functools.cache
+@functools.lru_cache(SIZES)
 def shift_mask(
     height: int, width: int, window: tuple[int, int], shift: tuple[int, int]
 ) -> np.ndarray | None:
@@ -68,7 +69,7 @@ def shift_mask(
     return read_only(grid[:, :, None] != grid[:, None, :])
 
 
-@functools.cache
+@functools.lru_cache(SIZES)
 def merging(height: int, width: int) -> np.ndarray:
     """int32 (tokens after, 4): the 2 x 2 tokens that patch merging joins, in the order (x, y)."""
     grid = np.full((padded(height, 2), padded(width, 2)), PAD, np.int32)
