@@ -248,9 +248,8 @@ def main(argv=None) -> None:
     print(speed_table(results), share_table(results), sep="\n\n")
     if args.json:
         setup = about | {"batch": args.batch, "threads": args.threads, "rounds": args.rounds}
-        models = {name: result.as_json() for name, result in results.items()}
-        content = json.dumps({"setup": setup, "models": models}, indent=2) + "\n"
-        write_atomically(args.json, content.encode())
+        models = {name: result.as_json() | {"setup": setup} for name, result in results.items()}
+        write_atomically(args.json, (json.dumps(models, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ def test_one_round(tmp_path, capsys):
     options = ["--models", "deit_tiny", "--batch", "1", "--rounds", "1", "--threads", "1"]
     throughput.main([*options, "--also", "numpy", "--json", str(path)])
     found = json.loads(path.read_text())
-    assert found["setup"]["batch"] == found["setup"]["rounds"] == 1
-    model = found["models"]["deit_tiny"]
+    model = found["deit_tiny"]
+    assert model["setup"]["batch"] == model["setup"]["rounds"] == 1
     assert model["vs_reference"] is None and model["vs_float32"] > 0
     assert set(model["images_per_second"]) == {"float32", "fast", "numpy"}
     assert model["images_per_second"]["fast"] > model["images_per_second"]["numpy"]
