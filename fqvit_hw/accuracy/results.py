@@ -23,10 +23,13 @@ def dumps(record: dict) -> bytes:
 
 
 def read_results(path) -> tuple[dict, Iterator[dict]]:
-    """The header and the records, without a torn last line. Raises UserError for a foreign file."""
+    """The header and the records, without a torn last line. Raises UserError for a foreign file.
+
+    Going through the records raises it too, for a damaged one and for an image that has two.
+    """
     lines = whole_lines(path)
     header = parse_header(path, next(lines, b""))
-    return header, (parse(path, number, line) for number, line in enumerate(lines, 2))
+    return header, parse_records(path, lines)
 
 
 def whole_lines(path) -> Iterator[bytes]:
@@ -34,6 +37,20 @@ def whole_lines(path) -> Iterator[bytes]:
         for line in file:
             if line.endswith(b"\n"):
                 yield line
+
+
+def parse_records(path, lines: Iterator[bytes]) -> Iterator[dict]:
+    """lines: those after the header."""
+    seen = set()
+    for number, line in enumerate(lines, 2):
+        record = parse(path, number, line)
+        if record["file"] in seen:
+            raise UserError(
+                f"{path}, line {number}: {record['file']} stands there twice: an image is counted "
+                "once, take one of the lines out"
+            )
+        seen.add(record["file"])
+        yield record
 
 
 def parse(path, number: int, line: bytes) -> dict:
@@ -122,12 +139,15 @@ class ResultsFile:
 
 
 def refuse_early(path, known: dict) -> None:
-    """Refuse a results file, if it is there, by what is known before the minutes of calibration.
+    """Refuse a results file, if it is there, before the minutes of calibration.
 
     known: some keys of the header that is to come. Raises UserError.
     """
     if Path(path).exists() and next(whole_lines(path), None):
-        refuse_another(path, read_results(path)[0], json.loads(dumps(known)), known)
+        found, records = read_results(path)
+        refuse_another(path, found, json.loads(dumps(known)), known)
+        for _ in records:  # the reader refuses what is damaged
+            pass
 
 
 def refuse_another(path, found: dict, wanted: dict, keys: Iterable[str]) -> None:

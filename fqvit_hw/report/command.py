@@ -60,6 +60,7 @@ def read_folder(folder: Path) -> list[dict]:
             summary = summarize(header, records)
         except UserError as error:
             print(f"fqvit-hw: left out {error}", file=sys.stderr)
+            found.pop(path.stem, None)  # its summary is no better
             continue
         same = found.get(path.stem, {})
         layers = same.get("layers") if same.get("header") == header else None

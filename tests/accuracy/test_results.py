@@ -72,6 +72,21 @@ def test_no_image_is_counted_twice(path):
     results.close()
 
 
+@pytest.mark.parametrize("again", [record(1), {"file": record(1)["file"], "broken": "why"}])
+def test_an_image_that_stands_twice_is_refused(path, again):
+    """Two shards of one measurement, joined by hand."""
+    with path.open("ab") as file:
+        file.write(json.dumps(again).encode() + b"\n")
+    before, named = path.read_bytes(), r"r\.jsonl, line 6: n01440764/1\.JPEG stands there twice"
+    with pytest.raises(UserError, match=named):
+        list(read_results(path)[1])
+    with pytest.raises(UserError, match=named):
+        refuse_early(path, {"model": "m"})
+    with pytest.raises(UserError, match=named):
+        resume(path)
+    assert path.read_bytes() == before
+
+
 def test_an_existing_file_is_not_overwritten(path):
     before = path.read_bytes()
     with pytest.raises(UserError, match="--resume"):

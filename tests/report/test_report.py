@@ -115,6 +115,16 @@ def test_files_of_others_are_named_and_left_alone(results, tmp_path, capsys):
     assert len(err.splitlines()) == 3
 
 
+def test_an_image_that_stands_twice_is_in_no_figure(results, tmp_path, capsys):
+    """Nor is the summary beside it trusted."""
+    content = (results / "deit <x>.jsonl").read_bytes()
+    (tmp_path / "a.jsonl").write_bytes(content + content.splitlines(keepends=True)[1])
+    (tmp_path / "a.json").write_bytes((results / "deit <x>.json").read_bytes())
+    assert cli.main(["report", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "a.jsonl, line 18: n01440764/" in err and "stands there twice" in err
+
+
 def test_nothing_to_report(tmp_path, capsys):
     for folder in (tmp_path, tmp_path / "absent"):
         assert cli.main(["report", str(folder)]) == 2
