@@ -59,7 +59,7 @@ def prepare(
     net = load_model(model, weights)
     pixels = Preprocessing.of_model(net)
     source = find_validation(data, pixels)
-    found = load_calibration(data, calibration, calibration_images, pixels)
+    found = load_calibration(data, calibration, calibration_images, pixels, source)
     mean, std = preprocessing(net, None, None)
     return Work(net, found.images, source, mean, std, found.skipped)
 
