@@ -132,6 +132,16 @@ def paired(figures: dict) -> tuple[str, ...]:
     return (top1, top5, change, *rest)
 
 
+def tables(summary: dict) -> list[Part]:
+    """All tables of one measurement, which show all that it must hold. Raises if it does not."""
+    return [
+        measurements([summary]),
+        configurations(summary["header"]),
+        provenance(summary),
+        *skipped_files(summary),
+    ]
+
+
 def details(summary: dict) -> Iterator[Part]:
     """One measurement: what it was made of, what was skipped, its pictures."""
     model, header = short_name(summary["model"]), summary["header"]
@@ -144,6 +154,15 @@ def details(summary: dict) -> Iterator[Part]:
         )
     yield configurations(header)
     yield provenance(summary)
+    yield from skipped_files(summary)
+    if not summary.get("layers"):
+        yield Part("text", "The layers of this run were not measured (accuracy --noise).")
+        return
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", f"{model}-{summary['source'].rsplit('.', 1)[0]}")
+    yield from drawn(slug, summary)
+
+
+def skipped_files(summary: dict) -> Iterator[Part]:
     skipped = summary["skipped"]
     if skipped:
         yield Part(
@@ -152,11 +171,6 @@ def details(summary: dict) -> Iterator[Part]:
             head=("File", "Reason"),
             rows=tuple((s["file"], s["reason"]) for s in skipped),
         )
-    if not summary.get("layers"):
-        yield Part("text", "The layers of this run were not measured (accuracy --noise).")
-        return
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", f"{model}-{summary['source'].rsplit('.', 1)[0]}")
-    yield from drawn(slug, summary)
 
 
 def configurations(header: dict) -> Part:

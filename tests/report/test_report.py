@@ -125,6 +125,19 @@ def test_an_image_that_stands_twice_is_in_no_figure(results, tmp_path, capsys):
     assert "a.jsonl, line 18: n01440764/" in err and "stands there twice" in err
 
 
+@pytest.mark.parametrize("lacks", ["images", "float", "runs", "skipped", "top1", "data"])
+def test_a_summary_that_lacks_something_is_named(results, tmp_path, capsys, lacks):
+    summary = json.loads((results / "deit <x>.json").read_text())
+    inside = {"top1": summary["runs"][0]["integer"], "data": summary["header"]}.get(lacks, summary)
+    del inside[lacks]
+    (tmp_path / "a.json").write_text(json.dumps(summary))
+    (tmp_path / "header.json").write_text(json.dumps({"header": summary["header"]}))
+    assert cli.main(["report", str(tmp_path)]) == 2
+    first, second, last = capsys.readouterr().err.splitlines()
+    assert "a.json: a damaged summary" in first and lacks in first
+    assert "header.json: a damaged summary" in second and "no measurements" in last
+
+
 def test_nothing_to_report(tmp_path, capsys):
     for folder in (tmp_path, tmp_path / "absent"):
         assert cli.main(["report", str(folder)]) == 2
