@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .config import PRESETS, load_config
 from .errors import UserError
+from .outputs import check_file
 
 
 def add_parser(subparsers) -> None:
@@ -39,6 +40,7 @@ def run(args) -> None:
     from .images import Preprocessing
     from .zoo import load_model
 
+    check_file(args.out)
     if not args.out.parent.is_dir():
         raise UserError(f"{args.out.parent}: no such folder")
     name, config = load_config(args.config)

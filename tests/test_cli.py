@@ -144,6 +144,13 @@ def test_quantize_calibrates_on_the_training_images(capsys, tmp_path, small_timm
     assert content_sha256(qm) == content_sha256(quantize(model, found.images, qm.config))
 
 
+def test_quantize_refuses_a_folder_to_write_before_it_reads(capsys, tmp_path, weights):
+    arguments = ["quantize", "--model", "no model", "--data", tmp_path, "--out"]
+    assert f"{tmp_path}: expected a file" in refused(capsys, *arguments, tmp_path)
+    assert "expected a folder" in refused(capsys, *arguments, weights / "net.safetensors")
+    assert "absent: no such folder" in refused(capsys, *arguments, tmp_path / "absent" / "net")
+
+
 def test_a_folder_that_cannot_be_made(capsys, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     message = refused(

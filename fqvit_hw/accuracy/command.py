@@ -18,7 +18,8 @@ import numpy as np
 from ..config import PRESETS, load_config
 from ..engines import operations
 from ..errors import UserError
-from ..netfile import content_sha256, write_atomically
+from ..netfile import content_sha256
+from ..outputs import check_file, write_file
 from .evaluate import FLOAT, Evaluator, integer_column, reference_column
 from .results import FORMAT, VERSION, ResultsFile, refuse_early
 from .simulations import simulation_name, simulations
@@ -142,9 +143,9 @@ def check_arguments(args) -> None:
         raise UserError(f"{args.results}: the summary has this name: call the results .jsonl")
     for path in (args.results, args.json, args.png):
         if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                raise UserError(f"{path}: expected a file, it is a folder")
+            check_file(path)
+    if args.png and not args.noise:
+        raise UserError("--png draws the noise of the layers: it needs --noise N from 1 up")
     if args.engine or args.device:
         operations(args.engine, args.device)  # refuses what is not there
     if args.ray:
@@ -265,13 +266,13 @@ def report(args, summary: dict) -> None:
     if layers:
         print(f"\n{layer_table(layers)}")
     if args.json:
-        write_atomically(args.json, (json.dumps(summary) + "\n").encode())
+        write_file(args.json, (json.dumps(summary) + "\n").encode())
     if args.png:
         if not layers:
-            raise UserError("--png: there is no noise to draw without --noise and images")
+            raise UserError("--png: there is no noise to draw, no image could be read")
         from ..report.pictures import noise_png
 
-        write_atomically(args.png, noise_png(summary))
+        write_file(args.png, noise_png(summary))
 
 
 def layer_table(layers: dict) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..accuracy.results import FORMAT, VERSION, check_header, read_results
 from ..accuracy.summary import summarize
 from ..errors import UserError
-from ..netfile import write_atomically
+from ..outputs import check_folder, write_file
 from .content import build, tables
 from .page import to_html, to_markdown
 
@@ -30,14 +30,13 @@ def add_parser(subparsers) -> None:
 def run(args) -> None:
     summaries = read_folder(args.results)
     out = args.out or args.results
-    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out)
     parts = build(summaries)
-    (out / PICTURES).mkdir(exist_ok=True)
     for part in parts:
         if part.png:
-            write_atomically(out / PICTURES / f"{part.name}.png", part.png)
-    write_atomically(out / "report.md", to_markdown(parts, PICTURES).encode())
-    write_atomically(out / "report.html", to_html(parts).encode())
+            write_file(out / PICTURES / f"{part.name}.png", part.png)
+    write_file(out / "report.md", to_markdown(parts, PICTURES).encode())
+    write_file(out / "report.html", to_html(parts).encode())
     print(f"{out / 'report.html'}, {out / 'report.md'}: {len(summaries)} measurements")
 
 

@@ -193,6 +193,12 @@ def test_what_bad_input_gets(tmp_path, capsys, monkeypatch, command, data):
     )
     assert "expected a number from 1 up" in refused(capsys, *digits, "--limit", "0")
     assert "call the results .jsonl" in refused(capsys, *digits, "--results", tmp_path / "a.json")
+    new = tmp_path / "new" / "deep"
+    assert "--noise N" in refused(capsys, *digits, "--png", new / "a.png", "--noise", "0")
+    assert "no --weights" in refused(
+        capsys, *digits, "--weights", tmp_path, "--json", new / "a.json", "--results", new / "a.x"
+    )
+    assert not new.parent.exists()
     name = next(iter(PRESETS))
     assert "came before" in refused(capsys, *digits, "--config", name, name)
     assert "other" in refused(capsys, *digits, "--config", "other")

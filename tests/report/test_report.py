@@ -138,6 +138,12 @@ def test_a_summary_that_lacks_something_is_named(results, tmp_path, capsys, lack
     assert "header.json: a damaged summary" in second and "no measurements" in last
 
 
+def test_a_page_that_cannot_be_written(results, tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"")
+    assert cli.main(["report", str(results), "--out", str(tmp_path / "file" / "x")]) == 2
+    assert capsys.readouterr().err.endswith("/file: expected a folder to write in, it is a file\n")
+
+
 def test_nothing_to_report(tmp_path, capsys):
     for folder in (tmp_path, tmp_path / "absent"):
         assert cli.main(["report", str(folder)]) == 2
