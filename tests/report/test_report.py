@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from fqvit_hw import cli
+from fqvit_hw.report.content import is_whole
 from fqvit_hw.report.paper import MODELS, ROWS
 
 from ..folders import imagenet, use_small_model
@@ -97,11 +98,22 @@ def test_a_summary_alone_will_do(results, tmp_path):
 
 def test_whole_validation_set_without_a_warning(results, tmp_path):
     summary = json.loads((results / "deit <x>.json").read_text())
-    summary["images"] = 50_000
+    assert len(summary["skipped"]) == 1
+    summary["images"], summary["header"]["data"]["images"] = 49_999, 50_000
     (tmp_path / "a.json").write_text(json.dumps(summary))
     html, markdown = build(tmp_path, tmp_path / "out")
     assert "must not be compared" not in html and "†" not in html
     assert "**Note**" not in markdown
+
+
+@pytest.mark.parametrize(
+    ("images", "folder", "skipped"),
+    [(50_000, 60_000, 0), (49_999, 50_000, 0), (50_000, 50_000, 1), (16, 17, 1)],
+)
+def test_what_is_not_the_whole_validation_set(images, folder, skipped):
+    """Also 50,000 of more, as --limit gives them."""
+    summary = {"header": {"data": {"images": folder}}, "images": images, "skipped": [{}] * skipped}
+    assert not is_whole(summary)
 
 
 def test_files_of_others_are_named_and_left_alone(results, tmp_path, capsys):
