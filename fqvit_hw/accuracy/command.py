@@ -22,7 +22,7 @@ from ..netfile import content_sha256
 from ..outputs import check_file, write_file
 from .evaluate import FLOAT, Evaluator, integer_column, reference_column
 from .results import FORMAT, VERSION, ResultsFile, refuse_early
-from .simulations import simulation_name, simulations
+from .simulations import simulation_names, simulations
 from .summary import decibels, summarize, table
 from .work import Work, choose, prepare
 
@@ -159,6 +159,7 @@ def calibrate(work: Work, configs: dict, args) -> Evaluator:
     from tqdm import tqdm
 
     from .. import quantize
+    from ..calibrate import spaced
     from ..reference import build_reference
 
     settings = {"mean": work.mean, "std": work.std}
@@ -169,7 +170,8 @@ def calibrate(work: Work, configs: dict, args) -> Evaluator:
             networks[name] = quantize(work.model, work.calibration, config, **settings)
             progress.update()
         for name, config in kinds.items():
-            references[name] = build_reference(work.model, work.calibration, config, **settings)
+            images = spaced(work.calibration, config.calibration_images)  # as `quantize` takes them
+            references[name] = build_reference(work.model, images, config, **settings)
             progress.update()
     return Evaluator(
         work.model, networks, references, work.mean, work.std, args.engine, args.device
@@ -186,15 +188,14 @@ def known_header(args, work: Work, configs: dict) -> dict:
     from ..zoo import timm_name
 
     kinds = {} if args.no_reference else simulations(configs)
+    names = dict.fromkeys(configs) if args.no_reference else simulation_names(configs)
     return {
         "format": FORMAT,
         "version": VERSION,
         "model": timm_name(args.model),
         "weights_sha256": weights_sha256(work.model),
         "configurations": {name: asdict(config) for name, config in configs.items()},
-        "simulations": {
-            name: simulation_name(config) if kinds else None for name, config in configs.items()
-        },
+        "simulations": names,
         "columns": [FLOAT, *map(reference_column, kinds), *map(integer_column, configs)],
         "calibration": {
             "images": len(work.calibration),
