@@ -83,11 +83,13 @@ def variants() -> dict[str, QuantConfig]:
 
 
 def run(args) -> None:
-    from .accuracy.work import choose, prepare
+    from .accuracy.work import choose, prepare, tell_default_engine
     from .batches import read_batch
 
     if args.json:
         check_file(args.json)
+    if not args.engine:
+        tell_default_engine()
     configs = variants()
     most = max(config.calibration_images for config in configs.values())
     work = prepare(args.model, args.weights, args.data, calibration_images=most)

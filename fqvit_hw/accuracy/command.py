@@ -24,7 +24,7 @@ from .evaluate import FLOAT, Evaluator, integer_column, reference_column
 from .results import FORMAT, VERSION, ResultsFile, refuse_early
 from .simulations import simulation_names, simulations
 from .summary import decibels, summarize, table
-from .work import Work, choose, prepare
+from .work import Work, choose, prepare, tell_default_engine
 
 BATCH, DEVICE_BATCH = 8, 64
 NOISE_IMAGES = 16
@@ -148,6 +148,8 @@ def check_arguments(args) -> None:
         raise UserError("--png draws the noise of the layers: it needs --noise N from 1 up")
     if args.engine or args.device:
         operations(args.engine, args.device)  # refuses what is not there
+    elif not args.ray:
+        tell_default_engine()
     if args.ray:
         from .cluster import check_reachable
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,14 @@ class Work:
     mean: tuple
     std: tuple
     skipped: list[str]
+
+
+def tell_default_engine() -> None:
+    """One line on stderr where the default engine is numpy for want of a compiler."""
+    from ..engines import fast
+
+    if why := fast.available():
+        print(f"fqvit-hw: the numpy engine runs, many times slower: {why}", file=sys.stderr)
 
 
 def prepare(

@@ -174,6 +174,24 @@ def test_swin(tmp_path, monkeypatch, data):
         assert run_["integer"]["logit_snr_db"] > 10 and run_["reference"]["logit_snr_db"] > 5
 
 
+@pytest.mark.parametrize("command", ["accuracy", "ablation"])
+def test_a_machine_without_a_compiler_is_told_why_it_is_slow(capsys, monkeypatch, command):
+    from fqvit_hw.engines import fast
+
+    monkeypatch.setattr(fast, "available", lambda: "no C compiler (cc)")
+    # the line comes before the work, here before what is refused
+    wrong = ["--model", "digits", "--data", "x"]
+    assert cli.main([command, *wrong]) == 2
+    told, error = capsys.readouterr().err.splitlines()
+    assert told == "fqvit-hw: the numpy engine runs, many times slower: no C compiler (cc)"
+    assert "digits brings its own" in error
+    assert cli.main([command, *wrong, "--engine", "numpy"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    monkeypatch.setattr(fast, "available", lambda: None)
+    assert cli.main([command, *wrong]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def refused(capsys, *arguments) -> str:
     assert run(*arguments) == 2
     err = capsys.readouterr().err.splitlines()
