@@ -11,7 +11,7 @@ import numpy as np
 
 from .config import PRESETS, QuantConfig
 from .errors import UserError
-from .netfile import write_atomically
+from .outputs import check_file, write_file
 
 CHUNK = 10  # images at a time
 
@@ -83,9 +83,13 @@ def variants() -> dict[str, QuantConfig]:
 
 
 def run(args) -> None:
-    from .accuracy.work import choose, prepare
+    from .accuracy.work import choose, prepare, tell_default_engine
     from .batches import read_batch
 
+    if args.json:
+        check_file(args.json)
+    if not args.engine:
+        tell_default_engine()
     configs = variants()
     most = max(config.calibration_images for config in configs.values())
     work = prepare(args.model, args.weights, args.data, calibration_images=most)
@@ -106,7 +110,7 @@ def run(args) -> None:
     if args.json:
         content = {"model": args.model, "images": len(images), "float_top1": top1}
         content["rows"] = [vars(row) for row in rows]
-        write_atomically(args.json, (json.dumps(content, indent=1) + "\n").encode())
+        write_file(args.json, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def float_logits(model, images, mean, std) -> np.ndarray:

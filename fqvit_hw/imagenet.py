@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import UserError
-from .images import SUFFIXES, ImageSet, Preprocessing, image_files, read_all
+from .images import SUFFIXES, ImageSet, Preprocessing, read_all
 
 LAYOUT = "DATA/val/<synset>/*.JPEG or DATA/<synset>/*.JPEG"
 
@@ -86,7 +87,8 @@ def synsets() -> dict[str, int]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    with os.scandir(folder) as entries:  # which knows of its thousands of files what they are
+        return sorted(Path(e) for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
 def listing(folder: Path) -> list[Path]:
@@ -99,46 +101,78 @@ def files_sha256(files: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(files).encode()).hexdigest()
 
 
-def load_calibration(data, folder, count: int, preprocessing: Preprocessing) -> ImageSet:
-    """`count` images of `folder`, by default DATA/train: never of the images that are scored.
+def train_folder(data) -> Path | None:
+    """DATA/train, if it is there."""
+    folder = Path(data) / "train"
+    return folder if folder.is_dir() else None
+
+
+def load_calibration(
+    data, folder, count: int, preprocessing: Preprocessing, scored: Validation | None = None
+) -> ImageSet:
+    """`count` images of `folder`, by default DATA/train: never of the images that are `scored`.
 
     Spread evenly over its subfolders (classes), the same ones in every run; all if there are fewer.
     A broken one is named, skipped and replaced by the next.
     """
     if folder is None:
-        folder = Path(data) / "train"
-        if not folder.is_dir():
+        folder = train_folder(data)
+        if not folder:
             raise UserError(
-                f"no images to calibrate on: expected {folder}, or --calibration DIR with some"
+                f"no images to calibrate on: expected {Path(data) / 'train'}, or --calibration DIR "
+                "with some"
             )
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of images")
+    if scored:
+        refuse_overlap(folder, scored)
     files = spread_files(folder, count)
-    first = list(itertools.islice(files, count)) or image_files(folder)
+    first = list(itertools.islice(files, count))
+    if not first:
+        raise UserError(f"{folder}: the folder holds no images")
     return read_all(folder, itertools.chain(first, files), preprocessing, count)
+
+
+def refuse_overlap(folder: Path, scored: Validation) -> None:
+    """Raises UserError if `folder` holds a folder of scored images, or lies in one."""
+    real = folder.resolve()
+    for name in sorted({Path(file).parent for file in scored.files}):
+        synset = (scored.folder / name).resolve()
+        if synset.is_relative_to(real) or real.is_relative_to(synset):
+            raise UserError(
+                f"{folder}: holds images of {scored.folder} that are scored: calibrate on others"
+            )
 
 
 def spread_files(folder: Path, count: int) -> Iterator[Path]:
     """Image files in such an order that the first `count` are spread evenly over the subfolders.
 
-    A subfolder is listed only when its turn comes: a training set has 1.3 million files.
+    Those of a folder that has both images and subfolders are one class more. A subfolder is listed
+    only when its turn comes: a training set has 1.3 million files.
     """
     folders = subfolders(folder)
     if not folders:
         yield from spread(listing(folder), count)
         return
-    listed = [None] * len(folders)
-    for turn in itertools.count():
-        any_left = False
-        for i in spread(range(len(folders)), count):
-            if listed[i] is None:
-                listed[i] = listing(folders[i])
-            if turn < len(listed[i]):
-                any_left = True
-                yield listed[i][turn]
-        if not any_left:
-            return
+    inside = (files_inside(one, count) for one in spread(folders, count))
+    yield from in_turns([iter(listing(folder)), *inside])
+
+
+def files_inside(folder: Path, count: int) -> Iterator[Path]:
+    """Of one subfolder: in order, or spread over its own subfolders."""
+    yield from spread_files(folder, count) if subfolders(folder) else listing(folder)
+
+
+def in_turns(sources: list[Iterator]) -> Iterator:
+    """The first item of each source, then the second of each, until all are used up."""
+    while sources:
+        left = []
+        for source in sources:
+            for item in itertools.islice(source, 1):
+                left.append(source)
+                yield item
+        sources = left
 
 
 def spread(items, count: int) -> list:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .config import PRESETS, load_config
 from .errors import UserError
+from .outputs import check_file
 
 
 def add_parser(subparsers) -> None:
@@ -17,7 +18,11 @@ def add_parser(subparsers) -> None:
         "--weights", type=Path, metavar="FILE", help=".safetensors, .pth or a folder"
     )
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="images to calibrate on"
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="calibrate on DIR/train if there is one, else on DIR; spread over its subfolders",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     parser.add_argument(
@@ -31,16 +36,18 @@ def add_parser(subparsers) -> None:
 
 def run(args) -> None:
     from . import quantize
-    from .imagenet import load_calibration
+    from .imagenet import load_calibration, train_folder
     from .images import Preprocessing
     from .zoo import load_model
 
+    check_file(args.out)
     if not args.out.parent.is_dir():
         raise UserError(f"{args.out.parent}: no such folder")
     name, config = load_config(args.config)
     model = load_model(args.model, args.weights)
     pixels = Preprocessing.of_model(model)
-    found = load_calibration(None, args.data, config.calibration_images, pixels)
+    folder = train_folder(args.data) or args.data
+    found = load_calibration(None, folder, config.calibration_images, pixels)
     qm = quantize(model, found.images, config)
     qm.save(args.out)
     print(

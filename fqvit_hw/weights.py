@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from .errors import UserError
+from .images import reason
 
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hugging Face folder
 WRAPPERS = ("model", "state_dict")  # where authors put the state dict beside other things
@@ -25,7 +26,11 @@ def file_of(path) -> Path:
     for name in FOLDER_FILES:
         if (path / name).is_file():
             return path / name
-    raise UserError(
+    raise incomplete(path)
+
+
+def incomplete(path) -> UserError:
+    return UserError(
         f"{path}: a folder of weights must hold config.json and {' or '.join(FOLDER_FILES)}"
     )
 
@@ -46,9 +51,9 @@ def read_weights(path) -> dict:
             return load_file(path)
         with torch.serialization.safe_globals([argparse.Namespace]):  # DeiT's training arguments
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not a file of weights: {error}") from error
-    except Exception as error:  # pickle.UnpicklingError and what a hostile pickle provokes
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise UserError(f"{path}: not a file of weights: {reason(error)}") from error
+    except Exception as error:  # of any kind: UnpicklingError, a bare KeyError for text
         raise UserError(f"{path}: not a file of weights: {type(error).__name__}") from error
     for key in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
@@ -108,6 +113,9 @@ def settings_of_folder(path, name: str) -> dict:
     file = Path(path) / "config.json"
     if not Path(path).is_dir():
         return {}
+    file_of(path)
+    if not file.is_file():
+        raise incomplete(path)
     try:
         config = json.loads(file.read_text())
     except (OSError, ValueError) as error:

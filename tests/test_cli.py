@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from fqvit_hw import QuantizedModel, cli
+from fqvit_hw import QuantizedModel, cli, quantize
+from fqvit_hw.netfile import content_sha256
 
+from .folders import imagenet
 from .models import random_images, tiny_vit
 
 torch = pytest.importorskip("torch", reason="quantize and accuracy need torch")
@@ -119,6 +121,34 @@ def test_quantize_writes_a_network(capsys, tmp_path, small_timm_model, weights):
     assert "broken.png" in printed.err
     qm = QuantizedModel.load(out)
     assert qm.config.exponential == "i-exp" and qm.run(random_images(2)).shape == (2, 5)
+
+
+def test_quantize_calibrates_on_the_training_images(capsys, tmp_path, small_timm_model, weights):
+    """Of an ImageNet folder, as accuracy does: spread over the classes, none of val/."""
+    from fqvit_hw.imagenet import load_calibration
+    from fqvit_hw.images import Preprocessing
+    from fqvit_hw.zoo import load_model
+
+    data, out = imagenet(tmp_path / "IMAGENET", train=3), tmp_path / "net.safetensors"
+    own = tmp_path / "own.toml"
+    own.write_text("calibration_images = 5\n")
+    arguments = ["quantize", "--model", small_timm_model, "--weights", weights, "--config", own]
+    assert cli.main([str(a) for a in [*arguments, "--data", data, "--out", out]]) == 0
+    model = load_model(small_timm_model, weights)
+    found = load_calibration(data, None, 5, Preprocessing.of_model(model))
+    assert [f.split("/train/")[1] for f in found.files] == [
+        "n01440764/0.JPEG", "n01443537/0.JPEG", "n02123045/0.JPEG",
+        "n01440764/1.JPEG", "n01443537/1.JPEG",
+    ]  # fmt: skip
+    qm = QuantizedModel.load(out)
+    assert content_sha256(qm) == content_sha256(quantize(model, found.images, qm.config))
+
+
+def test_quantize_refuses_a_folder_to_write_before_it_reads(capsys, tmp_path, weights):
+    arguments = ["quantize", "--model", "no model", "--data", tmp_path, "--out"]
+    assert f"{tmp_path}: expected a file" in refused(capsys, *arguments, tmp_path)
+    assert "expected a folder" in refused(capsys, *arguments, weights / "net.safetensors")
+    assert "absent: no such folder" in refused(capsys, *arguments, tmp_path / "absent" / "net")
 
 
 def test_a_folder_that_cannot_be_made(capsys, tmp_path):

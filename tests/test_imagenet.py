@@ -63,6 +63,36 @@ def test_calibration_images_are_spread_over_the_classes(tmp_path, capsys):
     assert "0.png" in capsys.readouterr().err
 
 
+def test_deeper_folders_are_spread_too(tmp_path):
+    """Images of two levels, and beside folders: never the first ones by name."""
+    for name in ("a", "b"):
+        for c in "cdef":
+            for i in range(2):
+                image_file(tmp_path / name / c / f"{i}.png", seed=i)
+
+    def first(count):
+        return [
+            p.relative_to(tmp_path).as_posix() for p in list(spread_files(tmp_path, 99))[:count]
+        ]
+
+    assert first(4) == ["a/c/0.png", "b/c/0.png", "a/d/0.png", "b/d/0.png"]
+    assert len(set(first(99))) == 16
+    image_file(tmp_path / "x.png")
+    assert first(2) == ["x.png", "a/c/0.png"] and len(set(first(99))) == 17
+    few = [p.relative_to(tmp_path).as_posix() for p in spread_files(tmp_path / "a", 2)][:2]
+    assert few == ["a/c/0.png", "a/e/0.png"]
+
+
+@pytest.mark.parametrize("folder", ["val", ".", "val/n01440764", "link"])
+def test_scored_images_do_not_calibrate(tmp_path, folder):
+    data = imagenet(tmp_path / "data", per_class=1)
+    (data / "link").symlink_to(data / "val")
+    scored = find_validation(data, SMALL)
+    assert len(load_calibration(data, None, 3, SMALL, scored).files) == 3
+    with pytest.raises(UserError, match=r"scored.*calibrate on others"):
+        load_calibration(data, data / folder, 3, SMALL, scored)
+
+
 def test_calibration_folders(tmp_path):
     data = imagenet(tmp_path, per_class=1, train=2)
     found = load_calibration(data, None, 4, SMALL)

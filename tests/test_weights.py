@@ -59,6 +59,26 @@ def test_hugging_face_folders(tmp_path, state):
         settings_of_folder(tmp_path, "other.tag")
 
 
+def test_what_is_no_file_of_weights(tmp_path):
+    """torch names a text file's first opcode: a KeyError of 101."""
+    for name, content in (("a.pth", b"hello, this is text\n"), ("b.pth", b""), ("c.bin", b"\x80")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=rf"{name}: not a file of weights: .*[A-Za-z]{{4}}"):
+            read_weights(tmp_path / name)
+
+
+def test_folders_that_lack_a_file(tmp_path, state):
+    both = r"must hold config\.json and model\.safetensors or pytorch_model\.bin"
+    with pytest.raises(UserError, match=both):
+        settings_of_folder(tmp_path, "vit_x")
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match=both):
+        settings_of_folder(tmp_path, "vit_x")
+    (tmp_path / "config.json").write_text("no json")
+    with pytest.raises(UserError, match=r"config\.json: cannot be read"):
+        settings_of_folder(tmp_path, "vit_x")
+
+
 def test_names_of_another_library_are_named(tmp_path, state):
     strange = {
         "vit.embeddings.cls_token": state["cls_token"],

@@ -18,12 +18,13 @@ import numpy as np
 from ..config import PRESETS, load_config
 from ..engines import operations
 from ..errors import UserError
-from ..netfile import content_sha256, write_atomically
+from ..netfile import content_sha256
+from ..outputs import check_file, write_file
 from .evaluate import FLOAT, Evaluator, integer_column, reference_column
 from .results import FORMAT, VERSION, ResultsFile, refuse_early
-from .simulations import simulation_name, simulations
+from .simulations import simulation_names, simulations
 from .summary import decibels, summarize, table
-from .work import Work, choose, prepare
+from .work import Work, choose, prepare, tell_default_engine
 
 BATCH, DEVICE_BATCH = 8, 64
 NOISE_IMAGES = 16
@@ -142,11 +143,13 @@ def check_arguments(args) -> None:
         raise UserError(f"{args.results}: the summary has this name: call the results .jsonl")
     for path in (args.results, args.json, args.png):
         if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                raise UserError(f"{path}: expected a file, it is a folder")
+            check_file(path)
+    if args.png and not args.noise:
+        raise UserError("--png draws the noise of the layers: it needs --noise N from 1 up")
     if args.engine or args.device:
         operations(args.engine, args.device)  # refuses what is not there
+    elif not args.ray:
+        tell_default_engine()
     if args.ray:
         from .cluster import check_reachable
 
@@ -158,6 +161,7 @@ def calibrate(work: Work, configs: dict, args) -> Evaluator:
     from tqdm import tqdm
 
     from .. import quantize
+    from ..calibrate import spaced
     from ..reference import build_reference
 
     settings = {"mean": work.mean, "std": work.std}
@@ -168,7 +172,8 @@ def calibrate(work: Work, configs: dict, args) -> Evaluator:
             networks[name] = quantize(work.model, work.calibration, config, **settings)
             progress.update()
         for name, config in kinds.items():
-            references[name] = build_reference(work.model, work.calibration, config, **settings)
+            images = spaced(work.calibration, config.calibration_images)  # as `quantize` takes them
+            references[name] = build_reference(work.model, images, config, **settings)
             progress.update()
     return Evaluator(
         work.model, networks, references, work.mean, work.std, args.engine, args.device
@@ -185,15 +190,14 @@ def known_header(args, work: Work, configs: dict) -> dict:
     from ..zoo import timm_name
 
     kinds = {} if args.no_reference else simulations(configs)
+    names = dict.fromkeys(configs) if args.no_reference else simulation_names(configs)
     return {
         "format": FORMAT,
         "version": VERSION,
         "model": timm_name(args.model),
         "weights_sha256": weights_sha256(work.model),
         "configurations": {name: asdict(config) for name, config in configs.items()},
-        "simulations": {
-            name: simulation_name(config) if kinds else None for name, config in configs.items()
-        },
+        "simulations": names,
         "columns": [FLOAT, *map(reference_column, kinds), *map(integer_column, configs)],
         "calibration": {
             "images": len(work.calibration),
@@ -265,13 +269,13 @@ def report(args, summary: dict) -> None:
     if layers:
         print(f"\n{layer_table(layers)}")
     if args.json:
-        write_atomically(args.json, (json.dumps(summary) + "\n").encode())
+        write_file(args.json, (json.dumps(summary) + "\n").encode())
     if args.png:
         if not layers:
-            raise UserError("--png: there is no noise to draw without --noise and images")
+            raise UserError("--png: there is no noise to draw, no image could be read")
         from ..report.pictures import noise_png
 
-        write_atomically(args.png, noise_png(summary))
+        write_file(args.png, noise_png(summary))
 
 
 def layer_table(layers: dict) -> str:

@@ -13,8 +13,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import UserError
+from .evaluate import FLOAT
 
 FORMAT, VERSION = "fqvit_hw.results", 1
+HEADER = {  # and the kinds of its values
+    "model": str, "weights_sha256": str, "networks_sha256": dict, "configurations": dict,
+    "simulations": dict, "columns": list, "calibration": dict, "preprocessing": dict, "data": dict,
+}  # fmt: skip
 
 
 def dumps(record: dict) -> bytes:
@@ -23,10 +28,13 @@ def dumps(record: dict) -> bytes:
 
 
 def read_results(path) -> tuple[dict, Iterator[dict]]:
-    """The header and the records, without a torn last line. Raises UserError for a foreign file."""
+    """The header and the records, without a torn last line. Raises UserError for a foreign file.
+
+    Going through the records raises it too, for a damaged one and for an image that has two.
+    """
     lines = whole_lines(path)
     header = parse_header(path, next(lines, b""))
-    return header, (parse(path, number, line) for number, line in enumerate(lines, 2))
+    return header, parse_records(path, lines, header["columns"])
 
 
 def whole_lines(path) -> Iterator[bytes]:
@@ -36,14 +44,51 @@ def whole_lines(path) -> Iterator[bytes]:
                 yield line
 
 
-def parse(path, number: int, line: bytes) -> dict:
+def parse_records(path, lines: Iterator[bytes], columns: list[str]) -> Iterator[dict]:
+    """lines: those after the header."""
+    seen = set()
+    for number, line in enumerate(lines, 2):
+        record = parse(path, number, line, columns)
+        if record["file"] in seen:
+            raise UserError(
+                f"{path}, line {number}: {record['file']} stands there twice: an image is counted "
+                "once, take one of the lines out"
+            )
+        seen.add(record["file"])
+        yield record
+
+
+def parse(path, number: int, line: bytes, columns: list[str]) -> dict:
     try:
         record = json.loads(line)
-        if not isinstance(record["file"], str) or not ("broken" in record or "top5" in record):
-            raise ValueError("not a record of an image")
-    except (ValueError, KeyError, TypeError) as error:
+        check_record(record, columns)
+    except ValueError as error:
         raise UserError(f"{path}, line {number}: damaged: {error}") from error
     return record
+
+
+def check_record(record, columns: list[str]) -> None:
+    """Raises ValueError naming the first thing that a figure would lack."""
+    if not isinstance(record, dict) or not isinstance(record.get("file"), str):
+        raise ValueError("not a record of an image")
+    if "broken" in record:
+        expect(record, "broken", str)
+        return
+    kinds = {"label": int, "signal": (int, float), "top5": dict, "error": dict}
+    for key, kind in kinds.items():
+        expect(record, key, kind)
+    for column in columns:
+        expect(record["top5"], column, list, "top5 of ")
+        if not record["top5"][column]:
+            raise ValueError(f"top5 of {column} is empty")
+        if column != FLOAT:
+            expect(record["error"], column, (int, float), "error of ")
+
+
+def expect(values: dict, key: str, kind, what: str = "") -> None:
+    """Raises ValueError unless `values` has the key, with a value of that kind."""
+    if not isinstance(values.get(key), kind):
+        raise ValueError(f"{what}{key} is {'of another kind' if key in values else 'missing'}")
 
 
 def parse_header(path, line: bytes) -> dict:
@@ -55,7 +100,20 @@ def parse_header(path, line: bytes) -> dict:
         raise UserError(
             f"{path}: not a results file of fqvit-hw accuracy, version {VERSION}"
         ) from error
+    try:
+        check_header(header)
+    except ValueError as error:
+        raise UserError(f"{path}: damaged: {error}") from error
     return header
+
+
+def check_header(header: dict) -> None:
+    """Raises ValueError naming what the figures or the page would lack."""
+    for key, kind in HEADER.items():
+        expect(header, key, kind, "its header: ")
+    names = set(header["configurations"])
+    if FLOAT not in header["columns"] or names != set(header["simulations"]):
+        raise ValueError("its header: columns or simulations are not those of its configurations")
 
 
 class ResultsFile:
@@ -122,12 +180,15 @@ class ResultsFile:
 
 
 def refuse_early(path, known: dict) -> None:
-    """Refuse a results file, if it is there, by what is known before the minutes of calibration.
+    """Refuse a results file, if it is there, before the minutes of calibration.
 
     known: some keys of the header that is to come. Raises UserError.
     """
     if Path(path).exists() and next(whole_lines(path), None):
-        refuse_another(path, read_results(path)[0], json.loads(dumps(known)), known)
+        found, records = read_results(path)
+        refuse_another(path, found, json.loads(dumps(known)), known)
+        for _ in records:  # the reader refuses what is damaged
+            pass
 
 
 def refuse_another(path, found: dict, wanted: dict, keys: Iterable[str]) -> None:

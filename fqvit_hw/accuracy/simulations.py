@@ -1,7 +1,8 @@
 """Which of the paper's simulations stands beside which configuration.
 
 The simulation knows only the paper's choices: observer, PTF, four-bit or eight-bit attention maps.
-What the integer machine adds changes nothing there, so that several configurations share one.
+What the integer machine adds changes nothing there, so that several configurations share one, if
+they are calibrated on the same images.
 """
 
 from __future__ import annotations
@@ -16,8 +17,19 @@ def simulation_name(config) -> str:
     return f"{found.observer} 8/8/{bits}{'' if found.ptf else ' without PTF'}"
 
 
-def simulations(configs: dict) -> dict:
-    """By name, each once, in the order of the configurations."""
-    from ..reference import ReferenceConfig
+def simulation_names(configs: dict) -> dict[str, str]:
+    """The simulation beside each configuration, by the configuration's name.
 
-    return {simulation_name(config): ReferenceConfig.of(config) for config in configs.values()}
+    Where configurations are calibrated on different numbers of images, so are their simulations.
+    """
+    several = len({config.calibration_images for config in configs.values()}) > 1
+    return {
+        name: simulation_name(config)
+        + (f", {config.calibration_images} images" if several else "")
+        for name, config in configs.items()
+    }
+
+
+def simulations(configs: dict) -> dict:
+    """QuantConfigs by the name of their simulation, each once, in the order of `configs`."""
+    return {name: configs[of] for of, name in simulation_names(configs).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,14 @@ class Work:
     mean: tuple
     std: tuple
     skipped: list[str]
+
+
+def tell_default_engine() -> None:
+    """One line on stderr where the default engine is numpy for want of a compiler."""
+    from ..engines import fast
+
+    if why := fast.available():
+        print(f"fqvit-hw: the numpy engine runs, many times slower: {why}", file=sys.stderr)
 
 
 def prepare(
@@ -59,7 +68,7 @@ def prepare(
     net = load_model(model, weights)
     pixels = Preprocessing.of_model(net)
     source = find_validation(data, pixels)
-    found = load_calibration(data, calibration, calibration_images, pixels)
+    found = load_calibration(data, calibration, calibration_images, pixels, source)
     mean, std = preprocessing(net, None, None)
     return Work(net, found.images, source, mean, std, found.skipped)
 

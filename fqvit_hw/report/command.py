@@ -6,11 +6,11 @@ import json
 import sys
 from pathlib import Path
 
-from ..accuracy.results import FORMAT, VERSION, read_results
+from ..accuracy.results import FORMAT, VERSION, check_header, read_results
 from ..accuracy.summary import summarize
 from ..errors import UserError
-from ..netfile import write_atomically
-from .content import build
+from ..outputs import check_folder, write_file
+from .content import build, tables
 from .page import to_html, to_markdown
 
 PICTURES = "report_pictures"  # the folder of the Markdown page's pictures
@@ -30,14 +30,13 @@ def add_parser(subparsers) -> None:
 def run(args) -> None:
     summaries = read_folder(args.results)
     out = args.out or args.results
-    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out)
     parts = build(summaries)
-    (out / PICTURES).mkdir(exist_ok=True)
     for part in parts:
         if part.png:
-            write_atomically(out / PICTURES / f"{part.name}.png", part.png)
-    write_atomically(out / "report.md", to_markdown(parts, PICTURES).encode())
-    write_atomically(out / "report.html", to_html(parts).encode())
+            write_file(out / PICTURES / f"{part.name}.png", part.png)
+    write_file(out / "report.md", to_markdown(parts, PICTURES).encode())
+    write_file(out / "report.html", to_html(parts).encode())
     print(f"{out / 'report.html'}, {out / 'report.md'}: {len(summaries)} measurements")
 
 
@@ -57,9 +56,10 @@ def read_folder(folder: Path) -> list[dict]:
     for path in sorted(folder.glob("*.jsonl")):
         try:
             header, records = read_results(path)
-            summary = summarize(header, records)
+            summary = checked(path, summarize(header, records))
         except UserError as error:
             print(f"fqvit-hw: left out {error}", file=sys.stderr)
+            found.pop(path.stem, None)  # its summary is no better
             continue
         same = found.get(path.stem, {})
         layers = same.get("layers") if same.get("header") == header else None
@@ -76,9 +76,22 @@ def read_summary(path: Path) -> dict | None:
         summary = json.loads(path.read_text())
         header = summary["header"]
         if (header["format"], header["version"]) == (FORMAT, VERSION):
-            return summary
-        why = f"of version {header['version']}"
+            return checked(path, summary)
+        why = f"{path}: of version {header['version']}"
+    except UserError as error:
+        why = error
     except (ValueError, KeyError, TypeError):
-        why = "not a summary of fqvit-hw accuracy"
-    print(f"fqvit-hw: left out {path}: {why}", file=sys.stderr)
+        why = f"{path}: not a summary of fqvit-hw accuracy"
+    print(f"fqvit-hw: left out {why}", file=sys.stderr)
     return None
+
+
+def checked(path: Path, summary: dict) -> dict:
+    """The summary, from which all tables can be made. Raises UserError naming the file."""
+    try:
+        check_header(summary["header"])
+        if summary["images"]:
+            tables(summary)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: a damaged summary: {type(error).__name__}: {error}") from error
+    return summary

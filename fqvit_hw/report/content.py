@@ -36,8 +36,12 @@ def build(summaries: list[dict]) -> list[Part]:
 
 
 def is_whole(summary: dict) -> bool:
-    """The whole validation set, so that top-1 may stand beside the paper's."""
-    return summary["images"] == VALIDATION_IMAGES
+    """The whole validation set, so that top-1 may stand beside the paper's.
+
+    A file that cannot be read is a part of it, and named on the page.
+    """
+    seen = summary["images"] + len(summary["skipped"])
+    return seen == VALIDATION_IMAGES == summary["header"]["data"]["images"]
 
 
 def paper_table(summaries: list[dict]) -> Iterator[Part]:
@@ -132,6 +136,16 @@ def paired(figures: dict) -> tuple[str, ...]:
     return (top1, top5, change, *rest)
 
 
+def tables(summary: dict) -> list[Part]:
+    """All tables of one measurement, which show all that it must hold. Raises if it does not."""
+    return [
+        measurements([summary]),
+        configurations(summary["header"]),
+        provenance(summary),
+        *skipped_files(summary),
+    ]
+
+
 def details(summary: dict) -> Iterator[Part]:
     """One measurement: what it was made of, what was skipped, its pictures."""
     model, header = short_name(summary["model"]), summary["header"]
@@ -144,6 +158,15 @@ def details(summary: dict) -> Iterator[Part]:
         )
     yield configurations(header)
     yield provenance(summary)
+    yield from skipped_files(summary)
+    if not summary.get("layers"):
+        yield Part("text", "The layers of this run were not measured (accuracy --noise).")
+        return
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", f"{model}-{summary['source'].rsplit('.', 1)[0]}")
+    yield from drawn(slug, summary)
+
+
+def skipped_files(summary: dict) -> Iterator[Part]:
     skipped = summary["skipped"]
     if skipped:
         yield Part(
@@ -152,11 +175,6 @@ def details(summary: dict) -> Iterator[Part]:
             head=("File", "Reason"),
             rows=tuple((s["file"], s["reason"]) for s in skipped),
         )
-    if not summary.get("layers"):
-        yield Part("text", "The layers of this run were not measured (accuracy --noise).")
-        return
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", f"{model}-{summary['source'].rsplit('.', 1)[0]}")
-    yield from drawn(slug, summary)
 
 
 def configurations(header: dict) -> Part:

@@ -174,6 +174,24 @@ def test_swin(tmp_path, monkeypatch, data):
         assert run_["integer"]["logit_snr_db"] > 10 and run_["reference"]["logit_snr_db"] > 5
 
 
+@pytest.mark.parametrize("command", ["accuracy", "ablation"])
+def test_a_machine_without_a_compiler_is_told_why_it_is_slow(capsys, monkeypatch, command):
+    from fqvit_hw.engines import fast
+
+    monkeypatch.setattr(fast, "available", lambda: "no C compiler (cc)")
+    # the line comes before the work, here before what is refused
+    wrong = ["--model", "digits", "--data", "x"]
+    assert cli.main([command, *wrong]) == 2
+    told, error = capsys.readouterr().err.splitlines()
+    assert told == "fqvit-hw: the numpy engine runs, many times slower: no C compiler (cc)"
+    assert "digits brings its own" in error
+    assert cli.main([command, *wrong, "--engine", "numpy"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    monkeypatch.setattr(fast, "available", lambda: None)
+    assert cli.main([command, *wrong]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def refused(capsys, *arguments) -> str:
     assert run(*arguments) == 2
     err = capsys.readouterr().err.splitlines()
@@ -193,6 +211,12 @@ def test_what_bad_input_gets(tmp_path, capsys, monkeypatch, command, data):
     )
     assert "expected a number from 1 up" in refused(capsys, *digits, "--limit", "0")
     assert "call the results .jsonl" in refused(capsys, *digits, "--results", tmp_path / "a.json")
+    new = tmp_path / "new" / "deep"
+    assert "--noise N" in refused(capsys, *digits, "--png", new / "a.png", "--noise", "0")
+    assert "no --weights" in refused(
+        capsys, *digits, "--weights", tmp_path, "--json", new / "a.json", "--results", new / "a.x"
+    )
+    assert not new.parent.exists()
     name = next(iter(PRESETS))
     assert "came before" in refused(capsys, *digits, "--config", name, name)
     assert "other" in refused(capsys, *digits, "--config", "other")

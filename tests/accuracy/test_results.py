@@ -13,12 +13,24 @@ HEADER = {
     "model": "m",
     "weights_sha256": "0" * 64,
     "networks_sha256": {"a": "1" * 64},
+    "configurations": {"a": {}},
+    "simulations": {"a": None},
+    "columns": ["float", "integer a"],
+    "calibration": {},
+    "preprocessing": {},
+    "data": {},
     "limit": (1, 2),  # a tuple comes back as a list
 }
 
 
 def record(i):
-    return {"file": f"n01440764/{i}.JPEG", "label": 0, "top5": {"float": [0]}, "signal": i / 3}
+    return {
+        "file": f"n01440764/{i}.JPEG",
+        "label": 0,
+        "top5": {"float": [0], "integer a": [1, 0]},
+        "signal": i / 3,
+        "error": {"integer a": 0.5},
+    }
 
 
 @pytest.fixture
@@ -72,6 +84,21 @@ def test_no_image_is_counted_twice(path):
     results.close()
 
 
+@pytest.mark.parametrize("again", [record(1), {"file": record(1)["file"], "broken": "why"}])
+def test_an_image_that_stands_twice_is_refused(path, again):
+    """Two shards of one measurement, joined by hand."""
+    with path.open("ab") as file:
+        file.write(json.dumps(again).encode() + b"\n")
+    before, named = path.read_bytes(), r"r\.jsonl, line 6: n01440764/1\.JPEG stands there twice"
+    with pytest.raises(UserError, match=named):
+        list(read_results(path)[1])
+    with pytest.raises(UserError, match=named):
+        refuse_early(path, {"model": "m"})
+    with pytest.raises(UserError, match=named):
+        resume(path)
+    assert path.read_bytes() == before
+
+
 def test_an_existing_file_is_not_overwritten(path):
     before = path.read_bytes()
     with pytest.raises(UserError, match="--resume"):
@@ -114,6 +141,37 @@ def test_files_of_others(path, tmp_path):
     path.write_bytes(b"".join(damaged))
     with pytest.raises(UserError, match="line 3: damaged"):
         resume(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"top5": {}}, "top5 of float"),
+        ({"top5": {"float": [0]}}, "top5 of integer a"),
+        ({"top5": {"float": [0], "integer a": []}}, "top5 of integer a"),
+        ({"top5": [0]}, "top5"),
+        ({"error": {}}, "error of integer a"),
+        ({"error": None}, "error"),
+        ({"label": "0"}, "label"),
+        ({"signal": None}, "signal"),
+        ({"broken": 3}, "broken"),
+    ],
+)
+def test_a_record_that_lacks_a_figure_is_refused_by_its_line(path, change, named):
+    with path.open("ab") as file:
+        file.write(json.dumps(record(9) | change).encode() + b"\n")
+    with pytest.raises(UserError, match=rf"r\.jsonl, line 6: damaged: .*{named}"):
+        list(read_results(path)[1])
+
+
+@pytest.mark.parametrize("key", [key for key in HEADER if key != "limit"])
+def test_a_header_that_lacks_a_key_is_refused(path, key):
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    header = {k: v for k, v in json.loads(first).items() if k != key}
+    path.write_bytes(json.dumps(header).encode() + b"\n" + b"".join(rest))
+    named = "not a results file" if key in ("format", "version") else f"its header.* {key}"
+    with pytest.raises(UserError, match=rf"r\.jsonl: .*{named}"):
+        read_results(path)
 
 
 def test_two_processes_do_not_write_one_file(path):

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from fqvit_hw import cli
+from fqvit_hw.report.content import is_whole
 from fqvit_hw.report.paper import MODELS, ROWS
 
 from ..folders import imagenet, use_small_model
@@ -97,11 +98,22 @@ def test_a_summary_alone_will_do(results, tmp_path):
 
 def test_whole_validation_set_without_a_warning(results, tmp_path):
     summary = json.loads((results / "deit <x>.json").read_text())
-    summary["images"] = 50_000
+    assert len(summary["skipped"]) == 1
+    summary["images"], summary["header"]["data"]["images"] = 49_999, 50_000
     (tmp_path / "a.json").write_text(json.dumps(summary))
     html, markdown = build(tmp_path, tmp_path / "out")
     assert "must not be compared" not in html and "†" not in html
     assert "**Note**" not in markdown
+
+
+@pytest.mark.parametrize(
+    ("images", "folder", "skipped"),
+    [(50_000, 60_000, 0), (49_999, 50_000, 0), (50_000, 50_000, 1), (16, 17, 1)],
+)
+def test_what_is_not_the_whole_validation_set(images, folder, skipped):
+    """Also 50,000 of more, as --limit gives them."""
+    summary = {"header": {"data": {"images": folder}}, "images": images, "skipped": [{}] * skipped}
+    assert not is_whole(summary)
 
 
 def test_files_of_others_are_named_and_left_alone(results, tmp_path, capsys):
@@ -113,6 +125,35 @@ def test_files_of_others_are_named_and_left_alone(results, tmp_path, capsys):
     err = capsys.readouterr().err
     assert all(name in err for name in ("throughput.json", "b.json", "c.jsonl"))
     assert len(err.splitlines()) == 3
+
+
+def test_an_image_that_stands_twice_is_in_no_figure(results, tmp_path, capsys):
+    """Nor is the summary beside it trusted."""
+    content = (results / "deit <x>.jsonl").read_bytes()
+    (tmp_path / "a.jsonl").write_bytes(content + content.splitlines(keepends=True)[1])
+    (tmp_path / "a.json").write_bytes((results / "deit <x>.json").read_bytes())
+    assert cli.main(["report", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "a.jsonl, line 18: n01440764/" in err and "stands there twice" in err
+
+
+@pytest.mark.parametrize("lacks", ["images", "float", "runs", "skipped", "top1", "data"])
+def test_a_summary_that_lacks_something_is_named(results, tmp_path, capsys, lacks):
+    summary = json.loads((results / "deit <x>.json").read_text())
+    inside = {"top1": summary["runs"][0]["integer"], "data": summary["header"]}.get(lacks, summary)
+    del inside[lacks]
+    (tmp_path / "a.json").write_text(json.dumps(summary))
+    (tmp_path / "header.json").write_text(json.dumps({"header": summary["header"]}))
+    assert cli.main(["report", str(tmp_path)]) == 2
+    first, second, last = capsys.readouterr().err.splitlines()
+    assert "a.json: a damaged summary" in first and lacks in first
+    assert "header.json: a damaged summary" in second and "no measurements" in last
+
+
+def test_a_page_that_cannot_be_written(results, tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"")
+    assert cli.main(["report", str(results), "--out", str(tmp_path / "file" / "x")]) == 2
+    assert capsys.readouterr().err.endswith("/file: expected a folder to write in, it is a file\n")
 
 
 def test_nothing_to_report(tmp_path, capsys):

@@ -1,0 +1,33 @@
+"""Where a command writes: looked at before the work, made only when there is something to write."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .errors import UserError
+from .netfile import write_atomically
+
+
+def check_file(path: Path) -> None:
+    """Raises UserError unless a file could be written there, with its folders; makes nothing."""
+    if path.is_dir():
+        raise UserError(f"{path}: expected a file, it is a folder")
+    check_folder(path.parent)
+
+
+def check_folder(path: Path) -> None:
+    """Raises UserError unless files could be written in it, or it could be made."""
+    nearest = path
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise UserError(f"{nearest}: expected a folder to write in, it is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"{nearest}: nothing can be written in this folder")
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Atomically, with the folders that it needs. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content)
