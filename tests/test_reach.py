@@ -1,6 +1,7 @@
 """Whether a server answers, in bounded time."""
 
 import socket
+import threading
 import time
 
 from fqvit_hw.reach import why_unreachable
@@ -19,7 +20,14 @@ def test_names_that_do_not_exist():
 
 
 def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(socket, "create_connection", lambda *a, **k: time.sleep(30))
+    over = threading.Event()
+
+    def hang(*_, **__):
+        over.wait(30)
+        raise OSError("the test is over")
+
+    monkeypatch.setattr(socket, "create_connection", hang)
     start = time.monotonic()
     assert why_unreachable("x", 1, seconds=0.2) == "no answer within 0.2 s"
     assert time.monotonic() - start < 5
+    over.set()  # or the thread would outlive this test and disturb another
