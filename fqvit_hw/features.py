@@ -34,7 +34,8 @@ def run(args) -> None:
     if args.model:
         from .zoo import load_model
 
-        noise = stage_noise(load_model(args.model, args.weights), qm, image, maps)
+        size = qm.network.height, qm.network.width
+        noise = stage_noise(load_model(args.model, args.weights, size), qm, image, maps)
     print(f"{args.image}: {image.shape[1]} x {image.shape[2]} pixels")
     print(table(maps, noise))
     if args.out:

@@ -31,6 +31,13 @@ def add_parser(subparsers) -> None:
         metavar="NAME|FILE",
         help=f"{', '.join(PRESETS)}, or a TOML file (default: best)",
     )
+    parser.add_argument(
+        "--image-size",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="a Swin's: its windows and shifts follow from it (default: the model's own)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -44,7 +51,7 @@ def run(args) -> None:
     if not args.out.parent.is_dir():
         raise UserError(f"{args.out.parent}: no such folder")
     name, config = load_config(args.config)
-    model = load_model(args.model, args.weights)
+    model = load_model(args.model, args.weights, args.image_size)
     pixels = Preprocessing.of_model(model)
     folder = train_folder(args.data) or args.data
     found = load_calibration(None, folder, config.calibration_images, pixels)

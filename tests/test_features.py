@@ -30,7 +30,7 @@ def network(tmp_path):
 def test_table_and_file(photo, network, tmp_path, capsys, monkeypatch):
     model = tiny_swin()
     model.pretrained_cfg = {"mean": MEAN, "std": STD}
-    monkeypatch.setattr("fqvit_hw.zoo.load_model", lambda name, weights: model)
+    monkeypatch.setattr("fqvit_hw.zoo.load_model", lambda *_: model)
     out = tmp_path / "maps.npz"
     arguments = ["--network", str(network), "--image", str(photo), "--out", str(out)]
     assert main(["features", *arguments, "--model", "ours"]) == 0

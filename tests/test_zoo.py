@@ -73,3 +73,22 @@ def test_without_network_one_error_at_once_names_both_ways(monkeypatch, tmp_path
     assert "127.0.0.1" in str(caught.value) and "refused" in str(caught.value)
     assert time.monotonic() - start < 20  # 3 s where nothing else runs
     assert constants.HF_HUB_OFFLINE is False
+
+
+def test_a_swin_of_another_image_size_shifts_where_a_vit_is_refused(tmp_path):
+    """At 224 the last stage is one window; at 256 x 320 its odd block shifts."""
+    from safetensors.torch import save_file
+
+    from fqvit_hw.calibrate.timm_compat import import_timm
+
+    timm = import_timm()
+    weights = tmp_path / "swin.safetensors"
+    state = timm.create_model("swin_tiny_patch4_window7_224").state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, weights)
+    own = load_model("swin_tiny", weights)
+    larger = load_model("swin_tiny", weights, (256, 320))
+    assert tuple(own.layers[3].blocks[1].shift_size) == (0, 0)
+    assert tuple(larger.layers[3].blocks[1].shift_size) == (3, 3)
+    assert tuple(larger.patch_embed.img_size) == (256, 320)
+    with pytest.raises(UserError, match="deit_tiny: only a Swin takes another image size"):
+        load_model("deit_tiny", weights, (256, 320))
