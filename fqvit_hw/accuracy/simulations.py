@@ -24,8 +24,7 @@ def simulation_names(configs: dict) -> dict[str, str]:
     """
     several = len({config.calibration_images for config in configs.values()}) > 1
     return {
-        name: simulation_name(config)
-        + (f", {config.calibration_images} images" if several else "")
+        name: simulation_name(config) + (f", {config.calibration_images} images" if several else "")
         for name, config in configs.items()
     }
 
