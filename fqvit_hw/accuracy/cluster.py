@@ -102,7 +102,9 @@ def score_on_cluster(
     """
     ray = connect(address)
     try:
-        gpus = 1 if evaluator.device == "cuda" else 0
+        gpus = 1 if (evaluator.device or "").startswith("cuda") else 0
+        if gpus and not ray.cluster_resources().get("GPU"):  # its tasks would wait for ever
+            raise UserError(f"--device {evaluator.device}: the Ray cluster has no GPU")
         task = ray.remote(score).options(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)
         # sent once per machine, not per batch; bytes of a numpy array are shared by its workers
         evaluator_and_source = pickle.dumps((evaluator, source), protocol=5)

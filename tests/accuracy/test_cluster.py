@@ -14,12 +14,13 @@ from fqvit_hw.accuracy import cluster
 from fqvit_hw.accuracy.evaluate import Evaluator
 from fqvit_hw.accuracy.summary import summarize
 from fqvit_hw.batches import chunks, read_batch
+from fqvit_hw.errors import UserError
 from fqvit_hw.imagenet import Arrays
 
 from ..folders import assert_same_records
 from ..models import MEAN, STD, random_images, tiny_quantized, tiny_vit
 
-pytest.importorskip("torch", reason="the float model runs in torch")
+torch = pytest.importorskip("torch", reason="the float model runs in torch")
 pytest.importorskip("ray", reason="Ray is an extra")
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
 
@@ -103,3 +104,14 @@ def test_why_a_cluster_refuses(monkeypatch, said, why):
 def test_no_cluster_on_this_machine(capsys, monkeypatch):
     monkeypatch.setattr(cluster, "HANDSHAKE", "raise SystemExit('could not find any running Ray')")
     assert "--ray auto: the Ray cluster cannot be reached" in refused(capsys, "auto")
+
+
+def test_a_cluster_without_the_gpu_that_is_asked_for():
+    """Its tasks would wait for ever."""
+    model = tiny_vit(seed=1)
+    evaluator = Evaluator(model, {}, {}, MEAN, STD, None, "cuda:0")
+    source = Arrays(("x/0",), (0,), random_images(1), None)
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UserError, match="--device cuda:0: the Ray cluster has no GPU"):
+        list(cluster.score_on_cluster(evaluator, source, chunks(range(1), 1), "local"))
