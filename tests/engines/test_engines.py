@@ -9,6 +9,7 @@ from fqvit_hw import PRESETS, QuantConfig, QuantizedModel, digits
 from fqvit_hw.engines import fast, operations
 from fqvit_hw.engines.fast.selfcheck import cases
 from fqvit_hw.engines.numpy_ops import NumpyOps
+from fqvit_hw.units import Attention, Requantize, Softmax
 
 from ..models import SWIN_SHAPE, random_images, tiny_quantized, tiny_quantized_swin
 from .same import assert_same
@@ -82,3 +83,15 @@ def test_a_flipped_bit_is_seen(engine):
         np.testing.assert_array_equal(
             qm.run(images, engine="numpy"), other.run(images, engine=engine)
         )
+
+
+def test_the_tie_of_log_int_softmax(engine):
+    """S / e = 2.5 exactly: the one comparison that is strict."""
+    one = Requantize(1 << 15, 15, 0, 8)
+    table = np.zeros(256, np.int64)
+    table[:2] = 3, 2
+    p = Attention(one, Softmax(table), one)
+    qkv = np.array([[[1, 1, 100], [1, 0, -50]]], np.int8)  # scores 1 and 0, e = 3 and 2, S = 5
+    ops, codes = operations(engine), {}
+    ops.attention(ops.array(qkv), 1, p, record=lambda n, t: codes.update({n: ops.numpy(t)}))
+    assert codes["softmax"].tolist() == [[[[1, 1], [1, 1]]]]
