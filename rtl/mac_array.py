@@ -8,20 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fqvit_hw.formats import ACC, BITSHIFT_FRACTION, CODE, OPERAND, ZERO_CODE, ceil_log2
+from fqvit_hw.formats import ACC, CODE, OPERAND
 
 from .accumulator import Accumulator, AccumulatorConfig
 from .checks import check_fields
+from .dot import Dot
 from .packed import packed
 from .pipeline import pipeline
 from .tile_ring import TileRing, TileRingConfig
-
-AMOUNT_WIDTH = CODE.width + 1  # shift amounts 0..14; 31 (-1) shifts all bits out: zero
-FAN_IN = 4  # terms summed between two registers of the adder tree
 
 
 @dataclass(frozen=True)
@@ -52,10 +50,10 @@ class MacArrayConfig:
             raise ValueError(
                 f"MacArrayConfig.group: expected at most tiles = {self.tiles}, got {self.group}"
             )
-        if self.sum_width > ACC.width:
+        if self.dot.sum_width > ACC.width:
             raise ValueError(
-                f"MacArrayConfig.rows: {self.rows} terms of {self.term_width} bits need "
-                f"{self.sum_width} bits, accumulators have {ACC.width}"
+                f"MacArrayConfig.rows: {self.rows} terms of {self.dot.term_width} bits need "
+                f"{self.dot.sum_width} bits, accumulators have {ACC.width}"
             )
 
     @property
@@ -63,15 +61,8 @@ class MacArrayConfig:
         return self.multiply and self.bitshift
 
     @property
-    def term_width(self) -> int:
-        """(-2^8) * (-2^8) needs 18 bits; -2^8 << 14 needs 9 + 14."""
-        if self.bitshift:
-            return OPERAND.width + BITSHIFT_FRACTION
-        return 2 * OPERAND.width
-
-    @property
-    def sum_width(self) -> int:
-        return self.term_width + ceil_log2(self.rows)
+    def dot(self) -> Dot:
+        return Dot(self.rows, self.cols, multiply=self.multiply, bitshift=self.bitshift)
 
     @property
     def ring(self) -> TileRingConfig:
@@ -80,18 +71,12 @@ class MacArrayConfig:
 
     @property
     def accumulator(self) -> AccumulatorConfig:
-        return AccumulatorConfig(self.cols, self.depth, self.sum_width, self.bias)
+        return AccumulatorConfig(self.cols, self.depth, self.dot.sum_width, self.bias)
 
     @property
     def stages(self) -> int:
-        """Operands and tile, terms, and the adder tree without its last level.
-
-        The accumulator registers what the last level delivers.
-        """
-        levels, terms = 0, self.rows
-        while terms > 1:
-            levels, terms = levels + 1, -(-terms // FAN_IN)
-        return 2 + max(levels - 1, 0)
+        """The accumulator registers what the last level of the adder tree delivers."""
+        return self.dot.stages
 
     @property
     def latency(self) -> int:
@@ -173,75 +158,13 @@ class MacArray(wiring.Component):
         control = [told] + [Signal(len(told), name=f"control{n}") for n in range(c.stages)]
         with m.If(advance):
             m.d.sync += [after.eq(before) for before, after in pairwise(control)]
-        sums = self._tree(m, advance, self._terms(m, advance, ring.tile))
-        # the fields in the order of their layout: data, then control
-        m.d.comb += accumulator.i.payload.eq(Cat(packed(sums, c.sum_width), control[-1]))
-        return m
-
-    def _terms(self, m: Module, advance, tile) -> list[list]:
-        """Two registers: operands (beside the tile, which its memory delivers), and terms.
-
-        The mode that is not wanted sees operands that give 0, so that an OR joins both and half of
-        the logic rests.
-        """
-        c = self.config
-        beat = self.i.payload
         shift = beat.shift if c.both else Const(int(c.bitshift))
-        # the factor as wide as makes the product just as wide as a term (copies of the sign bit)
-        factor_width = c.term_width - OPERAND.width
-        factor = Signal(data.ArrayLayout(signed(factor_width), c.rows), reset_less=True)
-        amount = Signal(data.ArrayLayout(AMOUNT_WIDTH, c.rows), reset_less=True)
-        amounts = [
-            Mux(row[: CODE.width] == ZERO_CODE, -1, BITSHIFT_FRACTION - row[: CODE.width])
-            for row in beat.data
+        codes = [row[: CODE.width] for row in beat.data]
+        tile = [
+            [ring.tile[r][n] if c.load == "rows" else ring.tile[n][r] for n in range(c.cols)]
+            for r in range(c.rows)
         ]
-        with m.If(advance):
-            m.d.sync += [
-                factor.eq(Mux(shift, 0, packed(beat.data, factor_width))),
-                amount.eq(Mux(shift, packed(amounts, AMOUNT_WIDTH), -1)),
-            ]
-        terms = Signal(
-            data.ArrayLayout(data.ArrayLayout(signed(c.term_width), c.rows), c.cols),
-            reset_less=True,
-        )
-        values = []
-        for column in range(c.cols):
-            for r in range(c.rows):
-                weight = tile[r][column] if c.load == "rows" else tile[column][r]
-                product = factor[r] * weight
-                shifted = (weight << amount[r])[: c.term_width].as_signed()
-                joined = product | shifted
-                values.append(joined if c.both else product if c.multiply else shifted)
-        with m.If(advance):
-            m.d.sync += terms.eq(packed(values, c.term_width))
-        return [[terms[column][r] for r in range(c.rows)] for column in range(c.cols)]
-
-    def _tree(self, m: Module, advance, columns: list[list]) -> list:
-        """Sum every column's terms, FAN_IN at a time, a register between two levels."""
-        level = 0
-        while True:
-            groups = [
-                [balanced_sum(terms[n : n + FAN_IN]) for n in range(0, len(terms), FAN_IN)]
-                for terms in columns
-            ]
-            if len(groups[0]) == 1:
-                return [group[0] for group in groups]
-            width = max(len(g) for g in groups[0])
-            layout = data.ArrayLayout(signed(width), len(groups[0]))
-            partial = Signal(
-                data.ArrayLayout(layout, self.config.cols), name=f"partial{level}", reset_less=True
-            )
-            with m.If(advance):
-                m.d.sync += partial.eq(
-                    packed((value for group in groups for value in group), width)
-                )
-            columns = [[partial[n][k] for k in range(len(groups[0]))] for n in range(len(groups))]
-            level += 1
-
-
-def balanced_sum(terms: list):
-    """The sum of `terms` as a balanced tree: log2(n) more bits, log2(n) adders deep."""
-    if len(terms) == 1:
-        return terms[0]
-    half = (len(terms) + 1) // 2
-    return balanced_sum(terms[:half]) + balanced_sum(terms[half:])
+        sums = c.dot.sums(m, advance, beat.data, codes, shift, tile)
+        # the fields in the order of their layout: data, then control
+        m.d.comb += accumulator.i.payload.eq(Cat(packed(sums, c.dot.sum_width), control[-1]))
+        return m

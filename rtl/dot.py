@@ -1,0 +1,127 @@
+"""Dot products: operands times a tile, or the tile shifted by attention codes, and an adder tree.
+
+Shared by the stand-alone array (`rtl.mac_array`) and the accelerator's (`rtl.gemm`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.lib import data
+
+from fqvit_hw.formats import BITSHIFT_FRACTION, CODE, OPERAND, ZERO_CODE, ceil_log2
+
+from .packed import packed
+
+AMOUNT_WIDTH = CODE.width + 1  # shift amounts 0..14; 31 (-1) shifts all bits out: zero
+FAN_IN = 4  # terms summed between two registers of the adder tree
+
+
+@dataclass(frozen=True)
+class Dot:
+    """sum over r of data[r] * tile[r][c], or of tile[r][c] << (14 - code[r]), for every column c.
+
+    rows, cols: of the tile; operand, weight: bits of data and tile; multiply, bitshift: the modes
+    built in, at least one. `stages` registers lie between data and sums; the tile comes one later.
+    """
+
+    rows: int
+    cols: int
+    operand: int = OPERAND.width
+    weight: int = OPERAND.width
+    multiply: bool = True
+    bitshift: bool = True
+
+    @property
+    def term_width(self) -> int:
+        """(-2^8) * (-2^8) needs 18 bits; -2^8 << 14 needs 9 + 14."""
+        return self.weight + (BITSHIFT_FRACTION if self.bitshift else self.operand)
+
+    @property
+    def sum_width(self) -> int:
+        return self.term_width + ceil_log2(self.rows)
+
+    @property
+    def stages(self) -> int:
+        """Operands, terms, and the adder tree without its last level, which is not registered."""
+        levels, terms = 0, self.rows
+        while terms > 1:
+            levels, terms = levels + 1, -(-terms // FAN_IN)
+        return 2 + max(levels - 1, 0)
+
+    def sums(
+        self, m: Module, advance, values: Sequence, codes: Sequence, shift, tile: Sequence[Sequence]
+    ) -> list[Value]:
+        """values: `operand` bits x rows, codes: attention codes x rows, shift: 1 takes the codes;
+        tile[r][c]: the tile for what was given one `advance` ago. All registers move in cycles with
+        `advance`.
+        """
+        return self._tree(m, advance, self._terms(m, advance, values, codes, shift, tile))
+
+    def _terms(self, m: Module, advance, values, codes, shift, tile) -> list[list]:
+        """Two registers: operands and terms.
+
+        The mode that is not wanted sees operands that give 0, so that an OR joins both and half of
+        the logic rests.
+        """
+        # the factor as wide as makes the product just as wide as a term (copies of the sign bit)
+        width = self.term_width
+        factor_width = width - self.weight
+        factor = Signal(data.ArrayLayout(signed(factor_width), self.rows), reset_less=True)
+        amount = Signal(data.ArrayLayout(AMOUNT_WIDTH, self.rows), reset_less=True)
+        amounts = [Mux(code == ZERO_CODE, -1, BITSHIFT_FRACTION - code) for code in codes]
+        with m.If(advance):
+            m.d.sync += [
+                factor.eq(Mux(shift, 0, packed(values, factor_width))),
+                amount.eq(Mux(shift, packed(amounts, AMOUNT_WIDTH), -1)),
+            ]
+        terms = Signal(
+            data.ArrayLayout(data.ArrayLayout(signed(width), self.rows), self.cols),
+            reset_less=True,
+        )
+        joined = []
+        for column in range(self.cols):
+            for r in range(self.rows):
+                weight = tile[r][column]
+                product = factor[r] * weight
+                shifted = (weight << amount[r])[:width].as_signed()
+                both = product | shifted
+                joined.append(
+                    both if self.multiply and self.bitshift
+                    else product if self.multiply else shifted
+                )  # fmt: skip
+        with m.If(advance):
+            m.d.sync += terms.eq(packed(joined, width))
+        return [[terms[column][r] for r in range(self.rows)] for column in range(self.cols)]
+
+    def _tree(self, m: Module, advance, columns: list[list]) -> list:
+        """Sum every column's terms, FAN_IN at a time, a register between two levels."""
+        level = 0
+        while True:
+            groups = [
+                [balanced_sum(terms[n : n + FAN_IN]) for n in range(0, len(terms), FAN_IN)]
+                for terms in columns
+            ]
+            if len(groups[0]) == 1:
+                return [group[0] for group in groups]
+            width = max(len(g) for g in groups[0])
+            layout = data.ArrayLayout(signed(width), len(groups[0]))
+            partial = Signal(
+                data.ArrayLayout(layout, self.cols), name=f"partial{level}", reset_less=True
+            )
+            with m.If(advance):
+                m.d.sync += partial.eq(
+                    packed((value for group in groups for value in group), width)
+                )
+            columns = [[partial[n][k] for k in range(len(groups[0]))] for n in range(len(groups))]
+            level += 1
+
+
+def balanced_sum(terms: list):
+    """The sum of `terms` as a balanced tree: log2(n) more bits, log2(n) adders deep."""
+    if len(terms) == 1:
+        return terms[0]
+    half = (len(terms) + 1) // 2
+    return balanced_sum(terms[:half]) + balanced_sum(terms[half:])
