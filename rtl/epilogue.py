@@ -12,6 +12,8 @@ after the last one entered.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -110,7 +112,7 @@ class EpilogueUnit(wiring.Component):
             }
         )
         marks = [Signal(mark, name=f"mark{n}") for n in range(LATENCY + 1)]
-        m.d.sync += [after.eq(before) for before, after in zip(marks, marks[1:], strict=False)]
+        m.d.sync += [after.eq(before) for before, after in pairwise(marks)]
         is_op = {op: ins.epilogue == op for op in Epilogue}
         m.d.comb += math.ins.eq(ins)
         self.enter(m, ins, is_op, marks, math)
@@ -226,9 +228,7 @@ class EpilogueUnit(wiring.Component):
             places[2].at.eq(Mux(of_cols, doubled[:C], here.column[:R])),
             places[2].lane.eq(Mux(values, token[:R], token[:C])),
         ]
-        m.d.sync += [after.eq(before) for before, after in zip(places, places[1:], strict=False)][
-            2:
-        ]
+        m.d.sync += [after.eq(before) for before, after in pairwise(places[2:])]
         m.d.sync += places[3].addr.eq(word + base + group)
         return places
 

@@ -124,12 +124,13 @@ class EpilogueMath(wiring.Component):
         """Stages 2 and 3: the accumulators as the requantize takes them."""
         width = ACC.width + ROW_NORM_SHIFT
         products = Signal(data.ArrayLayout(signed(width), self.lanes), reset_less=True)
+        scaled = self.ins.row_norm & self.ins.bitshift  # SCORES have a row_norm of their own
         values = []
         for acc, p in zip(self.acc, self.params, strict=True):
             biased = (acc + Mux(self.ins.scalar, 0, p.bias))[: ACC.width].as_signed()
             product = acc[: BITSHIFT_ACC.width].as_signed() * self.reciprocal
             # as biased * 2^15 an accumulator without row norm takes the same way
-            values.append(Mux(self.ins.row_norm, product, biased << ROW_NORM_SHIFT))
+            values.append(Mux(scaled, product, biased << ROW_NORM_SHIFT))
         rounded = Signal.like(self.acc, reset_less=True)
         half = 1 << (ROW_NORM_SHIFT - 1)
         m.d.sync += [

@@ -1,4 +1,4 @@
-"""Where the rows of an instruction lie: base + (r // row_group) * jump + (r % row_group) * stride."""
+"""Where an instruction's rows lie: base + (r // row_group) * jump + (r % row_group) * stride."""
 
 from __future__ import annotations
 
