@@ -26,6 +26,7 @@ from .ports import PROGRESS, instruction, reached, read_port, write_port
 from .row_walk import RowWalk
 from .trace import trace
 
+FEED = 2  # cycles from the read of a word to its first beat's handshake with LayerNorm
 WORDS = 4  # that may wait between the memory and LayerNorm: more than a read takes
 
 
