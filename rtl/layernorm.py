@@ -40,12 +40,16 @@ LOAD = 2  # registers before the sums: the codes, beside their factors, and X
 class LayerNormConfig:
     """lanes: elements a beat; max_channels: longest row; width: of the input codes, 8 or 16.
 
-    8-bit codes have a zero point and PTF factors; 16-bit codes have neither.
+    8-bit codes have a zero point and PTF factors; 16-bit codes have neither, unless `ptf16`: then
+    one block serves both, the 8-bit codes sign-extended; X = (code - zero) << factor has 16 bits.
+    single: parameters are written a channel at a time instead of a beat (lanes: a power of two).
     """
 
     lanes: int
     max_channels: int
     width: int = 8
+    ptf16: bool = False
+    single: bool = False
 
     def __post_init__(self):
         check_fields(self)
@@ -55,6 +59,17 @@ class LayerNormConfig:
                 raise ValueError(f"LayerNormConfig.{name}: expected 1..{MAX_CHANNELS}, got {value}")
         if self.width not in (8, 16):
             raise ValueError(f"LayerNormConfig.width: expected 8 or 16, got {self.width}")
+        if self.ptf16 and self.width != 16:
+            raise ValueError(f"LayerNormConfig.ptf16: expected width 16, got {self.width}")
+        if self.single and self.lanes & (self.lanes - 1):
+            raise ValueError(
+                f"LayerNormConfig.single: expected lanes to be a power of two, got {self.lanes}"
+            )
+
+    @property
+    def factors(self) -> bool:
+        """Do the codes have a zero point and PTF factors?"""
+        return self.width == 8 or self.ptf16
 
     @property
     def widths(self) -> LayerNormWidths:
@@ -116,10 +131,12 @@ class LayerNormConfig:
 
     @property
     def params(self) -> data.StructLayout:
-        """One beat of channels; a 16-bit block ignores `factor`."""
+        """One beat of channels, or one channel (`single`); unused: `factor` without factors."""
         lane = data.StructLayout(
             {"factor": PTF_BITS, "gamma": signed(GAMMA.width), "beta": signed(BETA.width)}
         )
+        if self.single:
+            return data.StructLayout({"addr": range(self.beats * self.lanes), "data": lane})
         return data.StructLayout(
             {"addr": range(self.beats), "data": data.ArrayLayout(lane, self.lanes)}
         )
@@ -169,7 +186,7 @@ class LayerNorm(wiring.Component):
         advance = Signal()
         m.d.comb += [advance.eq(self.o.ready | ~self.o.valid), self.params.ready.eq(1)]
         table = {"gamma": c.array(GAMMA.width), "beta": c.array(BETA.width)}
-        if c.width == 8:
+        if c.factors:
             table["factor"] = c.array(PTF_BITS, sign=False)
         table = {name: self.table(m, name, shape, advance) for name, shape in table.items()}
 
@@ -219,14 +236,20 @@ class LayerNorm(wiring.Component):
     def table(self, m: Module, name: str, shape, advance) -> memory.ReadPort:
         """A parameter's own memory, so that each is read at the stage that needs it."""
         m.submodules[name] = table = memory.Memory(shape=shape, depth=self.settings.beats, init=[])
-        write, read = table.write_port(), table.read_port()
-        beat = self.params.payload
-        m.d.comb += [
-            write.en.eq(self.params.valid),
-            write.addr.eq(beat.addr),
-            read.en.eq(advance),
-        ]
-        m.d.comb += [write.data[k].eq(beat.data[k][name]) for k in range(self.settings.lanes)]
+        lanes, beat = self.settings.lanes, self.params.payload
+        read = table.read_port()
+        m.d.comb += read.en.eq(advance)
+        if self.settings.single:
+            write, lane = table.write_port(granularity=1), ceil_log2(lanes)
+            m.d.comb += [
+                write.en.eq(self.params.valid << beat.addr[:lane]),
+                write.addr.eq(beat.addr[lane:]),
+            ]
+            m.d.comb += [write.data[k].eq(beat.data[name]) for k in range(lanes)]
+        else:
+            write = table.write_port()
+            m.d.comb += [write.en.eq(self.params.valid), write.addr.eq(beat.addr)]
+            m.d.comb += [write.data[k].eq(beat.data[k][name]) for k in range(lanes)]
         return read
 
     def load(self, m: Module, factor: memory.ReadPort | None, moments: Moments):

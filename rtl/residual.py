@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -23,32 +23,39 @@ RESIDUAL_SUM = IntFormat(RESIDUAL_PRODUCT.width + 1)
 
 @dataclass(frozen=True)
 class ResidualConfig:
-    """lanes: elements a beat; x_width, branch_width, width: bits of inputs and output, 8 or 16."""
+    """lanes: elements a beat; x_width, branch_width, width: bits of inputs and output, 8 or 16.
+
+    flexible: one block for all widths, each chosen by the values that come: 8-bit codes are
+    sign-extended to 16 bits, a 16-bit tensor has zero 0 and factors 0, and `config.wide` says
+    whether the output has 16 bits. The three widths are 16 then.
+    """
 
     lanes: int
     x_width: int = 8
     branch_width: int = 8
     width: int = 8
+    flexible: bool = False
 
     def __post_init__(self):
         check_fields(self)
         for name in ("x_width", "branch_width", "width"):
-            if getattr(self, name) not in (8, 16):
-                value = getattr(self, name)
+            value = getattr(self, name)
+            if value not in (8, 16):
                 raise ValueError(f"ResidualConfig.{name}: expected 8 or 16, got {value}")
+            if self.flexible and value != 16:
+                raise ValueError(f"ResidualConfig.{name}: expected 16 if flexible, got {value}")
 
     @property
     def config(self) -> data.StructLayout:
-        return data.StructLayout(
-            {
-                "x_zero": signed(INT8.width),
-                "branch_zero": signed(INT8.width),
-                "x_multiplier": unsigned(RESIDUAL_MULTIPLIER.width),
-                "branch_multiplier": unsigned(RESIDUAL_MULTIPLIER.width),
-                "shift": unsigned(SHIFT.width),
-                "zero": signed(INT8.width),
-            }
-        )
+        layout = {
+            "x_zero": signed(INT8.width),
+            "branch_zero": signed(INT8.width),
+            "x_multiplier": unsigned(RESIDUAL_MULTIPLIER.width),
+            "branch_multiplier": unsigned(RESIDUAL_MULTIPLIER.width),
+            "shift": unsigned(SHIFT.width),
+            "zero": signed(INT8.width),
+        }
+        return data.StructLayout(layout | ({"wide": 1} if self.flexible else {}))
 
     @property
     def i(self) -> data.StructLayout:
@@ -74,8 +81,9 @@ class Residual(wiring.Component):
     with X = (x - x_zero) << x_factor and Y = branch - branch_zero, half up, on every lane.
 
     Members: `config` port, `i`, `o` streams (see ResidualConfig). A 16-bit tensor has zero 0 and no
-    PTF factors: the block does not look at the zero and the factors of one. Element-wise: a beat
-    every cycle, stalls as a whole under back pressure. shift above 40 is outside the contract.
+    PTF factors: a block that is not flexible does not look at the zero and the factors of one; a
+    flexible one keeps X and Y to 16 bits. Element-wise: a beat every cycle, stalls as a whole under
+    back pressure. shift above 40 is outside the contract.
     """
 
     latency = 5
@@ -95,10 +103,12 @@ class Residual(wiring.Component):
         advance = pipeline(m, self.i, self.o, self.latency)
         c, structure = self.config, self.structure
         ptf_in, coded, ptf_out = (
-            width == 8 for width in (structure.x_width, structure.branch_width, structure.width)
+            structure.flexible or width == 8
+            for width in (structure.x_width, structure.branch_width, structure.width)
         )
-        x_bits = 9 + PTF_MAX if ptf_in else 16  # |code - zero| <= 255: 9 bits signed
-        branch_bits = 9 if coded else 16
+        # |code - zero| <= 255: 9 bits signed
+        x_bits = 9 + PTF_MAX if structure.x_width == 8 else 16
+        branch_bits = 9 if structure.branch_width == 8 else 16
         zero = c.zero if ptf_out else 0
 
         for n in range(structure.lanes):
@@ -115,6 +125,9 @@ class Residual(wiring.Component):
             doubled = Signal(signed(RESIDUAL_SUM.width + 1), name=f"doubled{n}")
             rounded = Signal(signed(RESIDUAL_SUM.width + 1), name=f"rounded{n}")
             m.d.comb += rounded.eq(((doubled + 1) >> 1) + zero)
+            y = saturate(rounded, IntFormat(structure.width))
+            if structure.flexible:
+                y = Mux(c.wide, y, saturate(rounded, INT8))
             with m.If(advance):
                 m.d.sync += [
                     X.eq((lane.x - c.x_zero) << lane.x_factor if ptf_in else lane.x),
@@ -126,6 +139,6 @@ class Residual(wiring.Component):
                     total.eq(x_product + branch_product),
                     shift[2].eq(shift[1]),
                     doubled.eq((total << 1) >> shift[2]),
-                    self.o.payload.data[n].eq(saturate(rounded, IntFormat(structure.width))),
+                    self.o.payload.data[n].eq(y),
                 ]
         return m

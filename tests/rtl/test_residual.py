@@ -32,7 +32,7 @@ def parameters(rng, widths, lanes: int, shift: int) -> Parameters:
     )  # fmt: skip
 
 
-def run(dut: Residual, p: Parameters, x, branch, stall: float = 0.0):
+def run(dut: Residual, p: Parameters, x, branch, stall: float = 0.0, **more):
     inputs = [
         {
             "lanes": [
@@ -49,6 +49,7 @@ def run(dut: Residual, p: Parameters, x, branch, stall: float = 0.0):
         "branch_multiplier": p.y_multiplier,
         "shift": p.shift,
         "zero": p.zero,
+        **more,
     }
     return drive(dut, {"i": inputs}, {"o": len(x)}, constants={"config": config}, stall=stall)
 
@@ -77,6 +78,18 @@ def test_against_the_unit(widths, shift, stall):
         assert np.ptp(cycles) == len(cycles) - 1  # a beat every cycle
 
 
+@pytest.mark.parametrize("widths", WIDTHS, ids=str)
+def test_flexible(widths):
+    """One block for all widths, chosen by what comes and `wide`."""
+    lanes = 3
+    rng = np.random.default_rng([*widths, 5])
+    p = parameters(rng, widths, lanes, 17)
+    x, branch = codes(rng, widths[0], lanes), codes(rng, widths[1], lanes)
+    dut = Residual(ResidualConfig(lanes, 16, 16, 16, flexible=True))
+    records = run(dut, p, x, branch, 0.2, wide=int(widths[2] == 16))
+    assert [beat["data"] for beat in records["o"].beats] == residual(x, branch, p).tolist()
+
+
 def test_widest_sum():
     """-2^15 * (2^17 - 1) twice needs all 34 bits of the sum, at every shift."""
     for shift in (0, 17, 18, 40):
@@ -103,6 +116,7 @@ def test_ties_go_up():
         ((1, 8, 12), ValueError, "branch_width"),
         ((1, 8, 8, 32), ValueError, "width"),
         ((1, 8, 8, 8.0), TypeError, "width"),
+        ((1, 16, 8, 16, True), ValueError, "branch_width"),
     ],
 )
 def test_config_errors(arguments, error, what):

@@ -1,0 +1,34 @@
+"""Where an instruction's rows lie: base + (r // row_group) * jump + (r % row_group) * stride."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, Value
+
+
+class RowWalk:
+    """`addr`, the word of the row at hand, `index`, its number, and `last`: step by step, without a
+    multiplier.
+
+    rows: a struct with rows, row_group and <name>_base, _stride, _jump, that holds still while rows
+    are walked. `start` in the cycle before row 0, `step` in the last cycle of a row; after the last
+    row the walk begins again.
+    """
+
+    def __init__(self, m: Module, rows, name: str, start: Value, step: Value):
+        base, stride, jump = (
+            getattr(rows, f"{name}_{part}") for part in ("base", "stride", "jump")
+        )
+        self.addr = Signal(len(base), name=f"{name}_addr")
+        self.index = Signal(len(rows.rows), name=f"{name}_row")
+        self.last = Signal(name=f"{name}_last_row")
+        group = Signal.like(self.addr, name=f"{name}_group")  # the group's first row
+        inside = Signal(len(rows.row_group), name=f"{name}_inside")  # rows before it in its group
+        m.d.comb += self.last.eq(self.index == rows.rows - 1)
+        with m.If(start | (step & self.last)):
+            m.d.sync += [self.addr.eq(base), group.eq(base), self.index.eq(0), inside.eq(0)]
+        with m.Elif(step):
+            m.d.sync += self.index.eq(self.index + 1)
+            with m.If(inside == rows.row_group - 1):
+                m.d.sync += [inside.eq(0), group.eq(group + jump), self.addr.eq(group + jump)]
+            with m.Else():
+                m.d.sync += [inside.eq(inside + 1), self.addr.eq(self.addr + stride)]
