@@ -1,0 +1,54 @@
+"""The compiler: an integer network and a size of the machine become a program."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..hardware import Hardware
+from ..isa import INSTRUCTION_BYTES
+from ..network import VisionTransformer
+from .plan import Shape, plan
+from .program import Program
+from .vit import IMAGE, LOGITS, Schedule
+
+__all__ = ["Program", "compile_network"]
+
+
+def compile_network(network: VisionTransformer, hw: Hardware, weights: bool = True) -> Program:
+    """The program of a ViT on `hw`. weights=False leaves the memory image out (`image` is None):
+    only shapes and scalar parameters are read then. Raises ValueError for what does not fit."""
+    if not isinstance(network, VisionTransformer):
+        raise ValueError(
+            f"compile: a {type(network).__name__} is not supported yet, only ViT and DeiT"
+        )
+    for i, block in enumerate(network.blocks):
+        if block.attention.softmax.mode != "lis4":
+            raise ValueError(
+                f"compile: blocks.{i} has {block.attention.softmax.mode} attention, the machine "
+                "lis4 only: quantize with attention = lis4 (presets best and paper-884)"
+            )
+    shape = Shape.of(network)
+    chosen = plan(shape, hw)
+    schedule = Schedule(network, hw, chosen, shape)
+    built = schedule.run()
+    window = schedule.window
+    size = len(built.instructions) * INSTRUCTION_BYTES
+    code = b"".join(instruction.encode() for instruction in built.instructions)
+    window.region("program", "program", size)
+    window.contents["program"] = lambda: np.frombuffer(code, np.uint8)
+    return Program(
+        hardware=hw,
+        instructions=built.instructions,
+        layers=built.layers,
+        made=built.made,
+        regions=window.regions,
+        size=window.size,
+        image_shape=network.image_shape,
+        classes=shape.classes,
+        macs=shape.macs,
+        plan=chosen,
+        image=window.fill() if weights else None,
+        input_address=window.regions[IMAGE].address,
+        output_address=window.regions[LOGITS].address,
+        entry=window.regions["program"].address,
+    )

@@ -1,0 +1,53 @@
+"""The program as a person reads it: one line per instruction."""
+
+from __future__ import annotations
+
+from ..isa import INSTRUCTIONS, Epilogue, Instruction, Opcode, Space, Unit
+
+HIDDEN = {"opcode", "layer"}
+NAMED = {"epilogue": Epilogue, "space": Space}
+
+
+def waits(p: Instruction) -> str:
+    found = []
+    for n in range(3):
+        unit = p.fields.get(f"wait{n}_unit", 0)
+        if unit:
+            step = " + r" if n == 0 and p.fields.get("wait0_step") else ""
+            late = " (epilogue)" if n == 2 else ""
+            found.append(f"{Unit(unit).name} >= {p.fields[f'wait{n}_count']}{step}{late}")
+    return " wait " + ", ".join(found) if found else ""
+
+
+def line(index: int, p: Instruction, layer: str) -> str:
+    """`   12  GEMM  blocks.0.fc1   rows=197 ... wait NORM >= 12 + r`; fields that are 0 are left out."""
+    shown = []
+    for field in INSTRUCTIONS[p.opcode]:
+        value = p.fields.get(field.name, 0)
+        if field.name in HIDDEN or field.name.startswith("wait") or not value:
+            if field.name not in NAMED or p.opcode is Opcode.END:
+                continue
+        if field.name in NAMED:
+            value = NAMED[field.name](value).name
+        elif field.name == "address":
+            value = f"{value:#x}"
+        shown.append(f"{field.name}={value}")
+    return f"{index:5}  {p.opcode.name:5} {layer:28} {' '.join(shown)}{waits(p)}".rstrip()
+
+
+def listing(program) -> str:
+    hw = program.hardware
+    lines = [
+        f"; {hw.name}: {hw.rows} x {hw.cols}, {len(program.instructions)} instructions, "
+        f"{program.macs} MACs, {program.size} bytes of memory",
+        "; counts in waits are absolute; r is the row of the instruction",
+        ";",
+        "; address    bytes     kind       region",
+    ]
+    lines += [
+        f"; {r.address:#010x} {r.size:9} {r.kind:10} {r.name}" for r in program.regions.values()
+    ]
+    lines.append("")
+    for index, p in enumerate(program.instructions):
+        lines.append(line(index, p, program.layers[p.layer]))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,240 @@
+"""What stays on chip: the placement of a ViT's tensors, chosen by the bytes it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..hardware import HARDWARE, PARAM_BYTES, Hardware
+
+MAX_GROUP_TILES = 255  # a field of the instruction
+SCRATCH_WORDS = 4  # of acts, at its end: where a LOAD that only waits may write
+MAX_BLOCKS = 256
+
+
+def ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def blocks(n: int, size: int) -> list[tuple[int, int]]:
+    """0..n cut into as few parts of at most `size` as possible, nearly equal ones."""
+    parts = ceil(n, size)
+    ends = [n * i // parts for i in range(parts + 1)]
+    return list(zip(ends[:-1], ends[1:], strict=True))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a ViT. patch_bytes: channels * patch^2."""
+
+    tokens: int
+    channels: int
+    heads: int
+    head_dim: int
+    hidden: int
+    classes: int
+    depth: int
+    patch_bytes: int
+    strips: int  # rows of patches
+    strip: int  # patches of a row
+
+    @classmethod
+    def of(cls, network) -> Shape:
+        block = network.blocks[0]
+        for other in network.blocks:
+            same = (other.heads, other.head_dim, len(other.fc1.weight))
+            if same != (block.heads, block.head_dim, len(block.fc1.weight)):
+                raise ValueError("compile: all blocks must have the same heads and hidden channels")
+        return cls(
+            tokens=network.tokens,
+            channels=len(network.norm.factor),
+            heads=block.heads,
+            head_dim=block.head_dim,
+            hidden=len(block.fc1.weight),
+            classes=len(network.head.weight),
+            depth=len(network.blocks),
+            patch_bytes=network.channels * network.patch**2,
+            strips=network.height // network.patch,
+            strip=network.width // network.patch,
+        )
+
+    @property
+    def macs(self) -> int:
+        """The network's own multiplications and shifts."""
+        N, C, HD = self.tokens, self.channels, self.heads * self.head_dim
+        block = N * C * 3 * HD + 2 * N * N * HD + N * HD * C + 2 * N * C * self.hidden
+        patches = (N - 1) * self.patch_bytes * C
+        return patches + self.depth * block + C * self.classes
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Words of a row of each tensor on one machine, and its K tiles."""
+
+    normed: int  # LayerNorm output
+    stream: int
+    head: int  # of q, and of one head's context
+    context: int
+    hidden: int
+    patch: int
+    codes: int
+    key_tiles: int
+    value_tiles: int
+    key_stride: int
+    value_stride: int
+
+    @classmethod
+    def of(cls, s: Shape, hw: Hardware) -> Sizes:
+        R, C = hw.rows, hw.cols
+        beat = max(1, hw.bus_bytes // R)  # spilled rows are whole beats
+
+        def words(n: int) -> int:
+            return ceil(ceil(n, R), beat) * beat
+
+        return cls(
+            normed=words(s.channels),
+            stream=ceil(s.channels, C),
+            head=words(s.head_dim),
+            context=words(s.head_dim) * s.heads,
+            hidden=ceil(s.hidden, R),
+            patch=ceil(s.patch_bytes, R),
+            codes=ceil(s.tokens, R),
+            key_tiles=ceil(s.tokens, C) * ceil(s.head_dim, R),
+            value_tiles=ceil(s.tokens, R) * ceil(s.head_dim, C),
+            key_stride=ceil(s.head_dim, R),
+            value_stride=ceil(s.head_dim, C),
+        )
+
+
+def k_groups(k_tiles: int, hw: Hardware) -> tuple[int, int]:
+    """K tiles -> (groups, tiles of each): equal groups that fill at most half of the ring."""
+    limit = min(max(hw.ring // 2, 1), MAX_GROUP_TILES)
+    least = ceil(k_tiles, limit)
+    groups = next((g for g in range(least, 2 * least + 1) if k_tiles % g == 0), least)
+    return groups, ceil(k_tiles, groups)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which tensors stay on chip for all tokens, and how many tokens each phase takes at once.
+
+    outer: tokens of proj .. fc2; inner: of fc1, fc2 inside; attention: of q, k, v; strips: rows of
+    patches of the patch embedding. acts: normed | second, in words; spilled: bytes moved.
+    """
+
+    stream_resident: bool
+    normed_resident: bool
+    context_resident: bool
+    outer: int
+    inner: int
+    attention: int
+    strips: int
+    normed_words: int
+    spilled: int
+
+
+def weight_bytes(outputs: int, k_words: int, hw: Hardware) -> int:
+    groups, tiles = k_groups(k_words, hw)
+    return ceil(outputs, hw.cols) * (PARAM_BYTES * hw.cols + groups * tiles * hw.tile_bytes)
+
+
+def refused(s: Shape, hw: Hardware) -> str | None:
+    """Why no plan can exist, or None."""
+    w = Sizes.of(s, hw)
+    slack = w.normed + SCRATCH_WORDS
+    checks = (
+        ("tokens", s.tokens, hw.max_tokens),
+        ("channels", s.channels, hw.max_channels),
+        ("key and value tiles of a head", w.key_tiles + w.value_tiles, hw.tiles - hw.ring),
+        ("words of attention codes", s.tokens * w.codes, hw.codes),
+        ("words of a row of the stream", w.stream, hw.stream),
+        ("words of the logits", ceil(2 * s.classes, hw.cols), hw.stream),
+        ("words of q and of a context", 2 * s.tokens * w.head + w.normed + slack, hw.acts),
+        ("words of a token's MLP", w.hidden + w.normed + slack, hw.acts),
+        ("words of a row of patches", s.strip * (w.patch + w.normed) + slack, hw.acts),
+        ("rows of partial sums", min(s.tokens, hw.max_tokens), hw.sums if too_deep(w, hw) else 4096),
+    )
+    for what, need, have in checks:
+        if need > have:
+            return f"{need} {what}, {hw.name} has room for {have}"
+    return None
+
+
+def too_deep(w: Sizes, hw: Hardware) -> bool:
+    return any(k_groups(n, hw)[0] > 1 for n in (w.normed, w.context, w.hidden, w.patch))
+
+
+def plan(s: Shape, hw: Hardware) -> Plan:
+    """The plan of fewest bytes. Raises ValueError naming the first thing that does not fit."""
+    why = refused(s, hw)
+    best = None if why else best_plan(s, hw)
+    if best is None:
+        fits = [
+            o.name for o in HARDWARE.values()
+            if o.name != hw.name and not refused(s, o) and best_plan(s, o)
+        ]  # fmt: skip
+        would = f"it fits {', '.join(fits)}" if fits else "no named configuration holds it"
+        raise ValueError(f"compile: {why or f'no tiling fits {hw.name}'}; {would}")
+    return best
+
+
+def best_plan(s: Shape, hw: Hardware) -> Plan | None:
+    w, N = Sizes.of(s, hw), s.tokens
+    slack = w.normed + SCRATCH_WORDS + max(  # the final LayerNorm, waits, padded K tiles
+
+        g * k - n
+        for n in (w.normed, w.context, w.hidden, w.patch)
+        for g, k in [k_groups(n, hw)]
+    )
+    acts = hw.acts - slack
+    row = {"normed": w.normed * hw.rows, "context": w.context * hw.rows, "stream": w.stream * hw.stream_bytes}  # fmt: skip
+    qkv = 3 * s.heads * weight_bytes(s.head_dim, w.normed, hw)
+    proj = weight_bytes(s.channels, w.context, hw)
+    mlp = weight_bytes(s.hidden, w.normed, hw) + weight_bytes(s.channels, w.hidden, hw)
+    embed = weight_bytes(s.channels, w.patch, hw)
+    sizes = sorted({ceil(N, n) for n in range(1, min(N, MAX_BLOCKS) + 1)}, reverse=True)
+    best = None
+    for code in range(8):
+        stream_in, normed_in, context_in = (not code & bit for bit in (4, 2, 1))
+        if stream_in and N * w.stream > hw.stream:
+            continue
+        # all tokens' context beside q, and as much of normed as attention needs
+        held = N * (w.context if context_in else w.head) + N * w.head
+        for outer in sizes:
+            if not stream_in and outer * w.stream > hw.stream:
+                continue
+            normed = N * w.normed if normed_in else outer * w.normed
+            second = acts - normed
+            attention = N if normed_in else min(N, (acts - held) // w.normed)
+            if attention < 1 or (normed_in and held > second):
+                continue
+            here = N * w.context if context_in and outer < N else 0  # must stay during the MLP
+            if not context_in and outer * w.context > second:
+                continue
+            inner = min(outer, (second - here) // w.hidden)
+            if inner < 1:
+                continue
+            rows = min(second // w.patch, outer * (1 if not normed_in else N))
+            if not normed_in:
+                rows = min(rows, normed // w.normed - 1)
+            if not stream_in:
+                rows = min(rows, hw.stream // w.stream - 1)
+            strips = min(s.strips, rows // s.strip)
+            if strips < 1:
+                continue
+            parts = len(blocks(N, outer))
+            inners = sum(len(blocks(b - a, inner)) for a, b in blocks(N, outer))
+            spilled = s.depth * (
+                (parts - 1) * proj
+                + (inners - 1) * mlp
+                + (0 if stream_in else 2 * N * row["stream"])
+                + (0 if context_in else 2 * N * row["context"])
+                + (0 if normed_in else (1 + s.heads) * N * row["normed"])
+                + (len(blocks(N, attention)) - 1) * qkv
+            ) + (len(blocks(s.strips, strips)) - 1) * embed
+            key = (spilled, parts + inners)
+            if best is None or key < best[0]:
+                best = key, Plan(
+                    stream_in, normed_in, context_in, outer, inner, attention, strips, normed,
+                    spilled,
+                )  # fmt: skip
+    return best and best[1]

@@ -1,0 +1,121 @@
+"""A compiled program: its memory image, what lies where, and what each instruction stands for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..hardware import Hardware
+from ..isa import INSTRUCTION_BYTES, Instruction, Unit
+from ..outputs import write_file
+from .build import Made
+from .listing import listing
+from .plan import Plan
+from .window import Region
+
+PROGRAM_FILE, MAP_FILE, LISTING_FILE = "program.bin", "map.json", "listing.txt"
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """image: uint8 (size,), the window at the start, without an input; None if left out.
+
+    layers: names, by the instructions' field `layer`; made: for each instruction what its units
+    make, for comparison with QuantizedModel.trace; macs: the network's own.
+    """
+
+    hardware: Hardware
+    instructions: list[Instruction]
+    layers: list[str]
+    made: list[dict[Unit, Made]]
+    regions: dict[str, Region]
+    size: int
+    image_shape: tuple[int, int, int]
+    classes: int
+    macs: int
+    plan: Plan
+    image: np.ndarray | None
+    input_address: int
+    output_address: int
+    entry: int
+
+    @property
+    def output_bytes(self) -> int:
+        return 4 * self.classes
+
+    def pack(self, image: np.ndarray) -> bytes:
+        """uint8 (C, H, W) -> what the host writes at input_address."""
+        if image.dtype != np.uint8 or image.shape != self.image_shape:
+            raise ValueError(
+                f"image: expected uint8 {self.image_shape}, got {image.dtype} {image.shape}"
+            )
+        return np.ascontiguousarray(image).tobytes()
+
+    def unpack(self, raw) -> np.ndarray:
+        """The bytes at output_address -> int32 (classes,)."""
+        return np.frombuffer(bytes(raw[: self.output_bytes]), "<i4").astype(np.int32)
+
+    def memory(self, image: np.ndarray) -> np.ndarray:
+        """A fresh window with an input in it."""
+        window = self.image.copy()
+        raw = np.frombuffer(self.pack(image), np.uint8)
+        window[self.input_address : self.input_address + len(raw)] = raw
+        return window
+
+    # --- files
+
+    def save(self, folder) -> None:
+        """program.bin (the window), map.json and listing.txt."""
+        folder = Path(folder)
+        write_file(folder / PROGRAM_FILE, self.image.tobytes())
+        write_file(folder / LISTING_FILE, listing(self).encode())
+        tree = {
+            "hardware": asdict(self.hardware),
+            "plan": asdict(self.plan),
+            "regions": [asdict(region) for region in self.regions.values()],
+            "layers": self.layers,
+            "made": [
+                {unit.name: asdict(made) for unit, made in line.items()} for line in self.made
+            ],
+            **{
+                name: getattr(self, name)
+                for name in (
+                    "size", "image_shape", "classes", "macs", "input_address", "output_address",
+                    "entry",
+                )
+            },
+        }  # fmt: skip
+        write_file(folder / MAP_FILE, (json.dumps(tree, indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, folder) -> Program:
+        """Raises OSError or ValueError."""
+        folder = Path(folder)
+        try:
+            tree = json.loads((folder / MAP_FILE).read_text())
+            image = np.frombuffer((folder / PROGRAM_FILE).read_bytes(), np.uint8).copy()
+            lines = len(tree["made"])
+            code = image[tree["entry"] :][: lines * INSTRUCTION_BYTES].reshape(lines, -1)
+            return cls(
+                hardware=Hardware(**tree["hardware"]),
+                instructions=[Instruction.decode(line.tobytes()) for line in code],
+                layers=tree["layers"],
+                made=[
+                    {Unit[unit]: Made(**{k: tuple(v) if isinstance(v, list) else v for k, v in made.items()})
+                     for unit, made in line.items()}
+                    for line in tree["made"]
+                ],
+                regions={r["name"]: Region(**r) for r in tree["regions"]},
+                plan=Plan(**tree["plan"]),
+                image=image,
+                image_shape=tuple(tree["image_shape"]),
+                **{
+                    name: tree[name]
+                    for name in ("size", "classes", "macs", "input_address", "output_address", "entry")
+                },
+            )  # fmt: skip
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{folder}: not a program of fqvit-hw compile: {error}") from error
