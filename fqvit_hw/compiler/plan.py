@@ -221,6 +221,7 @@ def best_plan(s: Shape, hw: Hardware) -> Plan | None:
             strips = min(s.strips, rows // s.strip)
             if strips < 1:
                 continue
+            fetches = 1 if attention == N else s.heads
             parts = len(blocks(N, outer))
             inners = sum(len(blocks(b - a, inner)) for a, b in blocks(N, outer))
             spilled = s.depth * (
@@ -228,7 +229,7 @@ def best_plan(s: Shape, hw: Hardware) -> Plan | None:
                 + (inners - 1) * mlp
                 + (0 if stream_in else 2 * N * row["stream"])
                 + (0 if context_in else 2 * N * row["context"])
-                + (0 if normed_in else (1 + s.heads) * N * row["normed"])
+                + (0 if normed_in else (1 + fetches) * N * row["normed"])
                 + (len(blocks(N, attention)) - 1) * qkv
             ) + (len(blocks(s.strips, strips)) - 1) * embed
             key = (spilled, parts + inners)

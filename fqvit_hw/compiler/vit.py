@@ -288,7 +288,7 @@ class Schedule:
         for h in range(s.heads):
             for first, last in blocks(N, plan.attention):
                 source = self.normed.at(first if plan.normed_resident else 0)
-                if not plan.normed_resident:
+                if not plan.normed_resident and (h == 0 or plan.attention < N):
                     self.fetch_rows("normed", first, last, source)
                 self.qkv(i, h, first, last, source)
             context = self.context
