@@ -17,6 +17,7 @@ COMMANDS = (
     "features",
     "golden",
     "check",
+    "compiling",
 )
 USER_ERRORS = (ValueError, TypeError, OSError, OverflowError, ImportError)
 

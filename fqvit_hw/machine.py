@@ -326,12 +326,12 @@ class Machine:
             scatter(self.acts, to, y)
         elif kind is Epilogue.RESIDUAL:
             y = self.residual(p, to, y, params)
-        elif kind is Epilogue.SCORES:
-            self.softmax(p, to, y)
         elif kind is Epilogue.LOGITS:
             halves = np.ascontiguousarray(y, "<i4").view("<i2")
             scatter(self.stream, to, halves)
         self.emit(Unit.EPILOGUE, y, p.inner * self.hw.cols)
+        if kind is Epilogue.SCORES:
+            self.softmax(p, to, y)
 
     def residual(self, p: Instruction, to, y, params) -> np.ndarray:
         if params is None:

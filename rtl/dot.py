@@ -58,7 +58,8 @@ class Dot:
         tile[r][c]: the tile for what was given one `advance` ago. All registers move in cycles with
         `advance`.
         """
-        return self._tree(m, advance, self._terms(m, advance, values, codes, shift, tile))
+        columns = self._terms(m, advance, values, codes, shift, tile)
+        return [self._tree(m, advance, terms, str(c)) for c, terms in enumerate(columns)]
 
     def _terms(self, m: Module, advance, values, codes, shift, tile) -> list[list]:
         """Two registers: operands and terms.
@@ -77,46 +78,41 @@ class Dot:
                 factor.eq(Mux(shift, 0, packed(values, factor_width))),
                 amount.eq(Mux(shift, packed(amounts, AMOUNT_WIDTH), -1)),
             ]
-        terms = Signal(
-            data.ArrayLayout(data.ArrayLayout(signed(width), self.rows), self.cols),
-            reset_less=True,
-        )
-        joined = []
-        for column in range(self.cols):
+        columns = []
+        for c in range(self.cols):
+            # a signal a column: wider ones (above 2048 bits) are slow in Verilator
+            terms = Signal(
+                data.ArrayLayout(signed(width), self.rows), name=f"terms{c}", reset_less=True
+            )
+            values = []
             for r in range(self.rows):
-                weight = tile[r][column]
-                product = factor[r] * weight
-                shifted = (weight << amount[r])[:width].as_signed()
+                product = factor[r] * tile[r][c]
+                shifted = (tile[r][c] << amount[r])[:width].as_signed()
                 both = product | shifted
-                joined.append(
+                values.append(
                     both if self.multiply and self.bitshift
                     else product if self.multiply else shifted
                 )  # fmt: skip
-        with m.If(advance):
-            m.d.sync += terms.eq(packed(joined, width))
-        return [[terms[column][r] for r in range(self.rows)] for column in range(self.cols)]
-
-    def _tree(self, m: Module, advance, columns: list[list]) -> list:
-        """Sum every column's terms, FAN_IN at a time, a register between two levels."""
-        level = 0
-        while True:
-            groups = [
-                [balanced_sum(terms[n : n + FAN_IN]) for n in range(0, len(terms), FAN_IN)]
-                for terms in columns
-            ]
-            if len(groups[0]) == 1:
-                return [group[0] for group in groups]
-            width = max(len(g) for g in groups[0])
-            layout = data.ArrayLayout(signed(width), len(groups[0]))
-            partial = Signal(
-                data.ArrayLayout(layout, self.cols), name=f"partial{level}", reset_less=True
-            )
             with m.If(advance):
-                m.d.sync += partial.eq(
-                    packed((value for group in groups for value in group), width)
-                )
-            columns = [[partial[n][k] for k in range(len(groups[0]))] for n in range(len(groups))]
+                m.d.sync += terms.eq(packed(values, width))
+            columns.append([terms[r] for r in range(self.rows)])
+        return columns
+
+    def _tree(self, m: Module, advance, terms: list, name: str) -> Value:
+        """The sum of a column's terms, FAN_IN at a time, a register between two levels."""
+        level = 0
+        while len(terms) > FAN_IN:
+            sums = [balanced_sum(terms[n : n + FAN_IN]) for n in range(0, len(terms), FAN_IN)]
+            width = max(len(value) for value in sums)
+            partial = Signal(
+                data.ArrayLayout(signed(width), len(sums)),
+                name=f"partial{level}_{name}", reset_less=True,
+            )  # fmt: skip
+            with m.If(advance):
+                m.d.sync += partial.eq(packed(sums, width))
+            terms = [partial[n] for n in range(len(sums))]
             level += 1
+        return balanced_sum(terms)
 
 
 def balanced_sum(terms: list):

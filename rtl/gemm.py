@@ -12,10 +12,10 @@ completes a row of `o`, one of the ROOM places of the queue is free: the place i
 beat and given back in the cycle after the row was taken from `o`. So nothing behind ever stalls.
 
 A GEMM taken from `i` in cycle t is issued from cycle t + 4 on, if wait1 and the wait of row 0 are
-satisfied, and then follows the last beat of the one before without a gap; the one after it is taken
-in the cycle after its own first beat could be issued, at the earliest. (A GEMM of n beats is
-therefore followed by max(0, 4 - n) idle cycles.) A count that is there in cycle t (`progress`)
-lets row 0 go in cycle t + 3, another row in cycle t + 2. Rows whose count is there cost nothing.
+satisfied, and then follows the last beat of the one before without a gap. The next one is taken in
+the cycle of its first beat at the earliest, so that max(0, 4 - n) idle cycles follow a GEMM of n
+beats. A count that is there in cycle t (`progress`) lets row 0 go in cycle t + 3, another row in
+cycle t + 2. Rows whose count is there cost nothing.
 """
 
 from __future__ import annotations

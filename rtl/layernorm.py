@@ -42,14 +42,12 @@ class LayerNormConfig:
 
     8-bit codes have a zero point and PTF factors; 16-bit codes have neither, unless `ptf16`: then
     one block serves both, the 8-bit codes sign-extended; X = (code - zero) << factor has 16 bits.
-    single: parameters are written a channel at a time instead of a beat (lanes: a power of two).
     """
 
     lanes: int
     max_channels: int
     width: int = 8
     ptf16: bool = False
-    single: bool = False
 
     def __post_init__(self):
         check_fields(self)
@@ -61,10 +59,6 @@ class LayerNormConfig:
             raise ValueError(f"LayerNormConfig.width: expected 8 or 16, got {self.width}")
         if self.ptf16 and self.width != 16:
             raise ValueError(f"LayerNormConfig.ptf16: expected width 16, got {self.width}")
-        if self.single and self.lanes & (self.lanes - 1):
-            raise ValueError(
-                f"LayerNormConfig.single: expected lanes to be a power of two, got {self.lanes}"
-            )
 
     @property
     def factors(self) -> bool:
@@ -131,12 +125,10 @@ class LayerNormConfig:
 
     @property
     def params(self) -> data.StructLayout:
-        """One beat of channels, or one channel (`single`); unused: `factor` without factors."""
+        """One beat of channels; a block without factors ignores `factor`."""
         lane = data.StructLayout(
             {"factor": PTF_BITS, "gamma": signed(GAMMA.width), "beta": signed(BETA.width)}
         )
-        if self.single:
-            return data.StructLayout({"addr": range(self.beats * self.lanes), "data": lane})
         return data.StructLayout(
             {"addr": range(self.beats), "data": data.ArrayLayout(lane, self.lanes)}
         )
@@ -236,20 +228,14 @@ class LayerNorm(wiring.Component):
     def table(self, m: Module, name: str, shape, advance) -> memory.ReadPort:
         """A parameter's own memory, so that each is read at the stage that needs it."""
         m.submodules[name] = table = memory.Memory(shape=shape, depth=self.settings.beats, init=[])
-        lanes, beat = self.settings.lanes, self.params.payload
-        read = table.read_port()
-        m.d.comb += read.en.eq(advance)
-        if self.settings.single:
-            write, lane = table.write_port(granularity=1), ceil_log2(lanes)
-            m.d.comb += [
-                write.en.eq(self.params.valid << beat.addr[:lane]),
-                write.addr.eq(beat.addr[lane:]),
-            ]
-            m.d.comb += [write.data[k].eq(beat.data[name]) for k in range(lanes)]
-        else:
-            write = table.write_port()
-            m.d.comb += [write.en.eq(self.params.valid), write.addr.eq(beat.addr)]
-            m.d.comb += [write.data[k].eq(beat.data[k][name]) for k in range(lanes)]
+        write, read = table.write_port(), table.read_port()
+        beat = self.params.payload
+        m.d.comb += [
+            write.en.eq(self.params.valid),
+            write.addr.eq(beat.addr),
+            read.en.eq(advance),
+        ]
+        m.d.comb += [write.data[k].eq(beat.data[k][name]) for k in range(self.settings.lanes)]
         return read
 
     def load(self, m: Module, factor: memory.ReadPort | None, moments: Moments):

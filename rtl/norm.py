@@ -34,16 +34,14 @@ class Norm(wiring.Component):
     """LayerNorm of `rows` rows of the stream, `channels` long, L lanes a cycle.
 
     Members: `i` (NORM), `progress`; `stream` (read) and `acts` (write): ports of the memories;
-    `params`: {addr: channel, data: {factor, gamma, beta}}, written while no row is inside;
+    `params`: {addr: beat, data: {factor, gamma, beta} x L}, written while no row is inside;
     `finished`: the last beat of a row is written in this cycle; `busy`: an instruction is under
     way; `trace`: every beat, when written. Only the row's own bytes are written.
     """
 
     def __init__(self, hw: Hardware):
         self.hw = hw
-        self.layernorm = LayerNormConfig(
-            hw.norm_lanes, hw.max_channels, 16, ptf16=True, single=True
-        )
+        self.layernorm = LayerNormConfig(hw.norm_lanes, hw.max_channels, 16, ptf16=True)
         super().__init__(
             {
                 "i": In(stream.Signature(instruction(Opcode.NORM))),

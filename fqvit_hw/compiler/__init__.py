@@ -6,7 +6,7 @@ import numpy as np
 
 from ..hardware import Hardware
 from ..isa import INSTRUCTION_BYTES
-from ..network import VisionTransformer
+from ..network import SwinTransformer, VisionTransformer
 from .plan import Shape, plan
 from .program import Program
 from .vit import IMAGE, LOGITS, Schedule
@@ -17,9 +17,9 @@ __all__ = ["Program", "compile_network"]
 def compile_network(network: VisionTransformer, hw: Hardware, weights: bool = True) -> Program:
     """The program of a ViT on `hw`. weights=False leaves the memory image out (`image` is None):
     only shapes and scalar parameters are read then. Raises ValueError for what does not fit."""
-    if not isinstance(network, VisionTransformer):
+    if isinstance(network, SwinTransformer):
         raise ValueError(
-            f"compile: a {type(network).__name__} is not supported yet, only ViT and DeiT"
+            "compile: a Swin network is not supported yet, only ViT and DeiT"
         )
     for i, block in enumerate(network.blocks):
         if block.attention.softmax.mode != "lis4":

@@ -200,7 +200,8 @@ class Builder:
             accesses.append(source)
         waits = self.waits(Unit.LOAD, [replace(a, words=a.words.reshape(1, -1)) for a in accesses], 1, 2)  # fmt: skip
         count = self.tracker.counts[Unit.LOAD]  # a barrier may have come in between
-        accesses[0].done = count + credit * (np.arange(len(words)) // step + 1)
+        # the count jumps by `credit`: one more than before an outer step says that it is over
+        accesses[0].done = count + credit * (np.arange(len(words)) // step) + 1
         if source is not None:
             source.done = np.full(len(source.words), count + credit * outer)
         self.append(

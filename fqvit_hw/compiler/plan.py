@@ -147,6 +147,7 @@ def refused(s: Shape, hw: Hardware) -> str | None:
         ("key and value tiles of a head", w.key_tiles + w.value_tiles, hw.tiles - hw.ring),
         ("words of attention codes", s.tokens * w.codes, hw.codes),
         ("words of a row of the stream", w.stream, hw.stream),
+        ("words of a row of patches in the stream", min(s.strip + 1, s.tokens) * w.stream, hw.stream),
         ("words of the logits", ceil(2 * s.classes, hw.cols), hw.stream),
         ("words of q and of a context", 2 * s.tokens * w.head + w.normed + slack, hw.acts),
         ("words of a token's MLP", w.hidden + w.normed + slack, hw.acts),
@@ -205,7 +206,9 @@ def best_plan(s: Shape, hw: Hardware) -> Plan | None:
             normed = N * w.normed if normed_in else outer * w.normed
             second = acts - normed
             attention = N if normed_in else min(N, (acts - held) // w.normed)
-            if attention < 1 or (normed_in and held > second):
+            if context_in and not normed_in:  # the context stays where it is: one border for all
+                attention = min(attention, outer)
+            if attention < 1 or ((normed_in or context_in) and held > second):
                 continue
             here = N * w.context if context_in and outer < N else 0  # must stay during the MLP
             if not context_in and outer * w.context > second:
@@ -221,6 +224,7 @@ def best_plan(s: Shape, hw: Hardware) -> Plan | None:
             strips = min(s.strips, rows // s.strip)
             if strips < 1:
                 continue
+            fetches = 1 if attention == N else s.heads
             parts = len(blocks(N, outer))
             inners = sum(len(blocks(b - a, inner)) for a, b in blocks(N, outer))
             spilled = s.depth * (
@@ -228,7 +232,7 @@ def best_plan(s: Shape, hw: Hardware) -> Plan | None:
                 + (inners - 1) * mlp
                 + (0 if stream_in else 2 * N * row["stream"])
                 + (0 if context_in else 2 * N * row["context"])
-                + (0 if normed_in else (1 + s.heads) * N * row["normed"])
+                + (0 if normed_in else (1 + fetches) * N * row["normed"])
                 + (len(blocks(N, attention)) - 1) * qkv
             ) + (len(blocks(s.strips, strips)) - 1) * embed
             key = (spilled, parts + inners)

@@ -49,10 +49,10 @@ class Schedule:
             window.region("context", "spill", N * w.context * hw.rows)
         self.builder = Builder(hw, window, (start, window.size - start))
         # acts: normed | q, context or context, hidden or patches
-        second = plan.normed_words if plan.normed_resident else 0
+        second = plan.normed_words
         self.normed = Rows("acts", 0, w.normed, w.normed)
-        if not plan.normed_resident:  # attention has another border than the rest
-            second = plan.attention * w.normed
+        if not plan.normed_resident and not plan.context_resident:
+            second = plan.attention * w.normed  # attention has a border of its own
         self.context = Rows("acts", second, w.context, w.context)
         if not plan.context_resident:
             self.context = Rows("acts", second, w.head, w.head)
@@ -288,7 +288,7 @@ class Schedule:
         for h in range(s.heads):
             for first, last in blocks(N, plan.attention):
                 source = self.normed.at(first if plan.normed_resident else 0)
-                if not plan.normed_resident:
+                if not plan.normed_resident and (h == 0 or plan.attention < N):
                     self.fetch_rows("normed", first, last, source)
                 self.qkv(i, h, first, last, source)
             context = self.context

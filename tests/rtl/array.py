@@ -126,6 +126,7 @@ class Pace:
 class Trace:
     """Cycles in which things happened, and the state of every cycle."""
 
+    latency: int = 0
     taken: list[int] = field(default_factory=list)  # GEMMs, by the array
     beats: list[int] = field(default_factory=list)
     finished: list[int] = field(default_factory=list)
@@ -148,6 +149,7 @@ def run(chip: Chip, program: list[Instruction], pace: Pace | None = None, seed: 
     hw, pace, rng = chip.hw, pace or Pace(), random.Random(seed)
     expected, trace = reference(chip, program), Trace()
     array, tiles, weights = Gemm(hw), Tiles(hw), Weights(hw)
+    trace.latency = array.latency
     m = Module()
     m.submodules.array, m.submodules.tiles, m.submodules.weights = array, tiles, weights
     wiring.connect(m, array.tile, tiles.array)

@@ -13,7 +13,7 @@ from fqvit_hw.isa import INSTRUCTIONS, Opcode, Unit
 from fqvit_hw.units import LayerNorm, layernorm
 from rtl.norm import FEED, Norm
 from sim.layernorm import parameters
-from sim.stream import pack
+from sim.stream import pack, row_beats
 
 SIZES = {"tiny": TINY, "ecp5": ECP5_85K, "base": BASE}
 
@@ -76,9 +76,11 @@ def run(hw, cases, waits=None, stall: float = 0.0, seed: int = 0, limit: int = 8
 
     async def bench(ctx):
         get, put = ctx.get, ctx.set
-        for n in range(len(p.gamma)):
-            lane = {name: int(getattr(p, name)[n]) for name in ("factor", "gamma", "beta")}
-            put(dut.params.payload, {"addr": n, "data": lane})
+        names = ("factor", "gamma", "beta")
+        beats = {n: row_beats(getattr(p, n)[None].astype(int), hw.norm_lanes)[0] for n in names}
+        for b in range(len(beats["gamma"])):
+            lanes = [{n: int(beats[n][b][k]) for n in names} for k in range(hw.norm_lanes)]
+            put(dut.params.payload, {"addr": b, "data": lanes})
             put(dut.params.valid, 1)
             await ctx.tick()
         put(dut.params.valid, 0)

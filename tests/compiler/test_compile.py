@@ -1,0 +1,180 @@
+"""Compiled programs on the instruction-level machine equal the integer model, tensor by tensor."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fqvit_hw import QuantizedModel, digits, isa, machine
+from fqvit_hw.cli import main
+from fqvit_hw.compiler import Program, compile_network
+from fqvit_hw.compiler.shapes import VIT, blank
+from fqvit_hw.config import PRESETS
+from fqvit_hw.hardware import BASE, HARDWARE, TINY
+from fqvit_hw.isa import Opcode, Unit
+
+from ..models import random_images, tiny_quantized, tiny_quantized_swin, tiny_vit
+
+
+@pytest.fixture(scope="module")
+def digits_model():
+    return QuantizedModel.load(digits.NETWORK_FILE)
+
+
+def run_and_compare(model, hw, image):
+    """Every instruction's result against the trace; returns the program and its counters."""
+    program = compile_network(model.network, hw)
+    trace = model.trace(image)
+    seen = []
+
+    def compare(result: machine.Result):
+        made = program.made[result.index][result.unit]
+        name = f"{program.layers[result.layer]}: {made}"
+        np.testing.assert_array_equal(result.values, made.expected(trace), name)
+        seen.append((result.index, result.unit))
+
+    state = machine.Machine(hw, program.memory(image), compare)
+    counters = state.run(program.entry)
+    raw = state.memory[program.output_address :][: program.output_bytes]
+    np.testing.assert_array_equal(program.unpack(raw), trace["head"])
+    assert seen == [(n, unit) for n, made in enumerate(program.made) for unit in made]
+    return program, counters
+
+
+@pytest.mark.parametrize("hw", HARDWARE.values(), ids=HARDWARE)
+def test_digits(digits_model, hw):
+    program, counters = run_and_compare(digits_model, hw, digits.test_set()[0][7])
+    assert program.plan.spilled == 0
+    assert counters.instructions == len(program.instructions)
+    assert counters.written == -(-40 // hw.stream_bytes) * hw.stream_bytes  # ten logits
+    assert counters.array * hw.rows * hw.cols >= program.macs
+    gemms = [p for p in program.instructions if p.opcode is Opcode.GEMM]
+    assert counters.array == sum(
+        p.outer * p.k_groups * p.rows * p.inner * p.k_tiles for p in gemms
+    )
+
+
+# small machines that keep less and less on chip; the digits network has 17 tokens of 64 channels
+SMALL = {
+    "all on chip": {},
+    "MLP in blocks": dict(acts=800),
+    "context spilled": dict(acts=720),
+    "all spilled": dict(acts=420, stream=100),
+    "K in groups": dict(ring=8),
+    "little of everything": dict(acts=420, stream=85, ring=4, tiles=88),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_does_not_fit_is_spilled(digits_model, name):
+    hw = replace(TINY, **SMALL[name])
+    program, _ = run_and_compare(digits_model, hw, digits.test_set()[0][0])
+    if name in ("all on chip", "K in groups"):
+        assert program.plan.spilled == 0
+    else:
+        assert program.plan.spilled > 0
+
+
+VARIANTS = {
+    "odd": dict(embed_dim=26, num_heads=2, num_classes=3),
+    "many heads": dict(embed_dim=60, num_heads=5, mlp_ratio=1.7, num_classes=17),
+    "patch 3": dict(img_size=(9, 15), patch_size=3, depth=1),
+}
+
+
+@pytest.mark.parametrize("preset", ["best", "paper-884"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_odd_sizes(name, preset):
+    changes = VARIANTS[name]
+    height, width = changes.get("img_size", (12, 8))
+    images = random_images(16, shape=(3, height, width))
+    from fqvit_hw import quantize
+
+    model = quantize(tiny_vit(seed=3, **changes), images, PRESETS[preset], mean=(0.5,) * 3, std=(0.3,) * 3)  # fmt: skip
+    for hw in HARDWARE.values():
+        run_and_compare(model, hw, images[0])
+    run_and_compare(model, replace(TINY, acts=360, stream=64, tiles=128, ring=16), images[1])
+
+
+def test_files_round_trip(digits_model, tmp_path, capsys):
+    assert main(["compile", "--config", "tiny", "--out", str(tmp_path / "p")]) == 0
+    assert "instructions for tiny" in capsys.readouterr().out
+    loaded = Program.load(tmp_path / "p")
+    program = compile_network(digits_model.network, TINY)
+    for name in ("hardware", "layers", "made", "regions", "plan", "macs", "entry", "size"):
+        assert getattr(loaded, name) == getattr(program, name)
+    np.testing.assert_array_equal(loaded.image, program.image)
+    image = digits.test_set()[0][1]
+    np.testing.assert_array_equal(
+        machine.run(loaded, image), digits_model.run(image[None])[0]
+    )
+    listing = (tmp_path / "p" / "listing.txt").read_text()
+    assert "blocks.0.attn head 0 scores" in listing and " + r" in listing
+    (tmp_path / "p" / "map.json").write_text("{}")
+    with pytest.raises(ValueError, match="not a program"):
+        Program.load(tmp_path / "p")
+
+
+def test_result_order():
+    """Passes, then rows, then columns."""
+    result = machine.Result(0, 0, Unit.EPILOGUE, np.arange(10).reshape(2, 5), 4)
+    assert result.in_order.tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 4, 9]
+
+
+@pytest.mark.parametrize("name", ["deit_small", "vit_base"])
+def test_larger_networks_have_a_schedule(name):
+    program = compile_network(blank(VIT[name]), BASE, weights=False)
+    assert program.image is None and program.plan.spilled > 0
+
+
+def test_refusals(digits_model, tmp_path, capsys):
+    def refused(network, hw, *words):
+        with pytest.raises(ValueError) as caught:
+            compile_network(network, hw)
+        assert all(word in str(caught.value) for word in words), caught.value
+        assert "\n" not in str(caught.value)
+
+    network = digits_model.network
+    refused(network, replace(TINY, max_tokens=16), "17 tokens", "room for 16", "fits ecp5_85k, base")
+    refused(network, replace(TINY, max_channels=32), "64 channels")
+    refused(network, replace(TINY, codes=80), "attention codes")
+    refused(network, replace(TINY, acts=160), "words of")
+    refused(network, replace(TINY, tiles=16, ring=8), "key and value tiles")
+    refused(tiny_quantized_swin().network, TINY, "Swin")
+    refused(tiny_quantized(config=PRESETS["paper-888"]).network, TINY, "uniform8", "best")
+    assert main(["compile", "--config", "huge", "--out", str(tmp_path)]) == 2
+    assert "unknown configuration 'huge'" in capsys.readouterr().err
+
+
+def test_the_machine_refuses_what_the_hardware_would_not_survive(digits_model):
+    """A changed field of one instruction is found, whichever way."""
+    program = compile_network(digits_model.network, TINY)
+    image = digits.test_set()[0][2]
+    at = next(n for n, p in enumerate(program.instructions) if p.opcode is Opcode.NORM)
+
+    def changed(index, match, **fields):
+        p = program.instructions[index]
+        memory = program.memory(image)
+        raw = isa.Instruction(p.opcode, p.fields | fields).encode()
+        start = program.entry + index * isa.INSTRUCTION_BYTES
+        memory[start : start + len(raw)] = np.frombuffer(raw, np.uint8)
+        with pytest.raises(machine.MachineError, match=match):
+            machine.Machine(TINY, memory).run(program.entry)
+
+    changed(at, "reaches", wait1_count=10_000)
+    changed(at, "never written", from_base=3000)
+    changed(at, "beyond", from_base=TINY.stream)
+    changed(at + 5, "beyond the window", address=1 << 31)
+    first = next(n for n, p in enumerate(program.instructions) if p.opcode is Opcode.GEMM)
+    changed(first, "never written", from_base=8000)
+
+
+def test_isa_page_is_current():
+    page = Path(__file__).parents[2] / "docs" / "isa.md"
+    made = subprocess.run(
+        [sys.executable, "-m", "fqvit_hw.isa"], capture_output=True, text=True, check=True
+    )
+    assert page.read_text() == made.stdout
