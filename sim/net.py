@@ -61,7 +61,7 @@ def jobs_for(images: int, latencies: Iterable[int], seeds: int) -> list[Job]:
     jobs = []
     for n in range(images):
         seed = n % (seeds + 1)
-        latency = latencies[(n + n // (seeds + 1)) % len(latencies)]
+        latency = latencies[(seed + n // (seeds + 1)) % len(latencies)]
         jobs.append(Job(n, latency, STALLS[(seed - 1) % len(STALLS)] if seed else 0.0, seed))
     return jobs
 
