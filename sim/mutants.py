@@ -37,7 +37,7 @@ from .verilated import ROOT, build, sources
 BUILD = ROOT / "build" / "mutants"
 HARDWARE = TINY
 JOBS = [Job(0, latency=20), Job(1, latency=1, stall=0.3, seed=1)]
-COPIED = ("fqvit_hw", "rtl", "sim")  # the rest of the project is linked
+COPIED = ("fqvit_hw", "rtl", "sim", "tests")  # the rest of the project is linked
 
 
 @dataclass(frozen=True)

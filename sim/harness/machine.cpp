@@ -87,6 +87,16 @@ public:
         return acknowledge();
     }
 
+    // What was written must be there at the interrupt; the program may have been read beyond its end.
+    void settle() {
+        if (!memory.writes_quiet()) throw Failure("an interrupt with writes under way");
+        const uint64_t limit = cycle + 100'000;
+        while (!memory.quiet()) {
+            if (cycle == limit) throw Failure("reads are not taken after the end");
+            tick();
+        }
+    }
+
     Top top;
     Memory memory;
     Registers registers;
@@ -268,7 +278,7 @@ static bool run_all(const Options& options) {
             if (status & ERROR)
                 failure = "the machine stopped with error " + std::to_string(code) + " " +
                           (code < std::size(ERROR_NAMES) ? ERROR_NAMES[code] : "that has no name");
-            memory.expect_quiet();
+            machine->settle();
         } catch (const Failure& problem) {
             if (failure.empty())
                 failure = std::string(problem.what()) + " (cycle " +

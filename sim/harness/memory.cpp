@@ -133,9 +133,3 @@ void Memory::land(uint64_t at, const Beat& beat) {
     for (unsigned n = 0; n < BUS_BYTES; n++)
         if (beat.strobe >> n & 1) content[at + n] = beat.data[n];
 }
-
-void Memory::expect_quiet() const {
-    if (!reads_.empty()) throw Failure("done with reads under way");
-    if (!writes_.empty() || !beats_.empty() || !answers_.empty())
-        throw Failure("done with writes under way");
-}
