@@ -1,10 +1,10 @@
 # Everything the kit does, as one-word targets. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test test-slow golden accuracy bench verilog synth lint clean
+.PHONY: help setup sim sim-net sim-deit mutants test test-slow golden accuracy bench verilog synth lint clean
 
 # These choose what a target does; they are passed on as options, never through the environment.
-unexport WAVES BLOCK CONFIG CASE SIZE ARGS
+unexport WAVES BLOCK CONFIG CASE SIZE ARGS NETWORK IMAGES TRACE MODEL WEIGHTS IMAGE ONLY
 PYTHON := .venv/bin/python
 RTL := .ci/setup rtl
 
@@ -19,6 +19,20 @@ sim: ## all benches on Icarus Verilog [BLOCK= CONFIG= CASE= SIZE=small WAVES=1]
 	@.venv/bin/fqvit-hw golden
 	@$(PYTHON) -m sim $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG)) \
 	    $(if $(CASE),--case '$(CASE)') $(if $(SIZE),--size $(SIZE)) $(if $(WAVES),--waves)
+
+sim-net: ## the built-in network on the whole accelerator [CONFIG= NETWORK=FILE IMAGES=N TRACE=1]
+	@$(RTL) verilator g++
+	@$(PYTHON) -m sim.net $(if $(CONFIG),--config $(CONFIG),--config tiny --config base) \
+	    $(if $(NETWORK),--network '$(NETWORK)') $(if $(IMAGES),--images $(IMAGES)) $(if $(TRACE),--trace)
+
+sim-deit: ## DeiT-Tiny, one image [MODEL=deit_small|vit_base WEIGHTS=FILE IMAGE=FILE CONFIG= TRACE=1]
+	@.ci/setup all verilator g++
+	@$(PYTHON) -m sim.net --model $(or $(MODEL),deit_tiny) --config $(or $(CONFIG),base) \
+	    $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(IMAGE),--image '$(IMAGE)') $(if $(TRACE),--trace)
+
+mutants: ## is every wrong operator in the RTL noticed? [ONLY=name]
+	@.ci/setup all verilator g++
+	@$(PYTHON) -m sim.mutants $(if $(ONLY),--only $(ONLY))
 
 test: setup ## all tests, benches at small sizes [ARGS= for pytest]
 	$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from fqvit_hw.compiler import Program
 from fqvit_hw.machine import Machine, Result
-
-from fqvit_hw.hardware import Hardware
 
 
 @dataclass(frozen=True)
@@ -34,18 +33,14 @@ class Difference:
         )
 
 
-def expected_results(qm, program, hardware: Hardware, image: np.ndarray) -> list[Result]:
+def expected_results(qm, program: Program, image: np.ndarray) -> list[Result]:
     """image: uint8 (C, H, W) -> every result of every instruction, in program order.
 
     The instruction-level simulator makes them; each must be the tensor of the network's own trace
     that the compiler says it is, else ValueError.
     """
-    memory = np.zeros(program.size, np.uint8)
-    memory[: len(program.image)] = np.frombuffer(program.image, np.uint8)
-    pixels = np.frombuffer(bytes(program.pack(image)), np.uint8)
-    memory[program.input_address : program.input_address + len(pixels)] = pixels
     results = []
-    Machine(hardware, memory, results.append).run(program.entry)
+    Machine(program.hardware, program.memory(image), results.append).run(program.entry)
     trace = qm.trace(image)
     for result in results:
         made = program.made[result.index][result.unit]
@@ -56,7 +51,7 @@ def expected_results(qm, program, hardware: Hardware, image: np.ndarray) -> list
 
 
 def first_trace_difference(
-    program, results: list[Result], trace: dict[str, np.ndarray]
+    program: Program, results: list[Result], trace: dict[str, np.ndarray]
 ) -> Difference | None:
     """The earliest instruction (in program order) with a wrong value, and the first of these.
 
@@ -80,7 +75,7 @@ def first_trace_difference(
     return min(found, key=lambda d: d.instruction, default=surplus)
 
 
-def difference(program, result: Result, want: np.ndarray, got: np.ndarray) -> Difference:
+def difference(program: Program, result: Result, want: np.ndarray, got: np.ndarray) -> Difference:
     """want, got: one instruction's values in order of time, the latter perhaps too short."""
     wrong = np.flatnonzero(got != want[: len(got)])
     at = int(wrong[0]) if len(wrong) else len(got)

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from fqvit_hw.compiler import compile_network
 
-from fqvit_hw import compiler
 from fqvit_hw.cli import USER_ERRORS, Parser, one_line
 from fqvit_hw.hardware import HARDWARE, Hardware, hardware
 from fqvit_hw.netfile import write_atomically
@@ -61,7 +61,7 @@ def jobs_for(images: int, latencies: Iterable[int], seeds: int) -> list[Job]:
     jobs = []
     for n in range(images):
         seed = n % (seeds + 1)
-        latency = latencies[(n + n // (seeds + 1)) % len(latencies)]
+        latency = latencies[(seed + n // (seeds + 1)) % len(latencies)]
         jobs.append(Job(n, latency, STALLS[(seed - 1) % len(STALLS)] if seed else 0.0, seed))
     return jobs
 
@@ -86,30 +86,32 @@ def check(
     """
     report = Report(hw.name, network, trace)
     start = time.monotonic()
-    program = program or compiler.compile(qm, hw)
+    program = program or compile_network(qm.network, hw)
     machine = machine or build(hw, trace)
-    outcome = simulate(machine, hw, program, images, jobs, workers=workers, **control)
+    outcome = simulate(machine, program, images, jobs, workers=workers, **control)
     used = sorted({job.image for job in jobs})
     logits = dict(zip(used, qm.run(images[used]), strict=True))
     report.images = len(jobs)
     report.cycles, report.seconds = outcome.cycles, outcome.seconds
     for run in outcome.runs:
-        compare_run(report, qm, program, hw, images, run, logits[run.job.image], trace)
+        compare_run(report, qm, program, images, run, logits[run.job.image], trace)
     if len(outcome.runs) < len(jobs):
         report.differences.append(f"{len(jobs) - len(outcome.runs)} runs were not made")
     report.wall = time.monotonic() - start
     return report
 
 
-def compare_run(report: Report, qm, program, hw, images, run: Run, logits, trace: bool) -> None:
+def compare_run(report: Report, qm, program, images, run: Run, logits, trace: bool) -> None:
     """Adds one run to the report, with the first thing that is wrong with it."""
-    place = f"{hw.name}, image {run.job.image}, latency {run.job.latency}, seed {run.job.seed}"
+    place = (
+        f"{report.config}, image {run.job.image}, latency {run.job.latency}, seed {run.job.seed}"
+    )
     wrong = first_logit_difference(logits, run.logits, run.job.image)
     if run.failure is None and wrong is None:
         report.equal += 1
     if trace:
         report.values += sum(len(values) for values in run.trace.values())
-        results = expected_results(qm, program, hw, images[run.job.image])
+        results = expected_results(qm, program, images[run.job.image])
         wrong = first_trace_difference(program, results, run.trace) or wrong
     for problem in (run.failure, wrong):
         if problem is not None:

@@ -26,22 +26,12 @@ def from_file(path: Path, data: Path | None) -> tuple[QuantizedModel, np.ndarray
     qm = QuantizedModel.load(path)
     if not isinstance(qm.network, VisionTransformer):
         raise UserError(f"{path}: expected a ViT or DeiT, got a Swin")
-    shape = image_shape(qm.network)
+    shape = qm.network.image_shape
     if data is None:
         return qm, random_images(10, shape)
     from fqvit_hw.images import Preprocessing, load_images
 
     return qm, load_images(data, Preprocessing(shape[1:], shape[0])).images
-
-
-def image_shape(network: VisionTransformer) -> tuple[int, int, int]:
-    """(channels, height, width); a network of square images, as all of timm's are by name."""
-    patches = len(network.pos_embed) - 1
-    side = round(patches**0.5)
-    if side * side != patches:
-        raise UserError(f"{patches} patches are no square: give the images with --data")
-    channels = network.patch_embed.weight.shape[1] // network.patch**2
-    return channels, side * network.patch, side * network.patch
 
 
 def random_images(count: int, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

@@ -1,8 +1,8 @@
 """The accelerator as a program: Amaranth -> Verilog -> Verilator -> a compiled harness.
 
-`build(hardware, trace)` gives the path of an executable (sim/harness/machine.cpp says how it is
-called). It lies in build/sim_net/<configuration>[-trace]/ beside the checksum of everything that it
-was made from, and is made again only when that changes.
+`build(hardware, trace)`, or `python -m sim.verilated CONFIG`, gives the path of an executable
+(sim/harness/machine.cpp says how it is called). It lies in build/sim_net/<configuration>/ beside
+the checksum of everything that it was made from, and is made again only when that changes.
 """
 
 from __future__ import annotations
@@ -12,35 +12,37 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from fqvit_hw.hardware import BURST_BYTES, Hardware
+from fqvit_hw.cli import Parser
+from fqvit_hw.hardware import BURST_BYTES, HARDWARE, Hardware
+from fqvit_hw.hardware import hardware as config
 from fqvit_hw.isa import Error
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "sim_net"
 TOP = "accelerator"
-SPEED = "-O3 -march=native"  # of what runs every cycle; the rest is compiled quickly
 VERILATOR = (
     "verilator", "--cc", "--exe", "--build", "-j", "2", "--top-module", TOP,
     "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint",
     "-CFLAGS", "-std=c++17 -Wall",
-    "-MAKEFLAGS", f"OPT_FAST='{SPEED}' OPT_SLOW=-O0 OPT_GLOBAL=-O3",
 )  # fmt: skip
+# Optimization of what runs every cycle, of what runs now and then, and of Verilator's own library.
+FAST = "OPT_FAST='-O3 -march=native' OPT_SLOW=-O0 OPT_GLOBAL=-O3"
+QUICK = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0"  # built sooner, for a few short runs
 
 
-def sources(root: Path = ROOT) -> list[Path]:
+def sources() -> list[Path]:
     """Every file that the executable is made from."""
-    found = [*(root / "rtl").glob("*.py"), *(root / "sim" / "harness").iterdir()]
-    found += [root / "fqvit_hw" / f"{name}.py" for name in ("formats", "hardware", "isa")]
-    return sorted([*found, root / "sim" / "verilated.py"])
+    found = [*(ROOT / "rtl").glob("*.py"), *(ROOT / "sim" / "harness").iterdir()]
+    found += [ROOT / "fqvit_hw" / f"{name}.py" for name in ("formats", "hardware", "isa")]
+    return sorted([*found, Path(__file__).resolve()])
 
 
-def checksum(hardware: Hardware, trace: bool, root: Path = ROOT) -> str:
-    sha = hashlib.sha256(repr((hardware, trace, VERILATOR)).encode())
-    for path in sources(root):
-        sha.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+def checksum(hardware: Hardware, trace: bool, optimize: str) -> str:
+    sha = hashlib.sha256(repr((hardware, trace, optimize)).encode())
+    for path in sources():
+        sha.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
     return sha.hexdigest()
 
 
@@ -74,20 +76,16 @@ def emit(hardware: Hardware, trace: bool) -> str:
     return readable(verilog.convert(component, name=TOP, strip_internal_attrs=True, emit_src=False))
 
 
-def build(
-    hardware: Hardware,
-    trace: bool = False,
-    emit: Callable[[Hardware, bool], str] = emit,
-    folder: Path | None = None,
-    root: Path = ROOT,
-) -> Path:
+def build(hardware: Hardware, trace: bool = False, quick: bool = False) -> Path:
     """The executable, made if anything has changed; one process at a time makes it.
 
-    Raises RuntimeError with the tool's first complaint if it cannot be built.
+    quick: compile for a short wait instead of for speed. Raises RuntimeError with the tool's first
+    complaint if it cannot be built.
     """
-    folder = folder or BUILD / f"{hardware.name}{'-trace' if trace else ''}"
+    optimize = QUICK if quick else FAST
+    folder = BUILD / "-".join([hardware.name, *["trace"] * trace, *["quick"] * quick])
     folder.mkdir(parents=True, exist_ok=True)
-    program, key, wanted = folder / "machine", folder / "key", checksum(hardware, trace, root)
+    program, key, wanted = folder / "machine", folder / "key", checksum(hardware, trace, optimize)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if program.exists() and key.exists() and key.read_text() == wanted:
@@ -96,18 +94,19 @@ def build(
         print(f"building {folder}", file=sys.stderr, flush=True)
         (folder / f"{TOP}.v").write_text(emit(hardware, trace))
         (folder / "machine.h").write_text(header(hardware, trace))
-        compile_verilog(folder, root / "sim" / "harness")
+        compile_verilog(folder, optimize)
         shutil.copy2(folder / "obj" / f"V{TOP}", program)
         key.write_text(wanted)
     return program
 
 
-def compile_verilog(folder: Path, harness: Path) -> None:
-    """Verilator and g++ on <folder>/accelerator.v and the harness."""
+def compile_verilog(folder: Path, optimize: str = FAST) -> None:
+    """Verilator and g++ on accelerator.v and machine.h in `folder`, and on the harness."""
+    harness = ROOT / "sim" / "harness"
     command = [
-        *VERILATOR,
-        *("-CFLAGS", f"-I{folder.resolve()} -I{harness.resolve()}", "--Mdir", f"{folder / 'obj'}"),
-        *(f"{path.resolve()}" for path in sorted(harness.glob("*.cpp"))),
+        *(*VERILATOR, "-MAKEFLAGS", optimize),
+        *("-CFLAGS", f"-I{folder} -I{harness}", "--Mdir", f"{folder / 'obj'}"),
+        *(f"{path}" for path in sorted(harness.glob("*.cpp"))),
         f"{folder / TOP}.v",
     ]
     try:
@@ -120,3 +119,21 @@ def compile_verilog(folder: Path, harness: Path) -> None:
         said = (done.stderr + done.stdout).splitlines()
         first = next((line for line in said if "rror" in line), "it says nothing")
         raise RuntimeError(f"verilator: {first} (see {log})")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = Parser(prog="python -m sim.verilated", description=__doc__.split("\n")[0])
+    parser.add_argument("config", help=f"one of {', '.join(HARDWARE)}")
+    parser.add_argument("--trace", action="store_true", help="with trace ports")
+    parser.add_argument("--quick", action="store_true", help="built sooner, runs slower")
+    try:
+        options = parser.parse_args(arguments)
+        print(build(config(options.config), options.trace, options.quick))
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"verilated: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

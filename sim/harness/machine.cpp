@@ -1,10 +1,12 @@
 // The accelerator with its memory and its host: runs a program on images, one after another.
 //
 //   machine --memory FILE --size N --base N --program N --images FILE --input N --input-bytes N
-//           --output N --output-bytes N --jobs FILE --out FOLDER [--timeout N] [--flip BIT]
+//           --output N --output-bytes N --writable RANGES --jobs FILE --out FOLDER
+//           [--timeout N] [--flip BIT]
 //
 // --memory   what lies at the start of the window (the rest, up to --size, is 0)
 // --images   the input regions of all images, --input-bytes each, that go to offset --input
+// --writable "first-end,...": the bytes of the window that the machine may write
 // --jobs     lines "image latency stall seed": which image, and how memory and host behave
 // --flip     a negative control: this bit of the memory is inverted before the first run
 //
@@ -18,6 +20,7 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <sstream>
 
 #include "memory.h"
 #include "recorder.h"
@@ -27,8 +30,8 @@ using Bytes = std::vector<uint8_t>;
 
 class Machine {
 public:
-    Machine(Bytes content, uint64_t base, const std::string& folder)
-        : memory(std::move(content), base), recorder(folder) {
+    Machine(Memory memory, const std::string& folder)
+        : memory(std::move(memory)), recorder(folder) {
         top.rst = 1;
         for (int n = 0; n < 4; n++) tick();
         top.rst = 0;
@@ -82,6 +85,16 @@ public:
         recording = false;
         host_cycles = cycle - begin;
         return acknowledge();
+    }
+
+    // What was written must be there at the interrupt; the program may have been read beyond its end.
+    void settle() {
+        if (!memory.writes_quiet()) throw Failure("an interrupt with writes under way");
+        const uint64_t limit = cycle + 100'000;
+        while (!memory.quiet()) {
+            if (cycle == limit) throw Failure("reads are not taken after the end");
+            tick();
+        }
     }
 
     Top top;
@@ -202,6 +215,16 @@ static std::vector<Job> read_jobs(const std::string& name) {
     return jobs;
 }
 
+// "first-end,first-end,..."
+static std::vector<Memory::Range> read_ranges(const std::string& text) {
+    std::vector<Memory::Range> ranges;
+    std::istringstream in(text);
+    Memory::Range range;
+    for (char dash, comma = ','; in >> range.first >> dash >> range.second; in >> comma)
+        ranges.push_back(range);
+    return ranges;
+}
+
 // All jobs on one machine, without a reset in between; returns whether all ended with `done`.
 static bool run_all(const Options& options) {
     Bytes content = read_file(options.text("--memory"));
@@ -226,7 +249,8 @@ static bool run_all(const Options& options) {
     std::ofstream logits(folder + "/logits.bin", std::ios::binary);
     Result result(folder + "/result.json");
     const auto begin = std::chrono::steady_clock::now();
-    const auto machine = std::make_unique<Machine>(std::move(content), base, folder);
+    const auto machine = std::make_unique<Machine>(
+        Memory(std::move(content), base, read_ranges(options.text("--writable"))), folder);
     uint32_t shape = 0;
     bool good = true;
     for (const Job& job : jobs) {
@@ -254,7 +278,7 @@ static bool run_all(const Options& options) {
             if (status & ERROR)
                 failure = "the machine stopped with error " + std::to_string(code) + " " +
                           (code < std::size(ERROR_NAMES) ? ERROR_NAMES[code] : "that has no name");
-            memory.expect_quiet();
+            machine->settle();
         } catch (const Failure& problem) {
             if (failure.empty())
                 failure = std::string(problem.what()) + " (cycle " +

@@ -15,15 +15,19 @@
 
 class Memory {
 public:
-    // content: the memory window, which begins at bus address `base`.
-    Memory(std::vector<uint8_t> content, uint64_t base);
+    using Range = std::pair<uint64_t, uint64_t>;  // first byte and end, in the window
+
+    // content: the memory window, which begins at bus address `base`; writable: where the machine
+    // has business to write.
+    Memory(std::vector<uint8_t> content, uint64_t base, std::vector<Range> writable);
 
     void reset(const Timing& timing);  // before a run; nothing may be under way
     void drive(Top& top);
     void sample(const Top& top);
 
-    // Throws unless everything that was asked for has been answered.
-    void expect_quiet() const;
+    // Has everything been answered?
+    bool quiet() const { return reads_.empty() && writes_quiet(); }
+    bool writes_quiet() const { return writes_.empty() && beats_.empty() && answers_.empty(); }
 
     std::vector<uint8_t> content;
     const uint64_t base;
@@ -45,9 +49,11 @@ private:
     };
 
     Burst accept(const char* channel, const Address& address) const;
+    void expect_writable(const Burst& burst) const;
     void take_write_beat();
     void land(uint64_t at, const Beat& beat);
 
+    const std::vector<Range> writable_;
     Timing timing_{1, 0, 0};
     Dice dice_;
     uint64_t now_ = 0;
