@@ -92,6 +92,10 @@ class Load(wiring.Component):
     """
 
     def __init__(self, hw: Hardware):
+        if hw.prefetch < hw.burst:
+            raise ValueError(
+                f"Load: prefetch {hw.prefetch} has no room for a burst of {hw.burst} beats"
+            )
         self.hw = hw
         super().__init__(
             {
