@@ -7,18 +7,17 @@ from amaranth.sim import Simulator
 from sim.axi import Memory
 
 
-def channels(axi, outputs: bool, names) -> dict:
-    """The signals of `axi` that a model samples (`names`) or drives (all others)."""
-    names = set(names)
-    return {n: getattr(axi, n) for n in axi.signature.members if (n in names) == outputs}
-
-
-async def memory_cycle(ctx, axi, memory: Memory) -> None:
-    """One cycle of the channels that `axi` has, between two clock edges."""
-    inputs = memory.drive()
-    for name, signal in channels(axi, False, Memory.OUTPUTS).items():
-        ctx.set(signal, inputs[name])
-    memory.sample({n: ctx.get(s) for n, s in channels(axi, True, Memory.OUTPUTS).items()})
+def memory_cycle(ctx, sides, memory: Memory) -> None:
+    """One cycle, between two clock edges, of the AXI interfaces that share the memory."""
+    inputs, outputs = memory.drive(), {}
+    signals = [(n, getattr(axi, n)) for axi in sides for n in axi.signature.members]
+    for name, signal in signals:
+        if name not in Memory.OUTPUTS:
+            ctx.set(signal, inputs[name])
+    for name, signal in signals:
+        if name in Memory.OUTPUTS:
+            outputs[name] = ctx.get(signal)
+    memory.sample(outputs)
 
 
 def simulate(dut, process, limit: int = 100_000) -> None:

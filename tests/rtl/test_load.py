@@ -19,7 +19,7 @@ from sim.axi import Memory
 from .bus import memory_cycle, simulate
 
 WINDOW = 0x12_3456_0000
-SMALL = replace(TINY, prefetch=24)
+SMALL = replace(TINY, prefetch=40)
 
 
 class System(Elaboratable):
@@ -75,7 +75,7 @@ def run(hw, instructions, memory: Memory, spaces, *, refuse=0.0, rival=0.0, size
                 ctx.set(load.acts.ready, int(rng.random() >= refuse))
                 ctx.set(load.stream.ready, int(rng.random() >= refuse))
                 ctx.set(rival_port.request.valid, int(rng.random() < rival))
-                await memory_cycle(ctx, dut.read.axi, memory)
+                memory_cycle(ctx, [dut.read.axi], memory)
                 collect(ctx, load, hw, spaces)
                 if ctx.get(dut.read.axi.arvalid) and not first:
                     first.append(cycle)
@@ -233,7 +233,7 @@ def test_waits():
             ctx.set(load.progress.norm, norm)
             ctx.set(load.progress.epilogue, epilogue)
             for _ in range(2 * LATENCY):
-                await memory_cycle(ctx, dut.read.axi, memory)
+                memory_cycle(ctx, [dut.read.axi], memory)
                 await ctx.tick()
             assert len(memory.reads) == asked
 
