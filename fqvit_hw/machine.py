@@ -428,7 +428,6 @@ def product(a, b, bitshift: bool) -> np.ndarray:
     return total
 
 
-
 def run(program, image: np.ndarray, record: Record | None = None) -> np.ndarray:
     """A compiled Program on one image, uint8 (C, H, W) -> logits int32 (classes,)."""
     machine = Machine(program.hardware, program.memory(image), record)

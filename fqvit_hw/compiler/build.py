@@ -263,9 +263,7 @@ class Builder:
         accesses = [Access(source.space, source.addresses(rows), False, done)]
         starts = address + np.arange(rows) * stride
         if self.tracker.sizes["memory"] and address >= self.spill:
-            accesses.append(
-                Access("memory", self.beats(starts, source.words * word), True, done)
-            )
+            accesses.append(Access("memory", self.beats(starts, source.words * word), True, done))
         waits = self.waits(Unit.STORE, [replace(a, words=a.words.reshape(1, -1)) for a in accesses], 1, 2)  # fmt: skip
         self.append(
             Opcode.STORE, layer, {}, waits,

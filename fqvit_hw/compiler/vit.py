@@ -400,9 +400,7 @@ class Schedule:
             "head", made, Epilogue.LOGITS, 1, self.final, to, s.classes,
             **self.linear("head", n.head, n.head_requantize, self.words.normed),
         )  # fmt: skip
-        self.builder.store_rows(
-            "logits to memory", 1, to, self.address(LOGITS), words * word, word
-        )
+        self.builder.store_rows("logits to memory", 1, to, self.address(LOGITS), words * word, word)
 
     def proj(self, i: int, first: int, last: int, context: Rows, stream: Rows) -> None:
         s, w = self.shape, self.words

@@ -52,9 +52,7 @@ def test_digits(digits_model, hw):
     assert counters.written == -(-40 // hw.stream_bytes) * hw.stream_bytes  # ten logits
     assert counters.array * hw.rows * hw.cols >= program.macs
     gemms = [p for p in program.instructions if p.opcode is Opcode.GEMM]
-    assert counters.array == sum(
-        p.outer * p.k_groups * p.rows * p.inner * p.k_tiles for p in gemms
-    )
+    assert counters.array == sum(p.outer * p.k_groups * p.rows * p.inner * p.k_tiles for p in gemms)
 
 
 # small machines that keep less and less on chip; the digits network has 17 tokens of 64 channels
@@ -108,9 +106,7 @@ def test_files_round_trip(digits_model, tmp_path, capsys):
         assert getattr(loaded, name) == getattr(program, name)
     np.testing.assert_array_equal(loaded.image, program.image)
     image = digits.test_set()[0][1]
-    np.testing.assert_array_equal(
-        machine.run(loaded, image), digits_model.run(image[None])[0]
-    )
+    np.testing.assert_array_equal(machine.run(loaded, image), digits_model.run(image[None])[0])
     listing = (tmp_path / "p" / "listing.txt").read_text()
     assert "blocks.0.attn head 0 scores" in listing and " + r" in listing
     (tmp_path / "p" / "map.json").write_text("{}")
@@ -138,7 +134,9 @@ def test_refusals(digits_model, tmp_path, capsys):
         assert "\n" not in str(caught.value)
 
     network = digits_model.network
-    refused(network, replace(TINY, max_tokens=16), "17 tokens", "room for 16", "fits ecp5_85k, base")
+    refused(
+        network, replace(TINY, max_tokens=16), "17 tokens", "room for 16", "fits ecp5_85k, base"
+    )
     refused(network, replace(TINY, max_channels=32), "64 channels")
     refused(network, replace(TINY, codes=80), "attention codes")
     refused(network, replace(TINY, acts=160), "words of")
