@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..hardware import HARDWARE, PARAM_BYTES, Hardware
 
@@ -19,7 +20,7 @@ def blocks(n: int, size: int) -> list[tuple[int, int]]:
     """0..n cut into as few parts of at most `size` as possible, nearly equal ones."""
     parts = ceil(n, size)
     ends = [n * i // parts for i in range(parts + 1)]
-    return list(zip(ends[:-1], ends[1:], strict=True))
+    return list(pairwise(ends))
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,11 @@ def best_plan(s: Shape, hw: Hardware) -> Plan | None:
         )
     )
     acts = hw.acts - slack
-    row = {"normed": w.normed * hw.rows, "context": w.context * hw.rows, "stream": w.stream * hw.stream_bytes}  # fmt: skip
+    row = {  # bytes
+        "normed": w.normed * hw.rows,
+        "context": w.context * hw.rows,
+        "stream": w.stream * hw.stream_bytes,
+    }
     qkv = 3 * s.heads * weight_bytes(s.head_dim, w.normed, hw)
     proj = weight_bytes(s.channels, w.context, hw)
     mlp = weight_bytes(s.hidden, w.normed, hw) + weight_bytes(s.channels, w.hidden, hw)

@@ -19,7 +19,7 @@ UNITS = len(Unit)
 FOLLOWS = {Unit.EPILOGUE: Unit.ARRAY, Unit.CODES: Unit.EPILOGUE}
 
 
-class Race(RuntimeError):
+class RaceError(RuntimeError):
     """Two units touch a word in an order that nothing guarantees."""
 
 
@@ -41,13 +41,13 @@ class Clocks:
             self.joined[unit] = rows[0], jumps[0]
         rows, jumps = self.joined[unit]
         if counts.max() > self.counts[unit]:
-            raise Race(f"waits for {unit.name} {counts.max()}, it reaches {self.counts[unit]}")
+            raise RaceError(f"waits for {unit.name} {counts.max()}, it reaches {self.counts[unit]}")
         out = rows[counts].copy()
         out[:, unit] = jumps[counts]  # of a count that jumps, all of the jump
         return out
 
     def add(self, unit: Unit, sources: list[np.ndarray], rows: int, jump: int = 1) -> np.ndarray:
-        """Append `rows` steps of `jump` counts each; sources: (rows or 1, UNITS) -> their clocks."""
+        """Append `rows` steps of `jump` counts each; sources: (rows or 1, UNITS) -> clocks."""
         clock = np.zeros((rows, UNITS), np.int64)
         clock[0] = self.rows[unit][-1][-1]
         for source in sources:
@@ -115,7 +115,7 @@ class Checker:
         bad = (known < count) & (other != unit)
         if bad.any():
             row, n = np.argwhere(bad)[0]
-            raise Race(
+            raise RaceError(
                 f"{self.now}: {unit.name} row {row}, {name} word {words[row, n]}: "
                 f"{Unit(int(other[row, n])).name} {count[row, n]} is not waited for, "
                 f"only {known[row, n]}"
@@ -244,7 +244,7 @@ def rows_of(p: Instruction, name: str) -> np.ndarray:
 
 
 def check(instructions: list[Instruction], hw: Hardware, memory_bytes: int) -> dict[Unit, int]:
-    """Raises Race for the first pair of units that is not ordered; returns the final counts."""
+    """Raises RaceError for the first pair that is not ordered; returns the final counts."""
     checker = Checker(hw, memory_bytes)
     for index, p in enumerate(instructions):
         checker.now = f"instruction {index}"

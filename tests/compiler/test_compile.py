@@ -91,7 +91,8 @@ def test_odd_sizes(name, preset):
     images = random_images(16, shape=(3, height, width))
     from fqvit_hw import quantize
 
-    model = quantize(tiny_vit(seed=3, **changes), images, PRESETS[preset], mean=(0.5,) * 3, std=(0.3,) * 3)  # fmt: skip
+    float_model = tiny_vit(seed=3, **changes)
+    model = quantize(float_model, images, PRESETS[preset], mean=(0.5,) * 3, std=(0.3,) * 3)
     for hw in HARDWARE.values():
         run_and_compare(model, hw, images[0])
     run_and_compare(model, replace(TINY, acts=360, stream=64, tiles=128, ring=16), images[1])

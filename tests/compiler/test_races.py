@@ -6,7 +6,7 @@ import pytest
 
 from fqvit_hw import QuantizedModel, digits
 from fqvit_hw.compiler import compile_network
-from fqvit_hw.compiler.races import Race, check
+from fqvit_hw.compiler.races import RaceError, check
 from fqvit_hw.compiler.shapes import VIT, blank
 from fqvit_hw.hardware import BASE, ECP5_85K, HARDWARE, TINY
 from fqvit_hw.isa import Instruction, Unit
@@ -52,7 +52,7 @@ def test_every_wait_is_needed(network):
         for change in ({f"wait{w}_count": p.fields[f"wait{w}_count"] - 1}, {f"wait{w}_unit": 0}):
             changed = list(program.instructions)
             changed[n] = Instruction(p.opcode, p.fields | change)
-            with pytest.raises(Race):
+            with pytest.raises(RaceError):
                 check(changed[: n + 6], BASE, program.size)
                 check(changed, BASE, program.size)
 
@@ -62,5 +62,5 @@ def test_a_wait_for_more_than_there_will_be(network):
     changed = list(program.instructions)
     n = next(n for n, p in enumerate(changed) if p.fields.get("wait0_unit"))
     changed[n] = Instruction(changed[n].opcode, changed[n].fields | {"wait0_count": 1 << 20})
-    with pytest.raises(Race, match="it reaches"):
+    with pytest.raises(RaceError, match="it reaches"):
         check(changed, BASE, program.size)
