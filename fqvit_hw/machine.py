@@ -235,7 +235,7 @@ class Machine:
         hw, counts = self.hw, self.counters
         R, C = hw.rows, hw.cols
         groups, n_tiles, K = p.k_groups, p.inner * p.outer, p.k_tiles * p.k_groups
-        if not (p.resident and groups == 1 or not p.resident and p.inner == 1):
+        if (groups if p.resident else p.inner) > 1:
             raise MachineError("GEMM: inner needs resident tiles, k_groups weights")
         if groups > 1 and p.rows > hw.sums:
             raise MachineError(f"GEMM: {p.rows} rows of partial sums, there is room for {hw.sums}")
@@ -284,9 +284,9 @@ class Machine:
 
     def check_written(self, a, a_valid, b, b_valid) -> None:
         """Raises where a lane that was never written meets one that is not 0."""
-        for x, x_valid, y, y_valid, what in (
-            (a, a_valid, b, b_valid, "an operand"),
-            (b.T, None if b_valid is None else b_valid.T, a.T, a_valid.T, "a tile"),
+        for x_valid, y, y_valid, what in (
+            (a_valid, b, b_valid, "an operand"),
+            (None if b_valid is None else b_valid.T, a.T, a_valid.T, "a tile"),
         ):
             if x_valid is None or x_valid.all():
                 continue
@@ -426,7 +426,6 @@ def product(a, b, bitshift: bool) -> np.ndarray:
     for k in range(0, a.shape[1], EXACT_K):
         total += (a[:, k : k + EXACT_K] @ b[k : k + EXACT_K]).astype(np.int64)
     return total
-
 
 
 def run(program, image: np.ndarray, record: Record | None = None) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from fqvit_hw.compiler import Program
 from fqvit_hw.machine import Machine, Result
 

@@ -159,7 +159,7 @@ MUTANTS = (
     ),
     *mutants(
         "rtl/codes.py",
-        ("column + n < job.columns for n in range(E)]", "column + n <= job.columns for n in range(E)]",
+        ("column + n < job.columns for n in", "column + n <= job.columns for n in",
          "the lane after the last key is live", "tests/rtl/test_epilogue.py"),
         ("Mux(beat.last, 0, column + E)", "Mux(beat.last, E, column + E)", "rows start late"),
     ),
@@ -193,14 +193,16 @@ MUTANTS = (
     ),
     *mutants(
         "rtl/store.py",
-        ("(there >= request.payload.beats) & ends.w_rdy", "ends.w_rdy", "asks before beats are there"),
+        ("(there >= request.payload.beats) & ends.w_rdy", "ends.w_rdy",
+         "asks before its beats are there"),
         ("lines.eq(lines - 1),\n                    asking.eq(lines != 1),",
-         "lines.eq(lines - 1),\n                    asking.eq(lines != 2),", "the last line is not stored"),
+         "lines.eq(lines - 1),\n                    asking.eq(lines != 2),",
+         "the last line is not stored"),
     ),
     *mutants(
         "rtl/sequencer.py",
         ("counted & empty & self.idle", "counted & empty", "done before the units are"),
-        ("queues[name].w_rdy for name in units).all()", "queues[name].w_rdy for name in units).any()",
+        ("w_rdy for name in units).all()", "w_rdy for name in units).any()",
          "an instruction is lost where a queue is full"),
         ("missing.eq(missing - 1)]", "missing.eq(missing - 2)]", "instructions of half the beats"),
     ),

@@ -22,9 +22,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fqvit_hw.compiler import compile_network
-
 from fqvit_hw.cli import USER_ERRORS, Parser, one_line
+from fqvit_hw.compiler import compile_network
 from fqvit_hw.hardware import TINY
 from fqvit_hw.netfile import write_atomically
 

@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from fqvit_hw.compiler import compile_network
 
 from fqvit_hw.cli import USER_ERRORS, Parser, one_line
+from fqvit_hw.compiler import compile_network
 from fqvit_hw.hardware import HARDWARE, Hardware, hardware
 from fqvit_hw.netfile import write_atomically
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from fqvit_hw.compiler import Program
 
+from fqvit_hw.compiler import Program
 from fqvit_hw.hardware import BURST_BYTES, Hardware
 from fqvit_hw.isa import Opcode
 

@@ -18,9 +18,7 @@ def compile_network(network: VisionTransformer, hw: Hardware, weights: bool = Tr
     """The program of a ViT on `hw`. weights=False leaves the memory image out (`image` is None):
     only shapes and scalar parameters are read then. Raises ValueError for what does not fit."""
     if isinstance(network, SwinTransformer):
-        raise ValueError(
-            "compile: a Swin network is not supported yet, only ViT and DeiT"
-        )
+        raise ValueError("compile: a Swin network is not supported yet, only ViT and DeiT")
     for i, block in enumerate(network.blocks):
         if block.attention.softmax.mode != "lis4":
             raise ValueError(

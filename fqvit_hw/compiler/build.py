@@ -72,6 +72,11 @@ class Wait:
     step: int = 0
 
 
+def at_once(accesses: list[Access]) -> list[Access]:
+    """The same, of a unit that waits once for all rows."""
+    return [replace(a, words=a.words.reshape(1, -1)) for a in accesses]
+
+
 class Builder:
     """Appends instructions; every method returns nothing and keeps the order of the calls.
 
@@ -139,9 +144,9 @@ class Builder:
         """One wait for row r's need[r]: stepped by row where that is still reachable."""
         rows = len(need)
         first = int((need - np.arange(rows))[need > 0].max())
-        if 0 < first and first + rows - 1 <= self.tracker.counts[unit] and rows > 1:
-            if first < need.max():
-                return Wait(unit, first, 1)
+        reachable = first > 0 and first + rows - 1 <= self.tracker.counts[unit]
+        if reachable and first < need.max():
+            return Wait(unit, first, 1)
         return Wait(unit, int(need.max()))
 
     def barrier(self, waits: list[Wait]) -> None:
@@ -198,7 +203,7 @@ class Builder:
         source = self.memory_access(address, size, fields)
         if source is not None:
             accesses.append(source)
-        waits = self.waits(Unit.LOAD, [replace(a, words=a.words.reshape(1, -1)) for a in accesses], 1, 2)  # fmt: skip
+        waits = self.waits(Unit.LOAD, at_once(accesses), 1, 2)
         count = self.tracker.counts[Unit.LOAD]  # a barrier may have come in between
         # the count jumps by `credit`: one more than before an outer step says that it is over
         accesses[0].done = count + credit * (np.arange(len(words)) // step) + 1
@@ -218,7 +223,8 @@ class Builder:
 
     def memory_access(self, address: int, line: int, fields) -> Access | None:
         """The spilled bytes that a LOAD reads."""
-        if not self.spill <= address < self.spill + self.tracker.sizes["memory"] * self.hw.bus_bytes:  # fmt: skip
+        size = self.tracker.sizes["memory"] * self.hw.bus_bytes
+        if not self.spill <= address < self.spill + size:
             return None
         starts = (
             address
@@ -248,7 +254,7 @@ class Builder:
         )  # fmt: skip
 
     def load_rows(self, layer: str, rows: int, to: Rows, address: int, stride: int, word: int):
-        """Rows of `to.words` words of `word` bytes, `stride` bytes apart in memory; credit 1 each."""
+        """Rows of `to.words` words of `word` bytes, `stride` bytes apart in memory, credit 1."""
         space = Space.ACTS if to.space == "acts" else Space.STREAM
         self.load(
             layer, space, to.addresses(rows), address, 1,
@@ -263,10 +269,8 @@ class Builder:
         accesses = [Access(source.space, source.addresses(rows), False, done)]
         starts = address + np.arange(rows) * stride
         if self.tracker.sizes["memory"] and address >= self.spill:
-            accesses.append(
-                Access("memory", self.beats(starts, source.words * word), True, done)
-            )
-        waits = self.waits(Unit.STORE, [replace(a, words=a.words.reshape(1, -1)) for a in accesses], 1, 2)  # fmt: skip
+            accesses.append(Access("memory", self.beats(starts, source.words * word), True, done))
+        waits = self.waits(Unit.STORE, at_once(accesses), 1, 2)
         self.append(
             Opcode.STORE, layer, {}, waits,
             space=Space.ACTS if source.space == "acts" else Space.STREAM, base=source.base,
@@ -324,7 +328,7 @@ class Builder:
         known[Unit.ARRAY] = array + (groups - 1) * rows + 1
         if epilogue is Epilogue.SCORES:
             known[Unit.CODES] = tracker.counts[Unit.CODES]
-        late = self.waits(Unit.EPILOGUE, [replace(a, words=a.words.reshape(1, -1)) for a in writes], 1, 1, known)  # fmt: skip
+        late = self.waits(Unit.EPILOGUE, at_once(writes), 1, 1, known)
 
         fields |= self.where(to, first)
         if late:
@@ -349,7 +353,8 @@ class Builder:
         unit = Unit.EPILOGUE
         if epilogue is Epilogue.SCORES:
             unit, done = Unit.CODES, tracker.counts[Unit.CODES]
-            self.advance(Unit.CODES, rows, [Wait(Unit.EPILOGUE, int(tracker.counts[Unit.EPILOGUE]) - rows + 1, 1)], rows)  # fmt: skip
+            follow = Wait(Unit.EPILOGUE, int(tracker.counts[Unit.EPILOGUE]) - rows + 1, 1)
+            self.advance(Unit.CODES, rows, [follow], rows)
         for access in writes:
             if len(access.words) != rows or outer == 1:  # tables; all in one pass
                 end = done + outer * rows

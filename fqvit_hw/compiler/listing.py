@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..isa import INSTRUCTIONS, Epilogue, Instruction, Opcode, Space, Unit
+from ..isa import INSTRUCTIONS, Epilogue, Instruction, Space, Unit
 
 HIDDEN = {"opcode", "layer"}
 NAMED = {"epilogue": Epilogue, "space": Space}
@@ -20,13 +20,14 @@ def waits(p: Instruction) -> str:
 
 
 def line(index: int, p: Instruction, layer: str) -> str:
-    """`   12  GEMM  blocks.0.fc1   rows=197 ... wait NORM >= 12 + r`; fields that are 0 are left out."""
+    """`12  GEMM  blocks.0.fc1  rows=7 ... wait NORM >= 12 + r`, without the fields that are 0."""
     shown = []
     for field in INSTRUCTIONS[p.opcode]:
         value = p.fields.get(field.name, 0)
-        if field.name in HIDDEN or field.name.startswith("wait") or not value:
-            if field.name not in NAMED or p.opcode is Opcode.END:
-                continue
+        if field.name in HIDDEN or field.name.startswith("wait"):
+            continue
+        if not value and field.name not in NAMED:
+            continue
         if field.name in NAMED:
             value = NAMED[field.name](value).name
         elif field.name == "address":

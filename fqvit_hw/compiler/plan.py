@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..hardware import HARDWARE, PARAM_BYTES, Hardware
 
@@ -19,7 +20,7 @@ def blocks(n: int, size: int) -> list[tuple[int, int]]:
     """0..n cut into as few parts of at most `size` as possible, nearly equal ones."""
     parts = ceil(n, size)
     ends = [n * i // parts for i in range(parts + 1)]
-    return list(zip(ends[:-1], ends[1:], strict=True))
+    return list(pairwise(ends))
 
 
 @dataclass(frozen=True)
@@ -147,12 +148,20 @@ def refused(s: Shape, hw: Hardware) -> str | None:
         ("key and value tiles of a head", w.key_tiles + w.value_tiles, hw.tiles - hw.ring),
         ("words of attention codes", s.tokens * w.codes, hw.codes),
         ("words of a row of the stream", w.stream, hw.stream),
-        ("words of a row of patches in the stream", min(s.strip + 1, s.tokens) * w.stream, hw.stream),
+        (
+            "words of a row of patches in the stream",
+            min(s.strip + 1, s.tokens) * w.stream,
+            hw.stream,
+        ),
         ("words of the logits", ceil(2 * s.classes, hw.cols), hw.stream),
         ("words of q and of a context", 2 * s.tokens * w.head + w.normed + slack, hw.acts),
         ("words of a token's MLP", w.hidden + w.normed + slack, hw.acts),
         ("words of a row of patches", s.strip * (w.patch + w.normed) + slack, hw.acts),
-        ("rows of partial sums", min(s.tokens, hw.max_tokens), hw.sums if too_deep(w, hw) else 4096),
+        (
+            "rows of partial sums",
+            min(s.tokens, hw.max_tokens),
+            hw.sums if too_deep(w, hw) else 4096,
+        ),
     )
     for what, need, have in checks:
         if need > have:
@@ -180,14 +189,21 @@ def plan(s: Shape, hw: Hardware) -> Plan:
 
 def best_plan(s: Shape, hw: Hardware) -> Plan | None:
     w, N = Sizes.of(s, hw), s.tokens
-    slack = w.normed + SCRATCH_WORDS + max(  # the final LayerNorm, waits, padded K tiles
-
-        g * k - n
-        for n in (w.normed, w.context, w.hidden, w.patch)
-        for g, k in [k_groups(n, hw)]
+    slack = (
+        w.normed
+        + SCRATCH_WORDS
+        + max(  # the final LayerNorm, waits, padded K tiles
+            g * k - n
+            for n in (w.normed, w.context, w.hidden, w.patch)
+            for g, k in [k_groups(n, hw)]
+        )
     )
     acts = hw.acts - slack
-    row = {"normed": w.normed * hw.rows, "context": w.context * hw.rows, "stream": w.stream * hw.stream_bytes}  # fmt: skip
+    row = {  # bytes
+        "normed": w.normed * hw.rows,
+        "context": w.context * hw.rows,
+        "stream": w.stream * hw.stream_bytes,
+    }
     qkv = 3 * s.heads * weight_bytes(s.head_dim, w.normed, hw)
     proj = weight_bytes(s.channels, w.context, hw)
     mlp = weight_bytes(s.hidden, w.normed, hw) + weight_bytes(s.channels, w.hidden, hw)
@@ -227,14 +243,18 @@ def best_plan(s: Shape, hw: Hardware) -> Plan | None:
             fetches = 1 if attention == N else s.heads
             parts = len(blocks(N, outer))
             inners = sum(len(blocks(b - a, inner)) for a, b in blocks(N, outer))
-            spilled = s.depth * (
-                (parts - 1) * proj
-                + (inners - 1) * mlp
-                + (0 if stream_in else 2 * N * row["stream"])
-                + (0 if context_in else 2 * N * row["context"])
-                + (0 if normed_in else (1 + fetches) * N * row["normed"])
-                + (len(blocks(N, attention)) - 1) * qkv
-            ) + (len(blocks(s.strips, strips)) - 1) * embed
+            spilled = (
+                s.depth
+                * (
+                    (parts - 1) * proj
+                    + (inners - 1) * mlp
+                    + (0 if stream_in else 2 * N * row["stream"])
+                    + (0 if context_in else 2 * N * row["context"])
+                    + (0 if normed_in else (1 + fetches) * N * row["normed"])
+                    + (len(blocks(N, attention)) - 1) * qkv
+                )
+                + (len(blocks(s.strips, strips)) - 1) * embed
+            )
             key = (spilled, parts + inners)
             if best is None or key < best[0]:
                 best = key, Plan(

@@ -18,6 +18,8 @@ from .window import Region
 
 PROGRAM_FILE, MAP_FILE, LISTING_FILE = "program.bin", "map.json", "listing.txt"
 
+NUMBERS = ("size", "classes", "macs", "input_address", "output_address", "entry")
+
 
 @dataclass(frozen=True, eq=False)
 class Program:
@@ -82,10 +84,7 @@ class Program:
             ],
             **{
                 name: getattr(self, name)
-                for name in (
-                    "size", "image_shape", "classes", "macs", "input_address", "output_address",
-                    "entry",
-                )
+                for name in ("image_shape", *NUMBERS)
             },
         }  # fmt: skip
         write_file(folder / MAP_FILE, (json.dumps(tree, indent=1) + "\n").encode())
@@ -104,8 +103,7 @@ class Program:
                 instructions=[Instruction.decode(line.tobytes()) for line in code],
                 layers=tree["layers"],
                 made=[
-                    {Unit[unit]: Made(**{k: tuple(v) if isinstance(v, list) else v for k, v in made.items()})
-                     for unit, made in line.items()}
+                    {Unit[unit]: Made(**tuples(made)) for unit, made in line.items()}
                     for line in tree["made"]
                 ],
                 regions={r["name"]: Region(**r) for r in tree["regions"]},
@@ -113,9 +111,13 @@ class Program:
                 image=image,
                 image_shape=tuple(tree["image_shape"]),
                 **{
-                    name: tree[name]
-                    for name in ("size", "classes", "macs", "input_address", "output_address", "entry")
+                    name: tree[name] for name in NUMBERS
                 },
             )  # fmt: skip
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{folder}: not a program of fqvit-hw compile: {error}") from error
+
+
+def tuples(tree: dict) -> dict:
+    """JSON knows lists only."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in tree.items()}

@@ -1,7 +1,7 @@
 """The schedule of a ViT: its instructions in the order in which the units never wait for long.
 
-Column tiles pass over all rows, the LayerNorm follows the last column tile of a residual row by row,
-and the array follows the LayerNorm. Tables are loaded as soon as their last user is done.
+Column tiles pass over all rows; the LayerNorm follows the last column tile of a residual row by
+row, and the array follows the LayerNorm. Tables are loaded as soon as their last user is done.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class Schedule:
 
     def patch_block(self, first, last, rows, stream, token, begin) -> None:
         """Strips first..last of the image; `stream`: where its first token lies."""
-        s, w, b = self.shape, self.words, self.builder
+        s, w = self.shape, self.words
         C = self.hw.cols
         patches = Rows("acts", self.second, w.patch, w.patch)
         if not begin:
@@ -301,8 +301,9 @@ class Schedule:
             }
             score, row_norm = p.attention.score, p.attention.softmax.row_norm
             b.gemm(
-                f"{name} head {h} scores", made, Epilogue.SCORES, N, replace(self.q, words=w.key_stride),
-                self.codes, N, w.key_stride, inner=ceil(N, self.hw.cols), tiles=self.keys,
+                f"{name} head {h} scores", made, Epilogue.SCORES, N,
+                replace(self.q, words=w.key_stride), self.codes, N, w.key_stride,
+                inner=ceil(N, self.hw.cols), tiles=self.keys,
                 tile_inner=w.key_stride, tile_k=1, scalar=1, multiplier=int(score.multiplier),
                 shift=int(score.shift), zero=score.zero, row_norm=row_norm,
             )  # fmt: skip
@@ -400,9 +401,7 @@ class Schedule:
             "head", made, Epilogue.LOGITS, 1, self.final, to, s.classes,
             **self.linear("head", n.head, n.head_requantize, self.words.normed),
         )  # fmt: skip
-        self.builder.store_rows(
-            "logits to memory", 1, to, self.address(LOGITS), words * word, word
-        )
+        self.builder.store_rows("logits to memory", 1, to, self.address(LOGITS), words * word, word)
 
     def proj(self, i: int, first: int, last: int, context: Rows, stream: Rows) -> None:
         s, w = self.shape, self.words

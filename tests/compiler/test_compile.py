@@ -52,9 +52,7 @@ def test_digits(digits_model, hw):
     assert counters.written == -(-40 // hw.stream_bytes) * hw.stream_bytes  # ten logits
     assert counters.array * hw.rows * hw.cols >= program.macs
     gemms = [p for p in program.instructions if p.opcode is Opcode.GEMM]
-    assert counters.array == sum(
-        p.outer * p.k_groups * p.rows * p.inner * p.k_tiles for p in gemms
-    )
+    assert counters.array == sum(p.outer * p.k_groups * p.rows * p.inner * p.k_tiles for p in gemms)
 
 
 # small machines that keep less and less on chip; the digits network has 17 tokens of 64 channels
@@ -93,7 +91,8 @@ def test_odd_sizes(name, preset):
     images = random_images(16, shape=(3, height, width))
     from fqvit_hw import quantize
 
-    model = quantize(tiny_vit(seed=3, **changes), images, PRESETS[preset], mean=(0.5,) * 3, std=(0.3,) * 3)  # fmt: skip
+    float_model = tiny_vit(seed=3, **changes)
+    model = quantize(float_model, images, PRESETS[preset], mean=(0.5,) * 3, std=(0.3,) * 3)
     for hw in HARDWARE.values():
         run_and_compare(model, hw, images[0])
     run_and_compare(model, replace(TINY, acts=360, stream=64, tiles=128, ring=16), images[1])
@@ -108,9 +107,7 @@ def test_files_round_trip(digits_model, tmp_path, capsys):
         assert getattr(loaded, name) == getattr(program, name)
     np.testing.assert_array_equal(loaded.image, program.image)
     image = digits.test_set()[0][1]
-    np.testing.assert_array_equal(
-        machine.run(loaded, image), digits_model.run(image[None])[0]
-    )
+    np.testing.assert_array_equal(machine.run(loaded, image), digits_model.run(image[None])[0])
     listing = (tmp_path / "p" / "listing.txt").read_text()
     assert "blocks.0.attn head 0 scores" in listing and " + r" in listing
     (tmp_path / "p" / "map.json").write_text("{}")
@@ -138,7 +135,9 @@ def test_refusals(digits_model, tmp_path, capsys):
         assert "\n" not in str(caught.value)
 
     network = digits_model.network
-    refused(network, replace(TINY, max_tokens=16), "17 tokens", "room for 16", "fits ecp5_85k, base")
+    refused(
+        network, replace(TINY, max_tokens=16), "17 tokens", "room for 16", "fits ecp5_85k, base"
+    )
     refused(network, replace(TINY, max_channels=32), "64 channels")
     refused(network, replace(TINY, codes=80), "attention codes")
     refused(network, replace(TINY, acts=160), "words of")

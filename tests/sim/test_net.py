@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fqvit_hw.compiler import compile_network
-from fqvit_hw.machine import Machine
 
+from fqvit_hw.compiler import compile_network
 from fqvit_hw.hardware import TINY
 from fqvit_hw.isa import INSTRUCTION_BYTES, Epilogue, Instruction, Opcode, Unit
+from fqvit_hw.machine import Machine
 from sim import net, networks
 from sim.compare import first_trace_difference
 from sim.simulated import Job

@@ -1,0 +1,66 @@
+"""The waits of a program suffice, and none is too many."""
+
+from dataclasses import replace
+
+import pytest
+
+from fqvit_hw import QuantizedModel, digits
+from fqvit_hw.compiler import compile_network
+from fqvit_hw.compiler.races import RaceError, check
+from fqvit_hw.compiler.shapes import VIT, blank
+from fqvit_hw.hardware import BASE, ECP5_85K, HARDWARE, TINY
+from fqvit_hw.isa import Instruction, Unit
+
+from .test_compile import SMALL
+
+
+@pytest.fixture(scope="module")
+def network():
+    return QuantizedModel.load(digits.NETWORK_FILE).network
+
+
+MACHINES = {**HARDWARE, **{name: replace(TINY, **changes) for name, changes in SMALL.items()}}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_digits_has_no_races(network, name):
+    hw = MACHINES[name]
+    program = compile_network(network, hw, weights=False)
+    counts = check(program.instructions, hw, program.size)
+    assert counts[Unit.NORM] == 4 * 2 * 17 + 1
+
+
+@pytest.mark.parametrize("hw", [BASE, ECP5_85K], ids=["base", "ecp5_85k"])
+def test_deit_tiny_has_no_races(hw):
+    size = replace(VIT["deit_tiny"], depth=2)
+    program = compile_network(blank(size), hw, weights=False)
+    check(program.instructions, hw, program.size)
+
+
+def test_every_wait_is_needed(network):
+    """One row less, or no wait at all: a race each time."""
+    program = compile_network(network, BASE, weights=False)
+    waits = [
+        (n, w)
+        for n, p in enumerate(program.instructions)
+        for w in range(3)
+        if p.fields.get(f"wait{w}_unit")
+    ]
+    assert len(waits) > 80
+    for n, w in waits[::4]:
+        p = program.instructions[n]
+        for change in ({f"wait{w}_count": p.fields[f"wait{w}_count"] - 1}, {f"wait{w}_unit": 0}):
+            changed = list(program.instructions)
+            changed[n] = Instruction(p.opcode, p.fields | change)
+            with pytest.raises(RaceError):
+                check(changed[: n + 6], BASE, program.size)
+                check(changed, BASE, program.size)
+
+
+def test_a_wait_for_more_than_there_will_be(network):
+    program = compile_network(network, BASE, weights=False)
+    changed = list(program.instructions)
+    n = next(n for n, p in enumerate(changed) if p.fields.get("wait0_unit"))
+    changed[n] = Instruction(changed[n].opcode, changed[n].fields | {"wait0_count": 1 << 20})
+    with pytest.raises(RaceError, match="it reaches"):
+        check(changed, BASE, program.size)
