@@ -131,6 +131,7 @@ class EpilogueUnit(wiring.Component):
             self.i.ready.eq(free & (~scores | self.job.ready)),
             take.eq(self.i.valid & self.i.ready),
             self.busy.eq(loaded),
+            math.active.eq(loaded),
         ]
         m.d.comb += [
             getattr(self.job.payload, name).eq(getattr(self.i.payload, name))

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -45,15 +45,16 @@ def delay(m: Module, value, cycles: int, name: str):
 class EpilogueMath(wiring.Component):
     """All epilogues side by side; `ins` says which comes out and holds still meanwhile.
 
-    Members: in stage 1 `acc` int32 x E, `params` (PARAMS x E) and `reciprocal`; in stage 7 `x`, the
-    lanes of the stream; in stage 12 `result` int32 x E; `table` of the GELU (`rtl.gelu`). A chunk
-    every cycle; no valid bits: what comes of nothing is ignored.
+    Members: `active`: chunks may be inside; in stage 1 `acc` int32 x E, `params` (PARAMS x E) and
+    `reciprocal`; in stage 7 `x`, the lanes of the stream; in stage 12 `result` int32 x E; `table`
+    of the GELU (`rtl.gelu`). A chunk every cycle; no valid bits: what comes of nothing is ignored.
     """
 
     def __init__(self, lanes: int):
         self.lanes = lanes
         super().__init__(
             {
+                "active": In(1),
                 "ins": In(instruction(Opcode.GEMM)),
                 "acc": In(data.ArrayLayout(signed(ACC.width), lanes)),
                 "params": In(data.ArrayLayout(PARAMS, lanes)),
@@ -81,7 +82,14 @@ class EpilogueMath(wiring.Component):
         m.d.sync += narrow.eq(packed(clamped, 32))
         codes = [narrow[n][: INT16.width].as_signed() for n in lanes]
 
-        m.submodules.gelu = gelu = Gelu(GeluConfig(self.lanes))
+        # What is not needed stands still, which saves power.
+        gelu, writes = Gelu(GeluConfig(self.lanes)), Signal(2)  # a write takes two cycles
+        add = Residual(ResidualConfig(self.lanes, 16, 16, 16, flexible=True))
+        m.d.sync += writes.eq(Cat(self.table.valid, writes))
+        m.submodules.gelu = EnableInserter(
+            (self.active & is_op[Epilogue.GELU]) | self.table.valid | writes.any()
+        )(gelu)
+        m.submodules.residual = EnableInserter(self.active & is_op[Epilogue.RESIDUAL])(add)
         wiring.connect(m, wiring.flipped(self.table), gelu.table)
         m.d.comb += [
             gelu.config.multiplier.eq(ins.x_multiplier[: MULTIPLIER.width]),
@@ -91,9 +99,6 @@ class EpilogueMath(wiring.Component):
             gelu.i.payload.eq(packed(codes, INT16.width)),
             gelu.o.ready.eq(1),
         ]
-        m.submodules.residual = add = Residual(
-            ResidualConfig(self.lanes, 16, 16, 16, flexible=True)
-        )
         factors = Cat(Cat(p.x_factor, p.factor) for p in self.params)
         factors = delay(m, Mux(ins.scalar, 0, factors), READ - 1, "factors")
         m.d.comb += [

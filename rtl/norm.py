@@ -11,7 +11,7 @@ LayerNorm (`rtl.layernorm`).
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -57,7 +57,9 @@ class Norm(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.layernorm = norm = LayerNorm(self.layernorm)
+        # without an instruction it stands still, which saves power
+        norm = LayerNorm(self.layernorm)
+        m.submodules.layernorm = EnableInserter(self.busy | self.params.valid)(norm)
         wiring.connect(m, wiring.flipped(self.params), norm.params)
         ins = Signal(instruction(Opcode.NORM), name="ins", reset_less=True)
         m.d.comb += [
