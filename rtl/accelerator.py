@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
 from fqvit_hw.formats import CODE, INT8, INT16
 from fqvit_hw.hardware import Hardware

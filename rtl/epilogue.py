@@ -28,26 +28,8 @@ from .gelu import GeluConfig
 from .packed import packed
 from .ports import PROGRESS, instruction, reached, read_port, write_port
 from .row_walk import RowWalk
+from .tiles import lane_writer
 from .trace import trace
-
-
-def lane_writer(hw: Hardware) -> wiring.Signature:
-    """Into the tiles, never refused: E bytes of one column (KEYS) or one row (VALUES) of a tile.
-
-    kind: 0 keys, 1 values; lane: the column (keys) or the row (values); at: the first row (keys) or
-    column (values), a multiple of E; mask: a bit for each of `data`.
-    """
-    return wiring.Signature(
-        {
-            "valid": Out(1),
-            "kind": Out(1),
-            "tile": Out(range(hw.tiles)),
-            "lane": Out(range(hw.cols)),
-            "at": Out(range(hw.cols)),
-            "data": Out(data.ArrayLayout(INT8.width, hw.lanes)),
-            "mask": Out(hw.lanes),
-        }
-    )
 
 
 class EpilogueUnit(wiring.Component):

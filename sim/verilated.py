@@ -68,8 +68,8 @@ def header(hardware: Hardware, trace: bool) -> str:
 def emit(hardware: Hardware, trace: bool) -> str:
     """The Verilog of rtl.accelerator."""
     from amaranth.back import verilog
-    from rtl.accelerator import Accelerator
 
+    from rtl.accelerator import Accelerator
     from rtl.verilog import readable
 
     component = Accelerator(hardware, trace=trace)
