@@ -111,6 +111,8 @@ class Sequencer(wiring.Component):
             ]
         opcode = word[:4]
         names = {op: [n for n, o in UNITS.items() if o is op] for op in UNITS.values()}
+        bad = Signal()
+        m.d.comb += self.errors.eq(bad << Error.OPCODE)
         counted, empty = Signal(), Signal()  # this instruction is in `fetched`; all queues are empty
         m.d.comb += empty.eq(~Cat(queue.r_rdy for queue in queues.values()).any())
         with m.If(whole):
@@ -125,5 +127,5 @@ class Sequencer(wiring.Component):
                 with m.If(self.done):
                     m.d.sync += running.eq(0)
             with m.Default():
-                m.d.comb += self.errors[Error.OPCODE].eq(running & counted)
+                m.d.comb += bad.eq(running & counted)
         return m

@@ -24,13 +24,11 @@ def simulate(dut, process, limit: int = 100_000) -> None:
     """Runs `process(ctx)` to its end. Raises TimeoutError after `limit` cycles."""
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
-    done = []
 
-    async def run(ctx):
-        await process(ctx)
-        done.append(True)
-
-    simulator.add_testbench(run)
-    simulator.run_until(limit * 1e-6)
-    if not done:
+    async def watch(ctx):
+        await ctx.tick().repeat(limit)
         raise TimeoutError(f"not finished after {limit} cycles")
+
+    simulator.add_testbench(process)
+    simulator.add_testbench(watch, background=True)
+    simulator.run()
