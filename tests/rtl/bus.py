@@ -24,11 +24,8 @@ def simulate(dut, process, limit: int = 100_000) -> None:
     """Runs `process(ctx)` to its end. Raises TimeoutError after `limit` cycles."""
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
-
-    async def watch(ctx):
-        await ctx.tick().repeat(limit)
-        raise TimeoutError(f"not finished after {limit} cycles")
-
     simulator.add_testbench(process)
-    simulator.add_testbench(watch, background=True)
-    simulator.run()
+    for _ in range(4 * limit):
+        if not simulator.advance():
+            return
+    raise TimeoutError(f"not finished after {limit} cycles")
