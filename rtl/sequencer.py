@@ -26,8 +26,7 @@ UNITS = {
     "norm": Opcode.NORM,
     "weights": Opcode.GEMM,
     "array": Opcode.GEMM,
-    "epilogue": Opcode.GEMM,
-    "codes": Opcode.GEMM,
+    "epilogue": Opcode.GEMM,  # which tells the codes unit
 }
 OUTSTANDING = 2  # bursts that find room
 
@@ -36,7 +35,7 @@ class Sequencer(wiring.Component):
     """Members:
     - `start`: pulse; `program`: offset of the first instruction, a multiple of 256; `size` of the window.
     - `reader`: a client's side of the memory bus.
-    - `load`, `store`, `norm`, `weights`, `array`, `epilogue`, `codes`: streams of instructions.
+    - `load`, `store`, `norm`, `weights`, `array`, `epilogue`: streams of instructions.
     - `idle`: all units are idle; a unit is not idle from the cycle after it takes an instruction until
       all its effects are done.
     - `done`: pulse: END was reached, all queues are empty and `idle`.
