@@ -62,9 +62,7 @@ def write_channels(hw: Hardware) -> wiring.Signature:
 
 def axi_master(hw: Hardware) -> wiring.Signature:
     """All five channels, the master's side."""
-    return wiring.Signature(
-        {**dict(write_channels(hw).members), **dict(read_channels(hw).members)}
-    )
+    return wiring.Signature({**dict(write_channels(hw).members), **dict(read_channels(hw).members)})
 
 
 def axi_lite() -> wiring.Signature:

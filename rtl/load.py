@@ -60,7 +60,9 @@ class Nest:
         """`load` sets it to the first line at `base`, `go` moves it on by a line."""
         counts = [i.count0, i.count1, i.count2]
         left = [Signal(12, name=f"{name}_left{n}") for n in range(3)]
-        start = [Signal(len(base), name=f"{name}_start{n}") for n in range(3)]  # of each loop's turn
+        start = [
+            Signal(len(base), name=f"{name}_start{n}") for n in range(3)
+        ]  # of each loop's turn
         last = [Signal(name=f"{name}_last{n}") for n in range(3)]
         after = Signal(len(base), name=f"{name}_after")
         for n in range(3):

@@ -112,7 +112,10 @@ class Sequencer(wiring.Component):
         names = {op: [n for n, o in UNITS.items() if o is op] for op in UNITS.values()}
         bad = Signal()
         m.d.comb += self.errors.eq(bad << Error.OPCODE)
-        counted, empty = Signal(), Signal()  # this instruction is in `fetched`; all queues are empty
+        counted, empty = (
+            Signal(),
+            Signal(),
+        )  # this instruction is in `fetched`; all queues are empty
         m.d.comb += empty.eq(~Cat(queue.r_rdy for queue in queues.values()).any())
         with m.If(whole):
             m.d.sync += [counted.eq(~sent), self.fetched.eq(self.fetched + (counted == 0))]

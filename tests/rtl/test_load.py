@@ -165,11 +165,11 @@ def test_copies(hw, stall):
     for space, word in ((Space.ACTS, hw.rows), (Space.STREAM, hw.stream_bytes)):
         smallest = 1 if space is Space.STREAM else 0
         widest = min(hw.bus_bytes, word).bit_length() - 1
-        instructions += [copy(space, n, 7 * n + hw.bus, 1 << 20) for n in range(smallest, widest + 1)]
+        instructions += [
+            copy(space, n, 7 * n + hw.bus, 1 << 20) for n in range(smallest, widest + 1)
+        ]
     memory = Memory(window(1), hw.bus_bytes, WINDOW, stall, latency=1 + int(40 * stall))
-    credits, errors, _ = compare(
-        hw, instructions, memory, refuse=stall, rival=stall, seed=hw.bus
-    )
+    credits, errors, _ = compare(hw, instructions, memory, refuse=stall, rival=stall, seed=hw.bus)
     assert credits == [i.credit for i in instructions for _ in range(i.count2)]
     assert not errors
 
