@@ -97,7 +97,7 @@ class Sequencer(wiring.Component):
             m.d.sync += missing.eq(parts)
 
         queues = {}
-        for name, opcode in UNITS.items():
+        for name in UNITS:
             port = getattr(self, name)
             width = len(port.payload.as_value())
             queue = queues[name] = fifo.SyncFIFO(width=width, depth=hw.queue)
