@@ -1,7 +1,7 @@
 # Everything the kit does, as one-word targets. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim sim-net sim-deit mutants test test-slow golden accuracy bench verilog synth lint clean
+.PHONY: help setup sim sim-net sim-deit mutants test test-slow golden accuracy bench verilog synth pnr lint clean
 
 # These choose what a target does; they are passed on as options, never through the environment.
 unexport WAVES BLOCK CONFIG CASE SIZE ARGS NETWORK IMAGES TRACE MODEL WEIGHTS IMAGE ONLY
@@ -59,6 +59,10 @@ verilog: ## Verilog of every block in build/verilog [BLOCK= CONFIG=]
 synth: ## resources on ECP5 and Xilinx 7-series, by Yosys [BLOCK= CONFIG=]
 	@$(RTL)
 	@$(PYTHON) -m rtl.synth $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
+
+pnr: ## Fmax: place and route on an ECP5-85k, slow [BLOCK= CONFIG=]
+	@$(RTL)
+	@$(PYTHON) -m rtl.pnr $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
 
 lint: setup ## ruff and the Verilog lint
 	$(PYTHON) -m ruff check

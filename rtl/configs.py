@@ -1,4 +1,4 @@
-"""The named hardware configurations: what `make verilog` writes and `make synth` counts."""
+"""The named hardware configurations: for `make verilog`, `make synth` and `make pnr`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from amaranth.lib import wiring
 
+from fqvit_hw.hardware import BASE, ECP5_85K, LARGE, TINY, Hardware
+
+from .accelerator import Accelerator
 from .attention import Attention, AttentionConfig
 from .gelu import Gelu, GeluConfig
 from .layernorm import LayerNorm, LayerNormConfig
@@ -23,21 +26,31 @@ COMPONENTS = {
     "gelu": Gelu,
     "residual": Residual,
     "attention": Attention,
+    "accelerator": Accelerator,
 }
 BLOCKS = tuple(COMPONENTS)
 
 
 @dataclass(frozen=True)
 class HardwareConfig:
-    """One configuration of every block, named as the block is."""
+    """One configuration of the accelerator and, unless None, of every block, by their names.
 
-    requantize: RequantizeConfig
-    mac_array: MacArrayConfig
-    layernorm: LayerNormConfig
-    softmax: SoftmaxConfig
-    gelu: GeluConfig
-    residual: ResidualConfig
-    attention: AttentionConfig
+    The blocks stand alone: the accelerator has units of its own, of the same arithmetic.
+    """
+
+    accelerator: Hardware
+    requantize: RequantizeConfig | None = None
+    mac_array: MacArrayConfig | None = None
+    layernorm: LayerNormConfig | None = None
+    softmax: SoftmaxConfig | None = None
+    gelu: GeluConfig | None = None
+    residual: ResidualConfig | None = None
+    attention: AttentionConfig | None = None
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Those that this configuration has, the accelerator last."""
+        return tuple(block for block in BLOCKS if getattr(self, block) is not None)
 
     def component(self, block: str) -> wiring.Component:
         return COMPONENTS[block](getattr(self, block))
@@ -45,6 +58,7 @@ class HardwareConfig:
 
 # Small enough to read the waveforms of: the digits network on 4 lanes.
 tiny = HardwareConfig(
+    accelerator=TINY,
     requantize=RequantizeConfig(lanes=4),
     mac_array=MacArrayConfig(rows=4, cols=4, bias=True),
     layernorm=LayerNormConfig(lanes=4, max_channels=64),
@@ -56,6 +70,7 @@ tiny = HardwareConfig(
 
 # DeiT-Tiny and DeiT-Small on a 16 x 16 array.
 base = HardwareConfig(
+    accelerator=BASE,
     requantize=RequantizeConfig(lanes=16),
     mac_array=MacArrayConfig(rows=16, cols=16, depth=256, bias=True),
     layernorm=LayerNormConfig(lanes=16, max_channels=384),
@@ -67,6 +82,7 @@ base = HardwareConfig(
 
 # The same networks for an ECP5-85k: 156 multipliers, 128 of them in an 8 x 16 array.
 ecp5_85k = HardwareConfig(
+    accelerator=ECP5_85K,
     requantize=RequantizeConfig(lanes=8),
     mac_array=MacArrayConfig(rows=8, cols=16, depth=256, bias=True),
     layernorm=LayerNormConfig(lanes=4, max_channels=384),
@@ -76,7 +92,10 @@ ecp5_85k = HardwareConfig(
     attention=AttentionConfig(rows=8, cols=8, max_tokens=197, head_dim=64),
 )
 
-CONFIGS = {"tiny": tiny, "base": base, "ecp5_85k": ecp5_85k}
+# The largest accelerator; its blocks are those of `base`, with more lanes.
+large = HardwareConfig(accelerator=LARGE)
+
+CONFIGS = {"tiny": tiny, "base": base, "ecp5_85k": ecp5_85k, "large": large}
 DEFAULT = "base"
 
 
@@ -87,3 +106,16 @@ def choose(kind: str, name: str | None, names: Iterable[str]) -> tuple[str, ...]
     if name not in names:
         raise ValueError(f"unknown {kind} {name!r}; there are {', '.join(names)}")
     return (name,)
+
+
+def select(
+    config: str | None, block: str | None, configs: Iterable[str] = tuple(CONFIGS)
+) -> list[tuple[str, str]]:
+    """(block, configuration) of all that was asked for; `configs` are meant if none was named."""
+    configs = choose("configuration", config, CONFIGS) if config else configs
+    blocks = choose("block", block, BLOCKS)
+    pairs = [(b, c) for c in configs for b in blocks if b in CONFIGS[c].blocks]
+    if not pairs:
+        there = ", ".join(CONFIGS[config].blocks)
+        raise ValueError(f"configuration {config} has no block {block}; there are {there}")
+    return pairs

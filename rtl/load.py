@@ -26,7 +26,7 @@ from .layernorm import LayerNormConfig
 from .ports import PROGRESS, instruction, memory_reader, reached, write_port
 
 PIECES = 12  # bits of the field `pieces`
-LATENCY = PIECES + 2
+LATENCY = PIECES + 1
 TO = 24  # bits of a byte address in a space
 
 

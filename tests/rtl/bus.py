@@ -24,13 +24,8 @@ def simulate(dut, process, limit: int = 100_000) -> None:
     """Runs `process(ctx)` to its end. Raises TimeoutError after `limit` cycles."""
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
-    done = []
-
-    async def run(ctx):
-        await process(ctx)
-        done.append(True)
-
-    simulator.add_testbench(run)
-    simulator.run_until(limit * 1e-6)
-    if not done:
-        raise TimeoutError(f"not finished after {limit} cycles")
+    simulator.add_testbench(process)
+    for _ in range(4 * limit):
+        if not simulator.advance():
+            return
+    raise TimeoutError(f"not finished after {limit} cycles")

@@ -32,7 +32,7 @@ SMALL = replace(TINY, acts=256, stream=128)
 class Copier(Elaboratable):
     """The machine with a LOAD and a STORE unit; `taken` counts what went to each other queue."""
 
-    def __init__(self, hw, watchdog=300):
+    def __init__(self, hw, watchdog=1000):
         self.hw = hw
         self.control = Control(hw, watchdog)
         self.read, self.write = AxiRead(hw, 2), AxiWrite(hw)

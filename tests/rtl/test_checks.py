@@ -2,7 +2,8 @@
 
 import pytest
 
-from rtl.configs import BLOCKS, base
+from rtl.configs import base
+from sim.runner import BLOCKS
 
 
 @pytest.mark.parametrize("block", BLOCKS)

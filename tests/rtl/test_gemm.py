@@ -18,7 +18,7 @@ SIZES = {"4x4": size(4, 4, 1, 64), "4x4 wide bus": size(4, 4, 1, 128), "8x16": s
 TINY = SIZES["4x4"]
 
 
-def random_gemm(hw, rng: random.Random):
+def random_gemm(hw, rng: random.Random, number: int):
     """Anything that the contract allows in the small memories of `size`."""
     rows = rng.randint(1, hw.sums)
     fields = {
@@ -33,7 +33,7 @@ def random_gemm(hw, rng: random.Random):
     }
     for n in range(2):
         fields[f"wait{n}_unit"] = rng.choice(list(Unit))
-        fields[f"wait{n}_count"] = rng.randint(0, 300)
+        fields[f"wait{n}_count"] = rng.randint(0, 200) + 80 * number
     fields["wait0_step"] = rng.randint(0, 1)
     if rng.randint(0, 1):
         fields |= {
@@ -77,7 +77,7 @@ def test_random_programs(name, pace):
     hw = SIZES[name]
     rng = random.Random(f"{name} {pace}")
     chip = Chip.random(hw)
-    program = [random_gemm(hw, rng) for _ in range(12)]
+    program = [random_gemm(hw, rng, n) for n in range(12)]
     run(chip, program, PACES[pace], writes=tile_writes(chip))
 
 
@@ -153,21 +153,25 @@ def test_weights_are_requested_ahead():
 def test_waits(unit, state):
     """A count of cycle t lets row 0 go in cycle t + 3, another one in t + 2."""
     chip = Chip.random(TINY)
-    program = [resident(TINY, rows=4, row_group=4, k_tiles=2, wait0_unit=unit, wait0_count=7,
-                        wait0_step=1, wait1_unit=Unit.LOAD, wait1_count=3)]  # fmt: skip
+    row_by_row = {"wait0_unit": unit, "wait0_step": 1, "row_group": 4, "k_tiles": 2}
+    program = [
+        resident(TINY, **row_by_row, rows=4, wait0_count=7, wait1_unit=Unit.LOAD, wait1_count=3,
+                 outer=2),
+        resident(TINY, **row_by_row, rows=2, wait0_count=11),
+    ]  # fmt: skip
 
     def counts(cycle):
-        reached = 7 if cycle >= 20 else 6
-        reached = 9 if cycle >= 40 else reached
-        reached = 10 if cycle >= 41 else reached
-        return {unit: reached, Unit.LOAD: 3 if cycle >= 30 else 2}
+        reached = sum(cycle >= when for when in (20, 40, 40, 60, 61, 80))  # 7, 9, 10, 11, 12
+        return {unit: 6 + reached, Unit.LOAD: 3 if cycle >= 30 else 2}
 
     trace = run(chip, program, counts=counts, writes=tile_writes(chip))
-    assert trace.beats == [33, 34, 42, 43, 44, 45, 46, 47]
-    assert trace.finished == [35, 44, 46, 48]
+    rows = [33, 42, 44, 62, *range(64, 72, 2), 72, 82]
+    assert trace.beats == [beat for row in rows for beat in (row, row + 1)]
+    assert trace.finished == [row + 2 for row in rows]
     assert set(trace.states[10:23]) == {state}
     assert set(trace.states[23:33]) == {"acts"}  # wait1
-    assert set(trace.states[36:43]) == {state}
+    for first, end in ((36, 43), (47, 63), (75, 83)):
+        assert set(trace.states[first:end]) == {state}
 
 
 def test_output_queue():

@@ -5,15 +5,33 @@ import subprocess
 import sys
 
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
 from rtl import verilog
-from rtl.configs import BLOCKS, CONFIGS, DEFAULT
+from rtl.configs import BLOCKS, CONFIGS, DEFAULT, select
+from rtl.ports import read_port
+from rtl.scratchpad import Scratchpad
 from sim.runner import BLOCKS as BENCH_BLOCKS
 from sim.runner import run_bench
 
 
 def test_every_bench_has_its_verilog():
-    assert BLOCKS == BENCH_BLOCKS
+    assert (*BENCH_BLOCKS, "accelerator") == BLOCKS
+
+
+def test_every_configuration_has_an_accelerator():
+    assert CONFIGS["large"].blocks == ("accelerator",)
+    for name in ("tiny", "base", "ecp5_85k"):
+        assert CONFIGS[name].blocks == BLOCKS
+        assert CONFIGS[name].accelerator.name == name
+
+
+def test_a_block_that_a_configuration_lacks_is_refused():
+    assert select("large", None) == [("accelerator", "large")]
+    with pytest.raises(ValueError, match="large has no block gelu; there are accelerator"):
+        select("large", "gelu")
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -52,6 +70,49 @@ def test_readable_names_leave_the_hardware_alone(tmp_path):
     assert result.failure is None and result.beats
 
 
+def test_zeros_of_a_memory_are_a_loop(tmp_path):
+    text = verilog.convert(Scratchpad(300, 16, 8, 1, 1), "pad")
+    assert len(text.splitlines()) < 100
+    assert "for (n = 0; n <= 299; n = n + 1) memory0[n] = 16'd0;" in text
+    (tmp_path / "pad.v").write_text(text)
+    bench = (
+        "module bench; wire [15:0] data; reg clk = 0; reg [8:0] addr = 299;\n"
+        "pad pad(.clk(clk), .rst(1'b0), .readers__0__addr(addr), .readers__0__valid(1'b1),\n"
+        ".readers__0__data(data), .writers__0__valid(1'b0), .writers__0__addr(9'd0),\n"
+        ".writers__0__data(16'd0), .writers__0__mask(2'd0));\n"
+        "initial begin #1 clk = 1; #1 $display(data); end endmodule\n"
+    )
+    (tmp_path / "bench.v").write_text(bench)
+    sources = [str(tmp_path / name) for name in ("bench.v", "pad.v")]
+    assert verilog.lint(tmp_path / "pad.v", "pad") is None
+    subprocess.run(["iverilog", "-g2005", "-o", tmp_path / "run", *sources], check=True)
+    done = subprocess.run(["vvp", tmp_path / "run"], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0"]
+
+
+def test_other_contents_of_a_memory_stay():
+    text = "  initial begin\n    ram[0] = 8'h00;\n    ram[1] = 8'h01;\n  end\n"
+    assert verilog.without_zeros(text) == text
+
+
+def test_header_names_the_signals_of_a_bus():
+    class Bus(wiring.Component):
+        bus: Out(read_port(16, 8))
+
+        def elaborate(self, platform):
+            return Module()
+
+    bus = Bus()
+    verilog.convert(bus, "bus")
+    assert verilog.port_comment(bus) == [
+        "interface bus",
+        "  [0:0] bus__valid: uint1, out",
+        "  [0:0] bus__ready: uint1, in",
+        "  [3:0] bus__addr: uint4, out",
+        "  [7:0] bus__data: uint8, in",
+    ]
+
+
 def test_lint_finds_a_fault(tmp_path):
     source = tmp_path / "gelu.v"
     source.write_text("module gelu(input a, output reg b); always @* if (a) b = 1; endmodule\n")
@@ -69,10 +130,11 @@ def test_a_rejected_block_does_not_get_its_name(tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["--block", "nope"], "unknown block 'nope'; there are requantize, "),
+        (["--block", "gelu", "--config", "large"], "configuration large has no block gelu"),
         (["--config", "huge"], "unknown configuration 'huge'; there are tiny, base, ecp5_85k"),
     ],
 )
-@pytest.mark.parametrize("module", ["rtl.verilog", "rtl.synth"])
+@pytest.mark.parametrize("module", ["rtl.verilog", "rtl.synth", "rtl.pnr"])
 def test_unknown_names_are_one_line(module, arguments, message):
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments], capture_output=True, text=True
