@@ -44,7 +44,6 @@ def layers(measured) -> dict[tuple[str, str], np.ndarray]:
         raise RuntimeError(f"{len(names)} GEMMs, but the trace shows {len(states) - 1}")
     states[0, 0] -= states.sum() - run.counters["cycles"]
     order = [("start", ""), *dict.fromkeys(names)]
-    order.sort(key=lambda key: order.index(next(k for k in order if k[0] == key[0])))
     sums = {key: np.zeros(8, np.int64) for key in order}
     for key, row in zip([("start", ""), *names], states, strict=True):
         sums[key] += row
@@ -78,10 +77,11 @@ def layers_png(measured) -> bytes:
     whole.set_ylabel("thousand cycles, all")
     stalled.set_ylabel("thousand cycles, stalled")
     stalled.legend(title="stalled on (cycles)", loc="upper right", ncols=3, fontsize=8)
-    for axis in (whole, stalled):
+    for axis, height in ((whole, top), (stalled, low)):
         axis.grid(axis="y", alpha=0.4)
         axis.set_axisbelow(True)
-        axis.margins(x=0.01, y=0.25)
+        axis.set_xlim(places[0] - 1, places[-1] + 1)
+        axis.set_ylim(0, 1.25 * max(height.max(), 0.001))
     stalled.set_xticks(places, [bar or group for group, bar in sums], rotation=90, fontsize=6)
     names = stalled.secondary_xaxis(-0.28)
     names.set_xticks([np.mean(at) for at in groups.values()],

@@ -67,13 +67,10 @@ def header(hardware: Hardware, trace: bool) -> str:
 
 def emit(hardware: Hardware, trace: bool) -> str:
     """The Verilog of rtl.accelerator."""
-    from amaranth.back import verilog
-
     from rtl.accelerator import Accelerator
-    from rtl.verilog import readable
+    from rtl.verilog import convert
 
-    component = Accelerator(hardware, trace=trace)
-    return readable(verilog.convert(component, name=TOP, strip_internal_attrs=True, emit_src=False))
+    return convert(Accelerator(hardware, trace=trace), TOP)
 
 
 def build(hardware: Hardware, trace: bool = False, quick: bool = False) -> Path:
