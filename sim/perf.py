@@ -314,7 +314,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = parse(arguments)
         good = run(chosen(options), options)
-        print(f"{options.json} and pictures in {options.pictures}, {time.monotonic() - start:.0f} s")
+        print(
+            f"{options.json} and pictures in {options.pictures}, {time.monotonic() - start:.0f} s"
+        )
     except USER_ERRORS as error:
         print(f"perf: {one_line(error)}", file=sys.stderr)
         return 2

@@ -16,7 +16,7 @@ STALLS = {
     "layernorm": (4, "LayerNorm", "#7570b3"),
     "softmax": (5, "softmax", "#e7298a"),
     "epilogue": (6, "epilogue", "#66a61e"),
-    "idle": (0, "no GEMM yet", "#888888"),
+    "idle": (0, "nothing to do", "#888888"),
 }
 BUSY = 1  # index in Run.array
 PARTS = {"qkv": "qkv", "attn": "attention", "proj": "proj", "fc1": "mlp", "fc2": "mlp"}
@@ -76,7 +76,7 @@ def layers_png(measured) -> bytes:
     whole.legend(loc="upper right", ncols=1, fontsize=8)
     whole.set_ylabel("thousand cycles, all")
     stalled.set_ylabel("thousand cycles, stalled")
-    stalled.legend(title="stalled on (cycles)", loc="upper right", ncols=3, fontsize=8)
+    stalled.legend(title="stalled on (cycles)", loc="upper center", ncols=3, fontsize=8)
     for axis, height in ((whole, top), (stalled, low)):
         axis.grid(axis="y", alpha=0.4)
         axis.set_axisbelow(True)
@@ -84,8 +84,10 @@ def layers_png(measured) -> bytes:
         axis.set_ylim(0, 1.25 * max(height.max(), 0.001))
     stalled.set_xticks(places, [bar or group for group, bar in sums], rotation=90, fontsize=6)
     names = stalled.secondary_xaxis(-0.28)
-    names.set_xticks([np.mean(at) for at in groups.values()],
-                     [name.removeprefix("block ") if name.startswith("block") else "" for name in groups])
+    names.set_xticks(
+        [np.mean(at) for at in groups.values()],
+        [name.removeprefix("block ") if name.startswith("block") else "" for name in groups],
+    )
     names.set_xlabel("block")
     names.tick_params(length=0)
     names.spines["bottom"].set_visible(False)

@@ -28,7 +28,8 @@ VERILATOR = (
     "-CFLAGS", "-std=c++17 -Wall",
 )  # fmt: skip
 # Optimization of what runs every cycle, of what runs now and then, and of Verilator's own library.
-FAST = "OPT_FAST='-O3 -march=native' OPT_SLOW=-O0 OPT_GLOBAL=-O3"
+# (-O3: 5 % faster for 30 % more of the compiler's time; -O1: 10 % slower for 30 % less.)
+FAST = "OPT_FAST='-O2 -march=native' OPT_SLOW=-O0 OPT_GLOBAL=-O2"
 QUICK = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0"  # built sooner, for a few short runs
 
 
