@@ -11,12 +11,15 @@ The constants are those of the RTL; `tests/test_cycles.py` holds both together.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import heappop, heappush
+from math import ceil
 
 import numpy as np
 
+from .formats import ceil_log2
 from .hardware import BURST_BYTES, PARAM_BYTES, Hardware
 from .isa import INSTRUCTION_BYTES, Epilogue, Instruction, Opcode, Space, Unit
 
@@ -63,39 +66,40 @@ class Count:
         return result
 
 
-@dataclass(frozen=True)
-class Memory:
-    """The AXI memory: cycles from a read's address to its first beat; then a beat a cycle."""
-
-    latency: int = 100
-
-
-@dataclass(frozen=True)
-class Delays:
-    """Cycles between an event in one unit and its effect in another, as built in rtl/."""
-
-    fetch: int = 6  # start to the first read request
-    read: int = 3  # a read request to its address on the bus; and its beat to the client
-    dispatch: int = 2  # an instruction at the sequencer's output to its unit
-    wait: int = 2  # a count reached to the row that waited for it
-    array: int = 8  # a row's last beat to the row in the epilogue
-    epilogue: int = 14  # a chunk entering the epilogue to its write
-    load: int = 4  # a beat in the loader to its write
-    store: int = 6
-    norm: int = 4  # a row's first word read to its beat in the LayerNorm, and back to the write
-    codes: int = 4
-    done: int = 4
+# Cycles between an event in one unit and its effect in another, as built in rtl/.
+START = 1  # the first cycle with a request of the sequencer
+REQUEST = 1  # a request taken to its address on the bus
+FETCH = 2  # a beat read to the sequencer's instruction register
+QUEUE = 1  # an instruction sent to the cycle in which its unit may take it
+ISSUE = 4  # a GEMM taken to its first beat
+ROW = 2  # a count seen to the row that waited for it; one more for the first row
+CHUNK = 2  # an instruction taken by the epilogue to its first chunk
+READ = 6  # a chunk entering the epilogue to its read of the stream
+WRITE = 12  # a chunk entering the epilogue to its write
+NEXT = 14  # the last chunk of an instruction to the first one of the next
+ROOM = 8  # rows of accumulators between the array and the epilogue
+UNPACK = 2  # a beat of weights read to its write
+LOAD_START = 13  # a LOAD there to its first request
+LOAD_BEAT = 2  # a beat read to its first chunk taken; written a cycle later
+OUTSTANDING = 32  # bursts under way on the bus
+SOFTMAX = 14  # the last score of a row to its first code, besides the beats of the row
+SCORES = 1  # a score written to its handshake with the softmax
+RECIPROCAL = 11  # the last code of a row to its reciprocal
+NORM_START = 2  # a NORM taken to its first word read
+NORM_FEED = 2  # a word read to its beat in the LayerNorm
+ROW_RATE = 9  # least cycles of a softmax row
+NORM_RATE = 10  # ... of a LayerNorm row
+STORE = 5  # the last word of a line read to its last beat on the bus
 
 
 @dataclass
 class Gemm:
-    """What the array did for one GEMM: first and last cycle, beats, cycles it waited, by cause."""
+    """start: the cycle from which the array is at it; end: the one after its last beat."""
 
     instruction: Instruction
     start: int
-    end: int
-    busy: int
-    waits: dict[str, int] = field(default_factory=dict)
+    end: int = 0
+    busy: int = 0
 
 
 @dataclass
@@ -110,7 +114,16 @@ class Prediction:
 
     @property
     def busy(self) -> int:
+        """Beats of the array."""
         return sum(gemm.busy for gemm in self.gemms)
+
+
+def predict(instructions: list[Instruction], hw: Hardware, latency: int = 100) -> Prediction:
+    """Cycles of a program from start to done, with an AXI memory of `latency` cycles.
+
+    Raises RuntimeError if the program waits for what never comes.
+    """
+    return Model(instructions, hw, latency).run()
 
 
 def paced(ready: np.ndarray, step: int, start: int) -> np.ndarray:
@@ -119,338 +132,24 @@ def paced(ready: np.ndarray, step: int, start: int) -> np.ndarray:
     return np.maximum.accumulate(np.maximum(ready - steps, start)) + steps
 
 
-class Model:
-    """One run of a program: `Model(instructions, hw, memory).run()`."""
+def weight_bytes(i: Instruction, hw: Hardware) -> int:
+    """Bytes that the weights unit streams for a GEMM."""
+    if i.resident:
+        return 0
+    return i.outer * (hw.cols * PARAM_BYTES + i.k_groups * i.k_tiles * hw.tile_bytes)
 
-    def __init__(self, instructions: list[Instruction], hw: Hardware, memory: Memory | None = None):
-        self.instructions, self.hw = instructions, hw
-        self.memory, self.delays = memory or Memory(), Delays()
-        self.progress = {unit: Count(self) for unit in Unit}
-        self.ready: list = []
-        self.sequence = 0
-        self.bus = Bus(self.memory, self.delays)
-        self.loaded, self.released = Count(self), Count(self)  # weight tiles
-        self.params_loaded, self.params_released = Count(self), Count(self)  # column tiles
-        self.queues = {name: Queue(self) for name in QUEUES}
-        self.rows: list = []  # what the array hands to the epilogue: one entry a pass
-        self.passes = Count(self)
-        self.scores: list = []
-        self.score_passes = Count(self)
-        self.gemms: list[Gemm] = []
-        self.bytes_weights = self.bytes_written = 0
-        self.end = 0
 
-    def run(self) -> Prediction:
-        """Raises RuntimeError if the program waits for what never comes."""
-        processes = [
-            self.sequencer(), self.weight_requests(), self.weight_tiles(), self.array(),
-            self.epilogue(), self.codes(), self.norm(), self.load(), self.store(),
-        ]  # fmt: skip
-        for process in processes:
-            self.resume(process, 0)
-        while self.ready:
-            _, _, process = heappop(self.ready)
-            for request in process:
-                if request[0] is None:  # go on in the order of time
-                    self.resume(process, request[1])
-                    break
-                count, n = request
-                if n > count.total:
-                    count.waiting.append((n, process))
-                    break
-        if not self.end:
-            raise RuntimeError("the program waits for a count that no unit reaches")
-        return Prediction(
-            self.end, self.gemms, self.bus.beats * self.hw.bus_bytes, self.bytes_written,
-            self.bytes_weights,
-        )  # fmt: skip
-
-    def resume(self, process: Iterator, time: int) -> None:
-        self.sequence += 1
-        heappush(self.ready, (time, self.sequence, process))
-
-    # --- instructions
-
-    def sequencer(self):
-        d = self.delays
-        per_burst = BURST_BYTES // INSTRUCTION_BYTES
-        beats = INSTRUCTION_BYTES // self.hw.bus_bytes
-        t, fetched = d.fetch, []
-        for n, instruction in enumerate(self.instructions):
-            if n % per_burst == 0:
-                yield None, t
-                arrived = self.bus.read(t, self.hw.burst)
-                fetched += [arrived[(k + 1) * beats - 1] for k in range(per_burst)]
-            t = max(t + 1, fetched[n])
-            if instruction.opcode is Opcode.END:
-                break
-            for name in QUEUES_OF[instruction.opcode]:
-                queue = self.queues[name]
-                room = queue.pushed.total + 1 - self.hw.queue
-                if room > 0:
-                    yield queue.popped, room
-                    t = max(t, queue.popped.time(room) + 1)
-            for name in QUEUES_OF[instruction.opcode]:
-                self.queues[name].push(instruction, t + d.dispatch)
-        last = t
-        for queue in self.queues.values():
-            yield queue.finished, queue.pushed.total
-            last = max(last, queue.finished.time(queue.pushed.total))
-        self.end = last + d.done
-
-    def waited(self, instruction: Instruction, n: int, t: int):
-        """-> the time at which wait n of an instruction, not stepped, is over."""
-        unit = Unit(getattr(instruction, f"wait{n}_unit"))
-        if unit is Unit.NONE:
-            return t
-        count, target = self.progress[unit], getattr(instruction, f"wait{n}_count")
-        yield count, target
-        return max(t, count.time(target) + self.delays.wait)
-
-    def row_times(self, instruction: Instruction, t: int):
-        """-> the unit of wait 0, and the times from which the rows of an instruction may start."""
-        t = yield from self.waited(instruction, 1, t)
-        unit, rows = Unit(instruction.wait0_unit), instruction.rows
-        ready = np.full(rows, t, np.int64)
-        if unit is not Unit.NONE:
-            count, first = self.progress[unit], instruction.wait0_count
-            last = first + (rows - 1) * instruction.wait0_step
-            yield count, last
-            if instruction.wait0_step:
-                reached = count.span(first, rows)
-            else:
-                reached = np.full(rows, count.time(first), np.int64)
-            ready = np.maximum(ready, reached + self.delays.wait)
-        return ready
-
-    # --- weights
-
-    def weight_requests(self):
-        queue, hw = self.queues["weights"], self.hw
-        self.arrived, self.unpacked = Count(self), Count(self)
-        t = 0
-        for index in range(len(self.instructions)):
-            yield queue.pushed, index + 1
-            instruction = queue.items[index]
-            t = max(t, queue.pushed.time(index + 1)) + 1
-            queue.popped.add([t])
-            if instruction.resident:
-                continue
-            address, left = instruction.address, weight_bytes(instruction, hw) // hw.bus_bytes
-            self.bytes_weights += left * hw.bus_bytes
-            while left:
-                to_boundary = hw.burst - address % BURST_BYTES // hw.bus_bytes
-                beats = min(left, to_boundary)
-                room = self.arrived.total + beats - hw.prefetch
-                yield self.unpacked, room
-                t = max(t + 1, self.unpacked.time(room) + 1)
-                yield None, t
-                self.arrived.add(self.bus.read(t, beats))
-                address, left = address + beats * hw.bus_bytes, left - beats
-
-    def weight_tiles(self):
-        queue, hw = self.queues["weights"], self.hw
-        tile_beats = hw.tile_bytes // hw.bus_bytes
-        param_beats = hw.cols * PARAM_BYTES // hw.bus_bytes
-        t = beats = 0
-        for index in range(len(self.instructions)):
-            yield queue.pushed, index + 1
-            instruction = queue.items[index]
-            if not instruction.resident:
-                for _ in range(instruction.outer):
-                    room = self.params_loaded.total + 1 - hw.params
-                    yield self.params_released, room
-                    t = max(t, self.params_released.time(room) + 1)
-                    beats += param_beats
-                    yield self.arrived, beats
-                    t = self.unpack(t, beats, param_beats)
-                    self.params_loaded.add([t])
-                    for _ in range(instruction.k_groups * instruction.k_tiles):
-                        room = self.loaded.total + 1 - hw.ring
-                        yield self.released, room
-                        t = max(t, self.released.time(room) + 1)
-                        beats += tile_beats
-                        yield self.arrived, beats
-                        t = self.unpack(t, beats, tile_beats)
-                        self.loaded.add([t])
-            queue.finished.add([t])
-
-    def unpack(self, t: int, until: int, beats: int) -> int:
-        """Beats until - beats .. until - 1 leave the queue, one a cycle; -> the last one's time."""
-        first = self.arrived.time(until - beats + 1)
-        start = max(t + 1, first)
-        last = max(start + beats - 1, self.arrived.time(until))
-        self.unpacked.add(range(last - beats + 1, last + 1))
-        return last
-
-    # --- the array and what follows it
-
-    def array(self):
-        queue, d = self.queues["array"], self.delays
-        t = 0  # the first cycle that is free
-        for index in range(len(self.instructions)):
-            yield queue.pushed, index + 1
-            i = queue.items[index]
-            t = max(t, queue.pushed.time(index + 1))
-            queue.popped.add([t])
-            gemm = Gemm(i, t, t, 0)
-            ready = yield from self.row_times(i, t)
-            row = i.inner * i.k_tiles
-            for _ in range(i.outer):
-                for group in range(i.k_groups):
-                    began = t
-                    if not i.resident:  # the first row meets its tiles one by one
-                        base = self.released.total
-                        for k in range(i.k_tiles):
-                            yield self.loaded, base + k + 1
-                            t = max(t, self.loaded.time(base + k + 1) + d.wait - k)
-                    yield None, t
-                    first = paced(ready, self.pace(i), t)
-                    last = first + row - 1
-                    t = int(last[-1]) + 1
-                    self.progress[Unit.ARRAY].add(last)
-                    if not i.resident:
-                        self.released.add([t] * i.k_tiles)
-                    gemm.busy += row * i.rows
-                    gemm.waits["all"] = gemm.waits.get("all", 0) + t - began - row * i.rows
-                    if group == i.k_groups - 1:
-                        self.rows.append(last + d.array)
-                        self.passes.add([t])
-            gemm.end = t
-            self.gemms.append(gemm)
-            queue.finished.add([t])
-
-    def pace(self, i: Instruction) -> int:
-        """Cycles from row to row: those of the array or, if they are more, of the epilogue."""
-        cycles = i.inner * i.k_tiles
-        if i.k_groups == 1:
-            cycles = max(cycles, sum(self.chunks(i, j) for j in range(i.inner)))
-        return cycles
-
-    def chunks(self, i: Instruction, tile: int) -> int:
-        """Cycles of the epilogue for a row of column tile `tile`."""
-        columns = min(max(i.columns - tile * self.hw.cols, 1), self.hw.cols)
-        return -(-columns // self.hw.lanes)
-
-    def epilogue(self):
-        queue, d = self.queues["epilogue"], self.delays
-        t = passes = 0
-        for index in range(len(self.instructions)):
-            yield queue.pushed, index + 1
-            i = queue.items[index]
-            t = max(t, queue.pushed.time(index + 1))
-            queue.popped.add([t])
-            t = yield from self.waited(i, 2, t)
-            for o in range(i.outer):
-                passes += 1
-                yield self.passes, passes
-                if not i.scalar:
-                    yield self.params_loaded, self.params_released.total + 1
-                    t = max(t, self.params_loaded.time(self.params_released.total + 1) + 1)
-                chunks = [self.chunks(i, o * i.inner + j) for j in range(i.inner)]
-                # a row is done its last tile's chunks after that came, or all chunks after the last row
-                rows = self.rows[passes - 1] + chunks[-1]
-                done = paced(rows, sum(chunks), t + sum(chunks))
-                t = int(done[-1])
-                if not i.scalar:
-                    self.params_released.add([t])
-                if i.epilogue == Epilogue.SCORES:
-                    self.scores.append((i, done + d.epilogue))
-                    self.score_passes.add([t])
-                self.progress[Unit.EPILOGUE].add(done + d.epilogue)
-            queue.finished.add([t + d.epilogue])
-
-    def codes(self):
-        hw, d = self.hw, self.delays
-        t = done = 0
-        while True:
-            done += 1
-            yield self.score_passes, done
-            i, rows = self.scores[done - 1]
-            beats = -(-i.columns // hw.lanes)
-            # the maximum, the sum and the codes of a row follow each other, and the reciprocal
-            latency = 10 + beats + 4 + beats - 1 + 11 + d.codes
-            finished = paced(rows + latency, max(beats, 9), t)
-            t = int(finished[-1])
-            self.progress[Unit.CODES].add(finished)
-
-    def norm(self):
-        queue, hw, d = self.queues["norm"], self.hw, self.delays
-        t = 0
-        for index in range(len(self.instructions)):
-            yield queue.pushed, index + 1
-            i = queue.items[index]
-            t = max(t, queue.pushed.time(index + 1))
-            queue.popped.add([t])
-            ready = yield from self.row_times(i, t)
-            beats = -(-i.channels // hw.norm_lanes)
-            step = max(beats, 10)
-            start = paced(ready, step, t)
-            finished = start + beats + 50 + beats + d.norm
-            self.progress[Unit.NORM].add(finished)
-            t = int(finished[-1])
-            queue.finished.add([t])
-
-    # --- copies
-
-    def load(self):
-        queue, hw, d = self.queues["load"], self.hw, self.delays
-        t = 0
-        for index in range(len(self.instructions)):
-            yield queue.pushed, index + 1
-            i = queue.items[index]
-            t = max(t, queue.pushed.time(index + 1))
-            queue.popped.add([t])
-            t = yield from self.waited(i, 0, t)
-            t = yield from self.waited(i, 1, t)
-            request = write = t
-            size = i.pieces * i.piece
-            cost = max(1, (1 << i.chunk) // self.entry_bytes(i))
-            for outer in range(i.count2):
-                for middle in range(i.count1):
-                    for line in range(i.count0):
-                        at = i.address + outer * i.from2 + middle * i.from1 + line * i.from0
-                        end = at + size
-                        at -= at % hw.bus_bytes
-                        while at < end:
-                            stop = min(at - at % BURST_BYTES + BURST_BYTES, end)
-                            beats = -(-(stop - at) // hw.bus_bytes)
-                            yield None, request
-                            times = self.bus.read(request, beats)
-                            request = max(request + 1, times[0] - self.memory.latency)
-                            chunks = min(stop - at, size) >> i.chunk
-                            write = max(write + chunks * cost, times[-1] + d.load)
-                            at = stop
-                self.progress[Unit.LOAD].add([write] * i.credit)
-            t = write
-            queue.finished.add([t])
-
-    def entry_bytes(self, i: Instruction) -> int:
-        """Bytes that a LOAD writes in a cycle at most: tables take an entry at a time."""
-        return {Space.GELU_TABLE: 1, Space.EXP_TABLE: 4}.get(Space(i.space), 1 << i.chunk)
-
-    def store(self):
-        queue, hw, d = self.queues["store"], self.hw, self.delays
-        t = 0
-        for index in range(len(self.instructions)):
-            yield queue.pushed, index + 1
-            i = queue.items[index]
-            t = max(t, queue.pushed.time(index + 1))
-            queue.popped.add([t])
-            t = yield from self.waited(i, 0, t)
-            t = yield from self.waited(i, 1, t)
-            word = hw.rows if i.space == Space.ACTS else hw.stream_bytes
-            beats = i.words * word // hw.bus_bytes
-            line = max(beats, i.words)
-            times = t + line * (1 + np.arange(i.lines)) + d.store
-            self.bytes_written += i.lines * beats * hw.bus_bytes
-            self.progress[Unit.STORE].add(times)
-            t = int(times[-1])
-            queue.finished.add([t])
+QUEUES = ("weights", "array", "norm", "load", "store")  # the epilogue follows the array
+QUEUES_OF = {
+    Opcode.LOAD: ("load",),
+    Opcode.STORE: ("store",),
+    Opcode.NORM: ("norm",),
+    Opcode.GEMM: ("weights", "array"),
+}
 
 
 class Queue:
-    """Instructions before a unit: when they were put in, taken and carried out."""
+    """Instructions before a unit: when they may be taken, were taken and are carried out."""
 
     def __init__(self, model: Model):
         self.items: list[Instruction] = []
@@ -464,36 +163,424 @@ class Queue:
 class Bus:
     """The read side of the AXI bus: an address a cycle, then beats in order, one a cycle."""
 
-    def __init__(self, memory: Memory, delays: Delays):
-        self.memory, self.delays = memory, delays
+    def __init__(self, latency: int):
+        self.latency = latency
         self.address_free = self.data_free = self.beats = 0
+        self.ends: list[int] = []  # of every burst so far
 
-    def read(self, t: int, beats: int) -> range:
-        """-> the times at which the client has the beats of a burst asked for at t."""
-        address = max(t + self.delays.read, self.address_free)
-        self.address_free = address + 1
-        start = max(address + self.memory.latency, self.data_free)
+    def read(self, t: int, beats: int) -> tuple[int, range]:
+        """-> when a burst asked for at t is taken, and the times of its beats at the client."""
+        taken = max(t, self.address_free)
+        if len(self.ends) >= OUTSTANDING:
+            taken = max(taken, self.ends[-OUTSTANDING] + 1)
+        self.address_free = taken + 1
+        start = max(taken + REQUEST + self.latency, self.data_free)
         self.data_free = start + beats
+        self.ends.append(start + beats - 1)
         self.beats += beats
-        return range(start + self.delays.read, start + self.delays.read + beats)
+        return taken, range(start, start + beats)
 
 
-QUEUES = ("weights", "array", "epilogue", "norm", "load", "store")
-QUEUES_OF = {
-    Opcode.LOAD: ("load",),
-    Opcode.STORE: ("store",),
-    Opcode.NORM: ("norm",),
-    Opcode.GEMM: ("weights", "array", "epilogue"),
-}
+class Model:
+    """One run of a program. Processes are generators; they yield (count, n) to wait for a count,
+    and (None, time) to let those go on whose time is earlier.
+    """
+
+    def __init__(self, instructions: list[Instruction], hw: Hardware, latency: int):
+        self.instructions, self.hw, self.latency = instructions, hw, latency
+        self.progress = {unit: Count(self) for unit in Unit}
+        self.bus = Bus(latency)
+        self.arrived, self.unpacked = Count(self), Count(self)  # beats of weights
+        self.loaded, self.released = Count(self), Count(self)  # weight tiles
+        self.params_loaded, self.params_released = Count(self), Count(self)  # column tiles
+        self.bursts: list = []  # of loads: times of the beats, chunks of the burst and of its end
+        self.burst_count, self.load_popped = Count(self), Count(self)
+        self.queues = {name: Queue(self) for name in QUEUES}
+        self.residuals: deque = deque(maxlen=4)  # passes: when they read the stream, how often
+        self.gemms: list[Gemm] = []
+        self.bytes_weights = self.bytes_written = self.end = 0
+        self.ready: list = []
+        self.sequence = 0
+
+    def run(self) -> Prediction:
+        units = (
+            self.sequencer, self.weight_requests, self.weight_tiles, self.array, self.norm,
+            self.load_requests, self.load_writes, self.store,
+        )  # fmt: skip
+        for unit in units:
+            self.resume(unit(), 0)
+        while self.ready:
+            _, _, process = heappop(self.ready)
+            for count, n in process:
+                if count is None:
+                    self.resume(process, n)
+                    break
+                if n > count.total:
+                    count.waiting.append((n, process))
+                    break
+        if not self.end:
+            raise RuntimeError("the program waits for a count that no unit reaches")
+        read = self.bus.beats * self.hw.bus_bytes
+        return Prediction(self.end, self.gemms, read, self.bytes_written, self.bytes_weights)
+
+    def resume(self, process: Iterator, time: int) -> None:
+        self.sequence += 1
+        heappush(self.ready, (time, self.sequence, process))
+
+    # --- instructions
+
+    def sequencer(self):
+        """Two bursts are asked for ahead; an instruction takes its beats and one cycle more."""
+        per_burst = BURST_BYTES // INSTRUCTION_BYTES
+        beats = INSTRUCTION_BYTES // self.hw.bus_bytes
+        t, asked, arrived = START, START, []
+        for n, instruction in enumerate(self.instructions):
+            ahead = min(n // per_burst + 2, -(-len(self.instructions) // per_burst))
+            while len(arrived) < ahead * per_burst:
+                yield None, asked
+                taken, times = self.bus.read(asked, self.hw.burst)
+                asked = taken + 1
+                arrived += [times[k * beats : (k + 1) * beats] for k in range(per_burst)]
+            first, last = arrived[n][0], arrived[n][-1]
+            t = max(max(t, first + FETCH) + beats, last + FETCH + 1)  # it is whole
+            if n % per_burst == per_burst - 1:
+                asked = max(asked, t)
+            if instruction.opcode is Opcode.END:
+                break
+            queues = [self.queues[name] for name in QUEUES_OF[instruction.opcode]]
+            for queue in queues:
+                room = len(queue.items) + 1 - self.hw.queue
+                yield queue.popped, room
+                t = max(t, queue.popped.time(room) + 1)
+            for queue in queues:
+                queue.push(instruction, t + QUEUE)
+            t += 1
+        last = t + 1
+        for queue in self.queues.values():
+            yield queue.finished, len(queue.items)
+            last = max(last, queue.finished.time(len(queue.items)))
+        self.end = last + 1
+
+    def taken(self, queue: Queue, t: int):
+        """The next instruction of a queue that a unit takes at t or later: (it, when)."""
+        index = queue.popped.total
+        yield queue.pushed, index + 1
+        t = max(t, queue.pushed.time(index + 1))
+        return queue.items[index], t
+
+    def waited(self, instruction: Instruction, n: int):
+        """When a wait that is not stepped is satisfied."""
+        unit = Unit(getattr(instruction, f"wait{n}_unit"))
+        if unit is Unit.NONE:
+            return 0
+        count, target = self.progress[unit], getattr(instruction, f"wait{n}_count")
+        yield count, target
+        return count.time(target)
+
+    def row_waits(self, instruction: Instruction):
+        """When the wait of every row is satisfied."""
+        start = yield from self.waited(instruction, 1)
+        unit, rows = Unit(instruction.wait0_unit), instruction.rows
+        if unit is Unit.NONE:
+            return np.full(rows, start, np.int64)
+        count, first = self.progress[unit], instruction.wait0_count
+        yield count, first + (rows - 1) * instruction.wait0_step
+        if instruction.wait0_step:
+            return np.maximum(count.span(first, rows), start)
+        return np.full(rows, max(count.time(first), start), np.int64)
+
+    # --- weights
+
+    def weight_requests(self):
+        """A burst every two cycles at most, as long as the queue of beats has room for it."""
+        queue, hw = self.queues["weights"], self.hw
+        t = 0
+        while True:
+            i, t = yield from self.taken(queue, t)
+            queue.popped.add([t])
+            t += 1
+            if i.resident:
+                continue
+            address, left = i.address, weight_bytes(i, hw) // hw.bus_bytes
+            self.bytes_weights += left * hw.bus_bytes
+            t += 1
+            while left:
+                beats = min(left, hw.burst - address % BURST_BYTES // hw.bus_bytes)
+                room = self.arrived.total + beats - hw.prefetch
+                yield self.unpacked, room
+                t = max(t + 1, self.unpacked.time(room) + 1)
+                yield None, t
+                t, times = self.bus.read(t, beats)
+                self.arrived.add(times)
+                t += 1
+                address, left = address + beats * hw.bus_bytes, left - beats
+
+    def weight_tiles(self):
+        """Parameters, then the tiles of each column tile, a beat a cycle while there is room."""
+        queue, hw = self.queues["weights"], self.hw
+        tile_beats = hw.tile_bytes // hw.bus_bytes
+        param_beats = hw.cols * PARAM_BYTES // hw.bus_bytes
+        t = index = 0
+        while True:
+            index += 1
+            yield queue.popped, index
+            i = queue.items[index - 1]
+            if not i.resident:
+                for _ in range(i.outer):
+                    room = self.params_loaded.total + 1 - hw.params
+                    yield self.params_released, room
+                    t = yield from self.unpack(t, self.params_released.time(room), param_beats)
+                    self.params_loaded.add([t + 1])
+                    for _ in range(i.k_groups * i.k_tiles):
+                        room = self.loaded.total + 1 - hw.ring
+                        yield self.released, room
+                        t = yield from self.unpack(t, self.released.time(room), tile_beats)
+                        self.loaded.add([t + 1])
+            queue.finished.add([t])
+
+    def unpack(self, t: int, room: int, beats: int):
+        """-> when the last one of the next beats is written, after t and from `room` on."""
+        done = self.unpacked.total
+        yield self.arrived, done + beats
+        start = max(t + 1, room, self.arrived.time(done + 1) + UNPACK)
+        last = max(start + beats - 1, self.arrived.time(done + beats) + UNPACK)
+        self.unpacked.add(range(last - beats + 1, last + 1))
+        return last
+
+    # --- the array, the epilogue and the softmax, which follow each other
+
+    def array(self):
+        """Array and epilogue side by side: ROOM rows of accumulators may wait between them.
+
+        issued: the last beat; popped_rows: when the epilogue took the last ROOM rows; entered: its
+        last chunk.
+        """
+        queue = self.queues["array"]
+        self.popped_rows = np.full(ROOM, -(1 << 40), np.int64)
+        issued, entered, before = -1, -NEXT, -ISSUE
+        while True:
+            i, taken = yield from self.taken(queue, before)
+            queue.popped.add([taken])
+            ready = (yield from self.row_waits(i)) + ROW
+            ready[0] += 1
+            issue = max(issued + 1, taken + ISSUE, int(ready[0]))
+            gemm = Gemm(i, issue)
+            self.gemms.append(gemm)
+            before = issue  # the next one may be taken
+            chunk = yield from self.waited(i, 2)
+            chunk = max(chunk, entered + NEXT, taken + CHUNK)
+            scored = []
+            for o in range(i.outer):
+                if not i.scalar:
+                    params = self.params_released.total + 1
+                    yield self.params_loaded, params
+                    chunk = max(chunk, self.params_loaded.time(params))
+                for group in range(i.k_groups):
+                    if not i.resident:  # the first row meets its tiles one by one
+                        base = self.released.total
+                        yield self.loaded, base + i.k_tiles
+                        times = self.loaded.span(base + 1, i.k_tiles) - np.arange(i.k_tiles)
+                        issue = max(issue, int(times.max()))
+                    yield None, issue
+                    ends = group == i.k_groups - 1
+                    rows, chunks = self.rows_of_pass(i, o, ready, issue, chunk, ends)
+                    issue = int(rows[-1]) + 1
+                    ready = np.zeros(1, np.int64) if len(ready) != i.rows else ready * 0
+                    self.progress[Unit.ARRAY].add(rows + 2)
+                    gemm.busy += i.rows * i.inner * i.k_tiles
+                    if not i.resident:
+                        self.released.add([issue] * i.k_tiles)
+                if i.epilogue == Epilogue.RESIDUAL:
+                    reads = self.chunks(i, o) * i.rows
+                    first, last = int(chunks[0]), int(chunks[-1])
+                    span = (first + READ, last + READ, min(1, reads / (last - first + 1)))
+                    self.residuals.append(span)
+                entered = int(chunks[-1])
+                chunk = entered + 1
+                if not i.scalar:
+                    self.params_released.add([entered + 1])
+                self.progress[Unit.EPILOGUE].add(chunks + WRITE + 1)
+                scored.append(chunks + WRITE)
+            gemm.end, issued = issue, issue - 1
+            if i.epilogue == Epilogue.SCORES:
+                self.codes(i, scored[0])
+            queue.finished.add([entered + WRITE + 1])
+
+    def rows_of_pass(self, i: Instruction, o: int, ready, issue: int, chunk: int, ends: bool):
+        """A pass of all rows: when each was read, and when its last chunk entered the epilogue."""
+        k = i.k_tiles
+        starts = paced(ready, i.inner * k, issue)
+        if not ends:
+            return starts + k - 1, None
+        chunks = np.array([self.chunks(i, o * i.inner + j) for j in range(i.inner)])
+        there = array_latency(self.hw)
+        # without back pressure: beat that completes each row tile, chunk that takes it
+        done = (starts[:, None] + k * np.arange(1, i.inner + 1) - 1).ravel()
+        cost = np.tile(chunks, i.rows)
+        total = np.cumsum(cost)
+        begin = np.maximum(done + there, chunk) - (total - cost)
+        popped = np.maximum.accumulate(begin) + total - 1
+        history = np.concatenate([self.popped_rows, popped])
+        if (done <= history[: len(done)]).any():
+            done, popped = self.held_rows(i, ready, issue, chunk, chunks)
+            history = np.concatenate([self.popped_rows, popped])
+        self.popped_rows = history[-ROOM:]
+        return done[i.inner - 1 :: i.inner], popped[i.inner - 1 :: i.inner]
+
+    def held_rows(self, i: Instruction, ready, issue: int, chunk: int, chunks):
+        """The same, where the array waits for the epilogue to take a row: one after another."""
+        k, there = i.k_tiles, array_latency(self.hw)
+        recent = self.popped_rows.tolist()
+        done, popped = [], []
+        at, free = issue - 1, chunk - 1
+        for r in range(i.rows):
+            at = max(at, int(ready[r]) - 1)
+            for cost in chunks.tolist():
+                at = max(at + k, recent[-ROOM] + 1)
+                free = max(at + there, free + 1) + cost - 1
+                done.append(at)
+                popped.append(free)
+                recent.append(free)
+        return np.array(done), np.array(popped)
+
+    def chunks(self, i: Instruction, tile: int) -> int:
+        """Cycles of the epilogue for a row of column tile `tile`."""
+        columns = min(max(i.columns - tile * self.hw.cols, 1), self.hw.cols)
+        return -(-columns // self.hw.lanes)
+
+    def codes(self, i: Instruction, written: np.ndarray) -> None:
+        """Rows of codes, from when the last score of each is written."""
+        beats = -(-i.columns // self.hw.lanes)
+        count = self.progress[Unit.CODES]
+        start = count.time(count.total) + 1
+        last = paced(written + SCORES, max(beats, ROW_RATE), start)
+        count.add(last + SOFTMAX + beats + beats - 1 + RECIPROCAL + 1)
+
+    # --- LayerNorm
+
+    def norm(self):
+        queue, hw = self.queues["norm"], self.hw
+        t = 0
+        while True:
+            i, t = yield from self.taken(queue, t)
+            queue.popped.add([t])
+            ready = yield from self.row_waits(i)
+            beats, words = -(-i.channels // hw.norm_lanes), -(-i.channels // hw.cols)
+            ends, at, step = [], t + NORM_START, max(beats, NORM_RATE)
+            for there in ready.tolist():  # the last word of every row read
+                begin = max(at, there)
+                end = self.read_stream(begin, words) + (beats - 1) - (words - 1)
+                ends.append(end)
+                at = max(begin + step, end - step + 2)
+            last = np.array(ends) + NORM_FEED + (beats - 1) + norm_latency(hw)
+            self.progress[Unit.NORM].add(last + 1)
+            t = int(last[-1])
+            queue.finished.add([t + 1])
+
+    def read_stream(self, t: int, words: int) -> int:
+        """When the last of `words` is read from t on: a residual add reads before the LayerNorm."""
+        for first, last, taken in self.residuals:
+            if last < t:
+                continue
+            free = 1 - taken
+            if t + words <= first:
+                break
+            words -= max(first - t, 0)
+            t = max(t, first)
+            here = int((last + 1 - t) * free)
+            if here >= words:
+                return t + ceil(words / free) - 1
+            words, t = words - here, last + 1
+        return t + words - 1
+
+    # --- copies
+
+    def load_requests(self):
+        """The bursts of an instruction, as long as the queue of beats has room."""
+        queue, hw = self.queues["load"], self.hw
+        t = asked = 0
+        while True:
+            i, t = yield from self.taken(queue, t)
+            waits = []
+            for n in (0, 1):
+                waits.append((yield from self.waited(i, n)))
+            t = max(t + LOAD_START, *(wait + 1 for wait in waits))
+            size = i.pieces * i.piece
+            for outer in range(i.count2):
+                for middle in range(i.count1):
+                    for line in range(i.count0):
+                        at = i.address + outer * i.from2 + middle * i.from1 + line * i.from0
+                        end = at + size
+                        while at < end:
+                            stop = min(at - at % BURST_BYTES + BURST_BYTES, end)
+                            begin = at - at % hw.bus_bytes
+                            beats = -(-(stop - begin) // hw.bus_bytes)
+                            asked += beats
+                            room = asked - hw.prefetch
+                            yield self.load_popped, room
+                            t = max(t, self.load_popped.time(room) + 1)
+                            yield None, t
+                            t, times = self.bus.read(t, beats)
+                            t += 1
+                            chunks = (stop - at) >> i.chunk
+                            tail = (stop - 1) % hw.bus_bytes + 1  # bytes used of the last beat
+                            self.bursts.append((times, chunks, min(tail >> i.chunk, chunks)))
+                            self.burst_count.add([t])
+                            at = stop
+                self.bursts.append(i)
+                self.burst_count.add([t])
+            yield queue.finished, queue.popped.total + 1
+            t = queue.finished.time(queue.popped.total + 1)
+            queue.popped.add([t])
+
+    def load_writes(self):
+        """Chunk after chunk of the beats that have come."""
+        written = index = steps = 0
+        queue = self.queues["load"]
+        while True:
+            index += 1
+            yield self.burst_count, index
+            item = self.bursts[index - 1]
+            if isinstance(item, Instruction):
+                self.progress[Unit.LOAD].add([written + 1] * item.credit)
+                steps += 1
+                if steps == item.count2:
+                    steps = 0
+                    queue.finished.add([written + 1])
+                continue
+            times, chunks, tail = item
+            first = max(written + 1, times[0] + LOAD_BEAT + 1)
+            written = max(first + chunks - 1, times[-1] + LOAD_BEAT + tail)
+            spread = np.linspace(first, written, len(times)).astype(np.int64)
+            self.load_popped.add(spread)
+
+    def store(self):
+        queue, hw = self.queues["store"], self.hw
+        t = 0
+        while True:
+            i, t = yield from self.taken(queue, t)
+            waits = []
+            for n in (0, 1):
+                waits.append((yield from self.waited(i, n)))
+            t = max(t, *waits) + 1
+            word = hw.rows if i.space == Space.ACTS else hw.stream_bytes
+            beats = i.words * word // hw.bus_bytes
+            ends = t + max(beats, i.words) * np.arange(1, i.lines + 1) + STORE + self.latency
+            self.bytes_written += i.lines * beats * hw.bus_bytes
+            self.progress[Unit.STORE].add(ends)
+            t = int(ends[-1])
+            queue.popped.add([t])
+            queue.finished.add([t])
 
 
-def weight_bytes(i: Instruction, hw: Hardware) -> int:
-    """Bytes that the weights unit streams for a GEMM."""
-    if i.resident:
-        return 0
-    return i.outer * (hw.cols * PARAM_BYTES + i.k_groups * i.k_tiles * hw.tile_bytes)
+def array_latency(hw: Hardware) -> int:
+    """Cycles from the beat that completes a row to the row at the epilogue."""
+    levels, terms = 0, hw.rows  # of the adder tree, four terms a node
+    while terms > 1:
+        levels, terms = levels + 1, -(-terms // 4)
+    return 5 + max(levels, 1)
 
 
-def predict(instructions: list[Instruction], hw: Hardware, latency: int = 100) -> Prediction:
-    """Cycles of a program from start to done, with an AXI memory of `latency` cycles."""
-    return Model(instructions, hw, Memory(latency)).run()
+def norm_latency(hw: Hardware) -> int:
+    """Cycles from the last beat of a row in the LayerNorm to its first one out."""
+    return 49 + -(-ceil_log2(hw.norm_lanes) // 2)
