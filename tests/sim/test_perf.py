@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fqvit_hw.hardware import TINY
-from sim import networks, perf
+from sim import networks, perf, perf_run
 from sim.perf_chart import BUSY, layers, layers_png
 from sim.verilated import build
 
@@ -22,10 +22,12 @@ needs_verilator = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def measured() -> perf.Measured:
+def measured() -> perf_run.Measured:
     qm, images = networks.built_in()
     machine = build(TINY, trace=True, quick=True)
-    return perf.measure(perf.Case("digits", TINY), qm, images[0], machine, (100.0, "assumed"))
+    return perf_run.measure(
+        perf_run.Case("digits", TINY), qm, images[0], machine, (100.0, "assumed")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +38,10 @@ def logits() -> np.ndarray:
 
 @needs_verilator
 def test_the_counters_are_what_compiler_model_and_trace_say(measured, logits):
-    assert perf.problems(measured, logits) == []
+    assert perf_run.problems(measured, logits) == []
     report = measured.report
     assert report["busy"] == 150448
-    assert abs(report["model_error"]) < perf.MODEL_ERROR
+    assert abs(report["model_error"]) < perf_run.MODEL_ERROR
     assert 0.97 < report["utilization"] < report["busy"] / report["cycles"]
     assert report["busy"] + sum(report["stalled"].values()) == report["cycles"]
     assert json.loads(json.dumps(report)) == report
@@ -54,18 +56,20 @@ def test_the_counters_are_what_compiler_model_and_trace_say(measured, logits):
 ])  # fmt: skip
 def test_a_counter_that_is_one_off_is_named(measured, logits, counter, named):
     counters = measured.run.counters | {counter: measured.run.counters[counter] + 1}
-    found = perf.problems(replace(measured, run=replace(measured.run, counters=counters)), logits)
+    found = perf_run.problems(
+        replace(measured, run=replace(measured.run, counters=counters)), logits
+    )
     assert found and all(named.split(":")[0] in line for line in found)
     assert any(line.startswith(named) for line in found)
 
 
 @needs_verilator
 def test_a_wrong_logit_or_a_model_that_is_off_is_named(measured, logits):
-    (line,) = perf.problems(measured, logits + (np.arange(10) == 3))
+    (line,) = perf_run.problems(measured, logits + (np.arange(10) == 3))
     assert "logits[3]" in line
     model = copy.copy(measured.model)
     object.__setattr__(model, "cycles", round(1.02 * measured.model.cycles))
-    (line,) = perf.problems(replace(measured, model=model), logits)
+    (line,) = perf_run.problems(replace(measured, model=model), logits)
     assert line.startswith("the cycle model says")
 
 
@@ -81,14 +85,14 @@ def test_every_cycle_belongs_to_a_layer(measured):
 
 
 def test_the_clock_is_given_routed_or_assumed(tmp_path, monkeypatch):
-    monkeypatch.setattr(perf, "BUILD", tmp_path)
-    assert perf.clock_of("base", None) == (perf.CLOCK, "assumed")
+    monkeypatch.setattr(perf_run, "BUILD", tmp_path)
+    assert perf_run.clock_of("base", None) == (perf_run.CLOCK, "assumed")
     routed = {"block": "accelerator", "config": "base", "fmax": 61.5, "failure": None}
     failed = routed | {"config": "large", "failure": "too large"}
     (tmp_path / "pnr.json").write_text(json.dumps([routed | {"block": "gelu"}, routed, failed]))
-    assert perf.clock_of("base", None) == (61.5, "make pnr")
-    assert perf.clock_of("base", 250.0) == (250.0, "given")
-    assert perf.clock_of("large", None) == (perf.CLOCK, "assumed")
+    assert perf_run.clock_of("base", None) == (61.5, "make pnr")
+    assert perf_run.clock_of("base", 250.0) == (250.0, "given")
+    assert perf_run.clock_of("large", None) == (perf_run.CLOCK, "assumed")
 
 
 def test_all_runs_every_network_and_configuration_once():
