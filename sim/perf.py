@@ -41,7 +41,7 @@ TOO_LONG = {("deit_small", "tiny"): "about 300 million cycles, more than ten min
 def variants(network: str) -> list[Case]:
     """DeiT-Tiny on base once more: with half the bus, with a nearer and a farther memory."""
     base = hardware("base")
-    narrow = replace(base, name="base bus 64", bus=64)
+    narrow = replace(base, name="base_bus64", bus=64)
     return [Case(network, base, 20), Case(network, base, 200), Case(network, narrow)]
 
 
@@ -140,7 +140,7 @@ def run(cases: list[Case], options: argparse.Namespace) -> bool:
             print(row(measured), flush=True)
             report.setdefault(case.network, {})[case.name] = measured.report
             write_file(options.json, (json.dumps(report, indent=1) + "\n").encode())
-            picture = f"{case.network}_{case.name.replace(' ', '_')}.png"
+            picture = f"{case.network}_{case.name}.png"
             write_file(options.pictures / picture, layers_png(measured))
 
     print(line(HEAD), flush=True)
@@ -185,7 +185,7 @@ def chosen(options: argparse.Namespace) -> list[Case]:
         return everything()
     hw = hardware(options.config or "base")
     if options.bus not in (None, hw.bus):
-        hw = replace(hw, name=f"{hw.name} bus {options.bus}", bus=options.bus)
+        hw = replace(hw, name=f"{hw.name}_bus{options.bus}", bus=options.bus)
     return [Case(options.network or "digits", hw, options.latency or LATENCY)]
 
 

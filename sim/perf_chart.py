@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from fqvit_hw.isa import Opcode
+from fqvit_hw.isa import Opcode, Unit
 from fqvit_hw.report.pictures import panels, png
 
 # counter -> (index in Run.array, its label, its colour); what the array waits for
@@ -19,6 +19,11 @@ STALLS = {
     "idle": (0, "nothing to do", "#888888"),
 }
 BUSY = 1  # index in Run.array
+WAITS = {  # index in Run.array while rows wait for a unit
+    **dict.fromkeys((Unit.LOAD, Unit.STORE, Unit.ARRAY, Unit.EPILOGUE), 3),
+    Unit.NORM: 4,
+    Unit.CODES: 5,
+}
 PARTS = {"qkv": "qkv", "attn": "attention", "proj": "proj", "fc1": "mlp", "fc2": "mlp"}
 
 
@@ -34,15 +39,23 @@ def layers(measured) -> dict[tuple[str, str], np.ndarray]:
     """Cycles int64 (8,) in each state, by (group, bar), in the network's order.
 
     The host records a few cycles more than the machine counts, before it starts: they come off.
+    The trace counts the wait for the first row of a GEMM with the GEMM before, which here gives
+    it back: all waits for other units than those that its own rows wait for.
     """
     run, program = measured.run, measured.program
-    names = [
-        layer_of(program.layers[i.layer]) for i in program.instructions if i.opcode is Opcode.GEMM
-    ]
+    gemms = [i for i in program.instructions if i.opcode is Opcode.GEMM]
+    names = [layer_of(program.layers[i.layer]) for i in gemms]
     states = np.array(run.array, dtype=np.int64)
     if len(states) != 1 + len(names):
         raise RuntimeError(f"{len(names)} GEMMs, but the trace shows {len(states) - 1}")
     states[0, 0] -= states.sum() - run.counters["cycles"]
+    given = np.zeros_like(states)
+    for n, gemm in enumerate([None, *gemms[:-1]]):
+        own = gemm and WAITS.get(Unit(gemm.wait0_unit))
+        others = sorted({*WAITS.values()} - {own})
+        given[n, others] = states[n, others]
+    states[1:] += given[:-1]
+    states -= given
     order = [("start", ""), *dict.fromkeys(names)]
     sums = {key: np.zeros(8, np.int64) for key in order}
     for key, row in zip([("start", ""), *names], states, strict=True):

@@ -34,7 +34,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        return self.hw.name + ("" if self.latency == LATENCY else f" latency {self.latency}")
+        return self.hw.name + ("" if self.latency == LATENCY else f"_latency{self.latency}")
 
 
 @dataclass(frozen=True, eq=False)
