@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
 from ..hardware import BURST_BYTES, PARAM_BYTES, Hardware
@@ -59,61 +61,55 @@ class MemorySide:
             last = max(last, queue.finished.time(len(queue.items)))
         self.end = last + 1
 
-    def weight_requests(self):
-        """A burst every two cycles at most, as long as the queue of beats has room for it."""
-        queue, hw = self.queues["weights"], self.hw
-        t = 0
-        while True:
-            i, t = yield from self.taken(queue, t)
-            queue.popped.add([t])
-            t += 1
-            if i.resident:
-                continue
-            address, left = i.address, weight_bytes(i, hw) // hw.bus_bytes
-            self.bytes_weights += left * hw.bus_bytes
-            t += 1
-            while left:
-                beats = min(left, hw.burst - address % BURST_BYTES // hw.bus_bytes)
-                room = self.arrived.total + beats - hw.prefetch
-                yield self.unpacked, room
-                t = max(t + 1, self.unpacked.time(room) + 1)
-                yield None, t
-                t, times = self.bus.read(t, beats)
-                self.arrived.add(times)
-                t += 1
-                address, left = address + beats * hw.bus_bytes, left - beats
-
-    def weight_tiles(self):
-        """Parameters, then the tiles of each column tile, a beat a cycle while there is room."""
+    def weights(self):
+        """Parameters, then the tiles of each column tile: asked for as long as the queue of beats
+        has room, unpacked a beat a cycle while parameter memory and ring have room.
+        """
         queue, hw = self.queues["weights"], self.hw
         tile_beats = hw.tile_bytes // hw.bus_bytes
         param_beats = hw.cols * PARAM_BYTES // hw.bus_bytes
-        t = index = 0
-        while True:
-            index += 1
-            yield queue.popped, index
-            i = queue.items[index - 1]
-            if not i.resident:
-                for _ in range(i.outer):
-                    room = self.params_loaded.total + 1 - hw.params
-                    yield self.params_released, room
-                    t = yield from self.unpack(t, self.params_released.time(room), param_beats)
-                    self.params_loaded.add([t + 1])
-                    for _ in range(i.k_groups * i.k_tiles):
-                        room = self.loaded.total + 1 - hw.ring
-                        yield self.released, room
-                        t = yield from self.unpack(t, self.released.time(room), tile_beats)
-                        self.loaded.add([t + 1])
-            queue.finished.add([t])
+        batch = max(hw.burst // tile_beats, 1)  # tiles looked at together
+        ahead = deque()  # (beats, when they were unpacked) of what still takes room in the queue
+        asked = held = unpacked = 0
 
-    def unpack(self, t: int, room: int, beats: int):
-        """-> when the last one of the next beats is written, after t and from `room` on."""
-        done = self.unpacked.total
-        yield self.arrived, done + beats
-        start = max(t + 1, room, self.arrived.time(done + 1) + UNPACK)
-        last = max(start + beats - 1, self.arrived.time(done + beats) + UNPACK)
-        self.unpacked.add(range(last - beats + 1, last + 1))
-        return last
+        def stream(room: int, beats: int):
+            """-> when the last one of the next beats is written, from `room` on."""
+            nonlocal asked, held, unpacked
+            held += beats
+            while held > max(hw.prefetch, beats):
+                freed, time = ahead.popleft()
+                held, asked = held - freed, max(asked, time + 1)
+            yield None, asked
+            asked, times = self.bus.read(asked, beats)
+            asked += 2 * -(-beats // hw.burst)
+            first = max(unpacked + 1, room, times[0] + UNPACK)
+            unpacked = max(first + beats - 1, times[-1] + UNPACK)
+            ahead.append((beats, unpacked))
+
+        while True:
+            i, t = yield from self.taken(queue, asked)
+            queue.popped.add([t])
+            asked = t + 1
+            if i.resident:
+                queue.finished.add([t])
+                continue
+            asked += 1
+            self.bytes_weights += weight_bytes(i, hw)
+            for _ in range(i.outer):
+                room = self.params_loaded.total + 1 - hw.params
+                yield self.params_released, room
+                yield from stream(self.params_released.time(room), param_beats)
+                self.params_loaded.add([unpacked + 1])
+                left = i.k_groups * i.k_tiles
+                while left:
+                    tiles = min(batch, left)
+                    room = self.loaded.total + tiles - hw.ring
+                    yield self.released, room
+                    yield from stream(self.released.time(room), tiles * tile_beats)
+                    last = unpacked + 1
+                    self.loaded.add(range(last - (tiles - 1) * tile_beats, last + 1, tile_beats))
+                    left -= tiles
+            queue.finished.add([unpacked])
 
     def load_requests(self):
         """The bursts of an instruction, as long as the queue of beats has room."""

@@ -41,7 +41,6 @@ class Model(MemorySide, RowSide):
         self.instructions, self.hw, self.latency = instructions, hw, latency
         self.progress = {unit: Count(self) for unit in Unit}
         self.bus = Bus(latency)
-        self.arrived, self.unpacked = Count(self), Count(self)  # beats of weights
         self.loaded, self.released = Count(self), Count(self)  # weight tiles
         self.params_loaded, self.params_released = Count(self), Count(self)  # column tiles
         self.bursts: list = []  # of loads: times of the beats, chunks of the burst and of its end
@@ -55,7 +54,7 @@ class Model(MemorySide, RowSide):
 
     def run(self) -> Prediction:
         units = (
-            self.sequencer, self.weight_requests, self.weight_tiles, self.array, self.norm,
+            self.sequencer, self.weights, self.array, self.norm,
             self.load_requests, self.load_writes, self.store,
         )  # fmt: skip
         for unit in units:
