@@ -348,7 +348,7 @@ class Model:
                     yield self.params_loaded, self.params_released.total + 1
                     t = max(t, self.params_loaded.time(self.params_released.total + 1) + 1)
                 chunks = [self.chunks(i, o * i.inner + j) for j in range(i.inner)]
-                # a row is done its last tile's chunks after that came, or all chunks after the last row
+                # a row is done its last tile's chunks after that came, or all after the last row
                 rows = self.rows[passes - 1] + chunks[-1]
                 done = paced(rows, sum(chunks), t + sum(chunks))
                 t = int(done[-1])

@@ -1,8 +1,8 @@
 """Models of what stands around the accelerator on its buses, stepped a cycle at a time.
 
-`Memory` is an AXI4 slave that checks its master's manners; `Registers` an AXI4-Lite master. Both are
-plain objects without a simulator: each cycle `drive()` says what the inputs of the accelerator are,
-then `sample(outputs)` is told the outputs that came of them.
+`Memory` is an AXI4 slave that checks its master's manners; `Registers` an AXI4-Lite master. Both
+are plain objects without a simulator: each cycle `drive()` says what the inputs of the accelerator
+are, then `sample(outputs)` is told the outputs that came of them.
 """
 
 from __future__ import annotations

@@ -120,9 +120,9 @@ def run_bench(
             log_file=folder / "build.txt",
         )  # fmt: skip
         junit = runner.test(
-            hdl_toplevel=block, test_module=getattr(module, "BENCH", "sim.bench"), build_dir=folder, test_dir=folder,
-            results_xml=str(folder / "results.xml"), extra_env=environment, waves=waves,
-            log_file=log,
+            hdl_toplevel=block, test_module=getattr(module, "BENCH", "sim.bench"),
+            build_dir=folder, test_dir=folder, results_xml=str(folder / "results.xml"),
+            extra_env=environment, waves=waves, log_file=log,
         )  # fmt: skip
         failure = junit_failure(Path(junit))
     except (SystemExit, RuntimeError, subprocess.CalledProcessError) as error:

@@ -1,4 +1,4 @@
-"""LOAD behind the read bus: every space, alignment and loop against numpy, with stalls everywhere."""
+"""LOAD behind the read bus: every space, alignment and loop against numpy, stalls everywhere."""
 
 from __future__ import annotations
 
