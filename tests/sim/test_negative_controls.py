@@ -30,7 +30,9 @@ BROKEN = {
 }
 CASE = {"accelerator": "no error"}  # all its cases take long
 DIFFERENCE = re.compile(r"(beat|logit) \d+ differs: ")
-MISMATCH = re.compile(rf"{DIFFERENCE.pattern}|no handshake in \d+ cycles|beat \d+ after the last|WLAST is 1")
+MISMATCH = re.compile(
+    rf"{DIFFERENCE.pattern}|no handshake in \d+ cycles|beat \d+ after the last|WLAST is 1"
+)
 
 
 def test_every_block_has_a_broken_operator():
