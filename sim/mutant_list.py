@@ -10,6 +10,7 @@ class Mutant:
     """old: text that occurs once in `file`; new: what it becomes; breaks: in a few words.
 
     bench: a test file that must catch what no network shows (a case that only corner values reach).
+    equivalent: why a mutant that nothing can catch is the same machine.
     """
 
     name: str
@@ -18,10 +19,11 @@ class Mutant:
     new: str
     breaks: str
     bench: str | None = None
+    equivalent: str | None = None
 
 
 def mutants(file: str, *changes: tuple[str, ...]) -> list[Mutant]:
-    """changes: (old, new, breaks[, bench]); named by the file and a number."""
+    """changes: (old, new, breaks[, bench[, equivalent]]); named by the file and a number."""
     stem = file.removeprefix("rtl/").removesuffix(".py")
     return [Mutant(f"{stem}-{n}", file, *change) for n, change in enumerate(changes, 1)]
 

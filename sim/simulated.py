@@ -70,6 +70,7 @@ def simulate(
     *,
     content: np.ndarray | None = None,
     flip: int | None = None,
+    mutant: int = 0,
     timeout: int | None = None,
     workers: int = 1,
 ) -> Outcome:
@@ -77,7 +78,7 @@ def simulate(
 
     machine: from verilated.build; images: uint8 (B, C, H, W).
     For negative controls: content: the memory window's content instead of the program's; flip:
-    the number of a bit of it to invert. timeout: cycles a run may take.
+    the number of a bit of it to invert; mutant: the mutation that is alive. timeout: cycles a run may take.
     """
     with tempfile.TemporaryDirectory(prefix="fqvit_hw-") as name:
         folder = Path(name)
@@ -101,6 +102,8 @@ def simulate(
         }
         if flip is not None:
             options["--flip"] = flip
+        if mutant:
+            options["--mutant"] = mutant
         shares = [jobs[n::workers] for n in range(workers) if jobs[n::workers]]
 
         def share(n: int) -> Outcome:
