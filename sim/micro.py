@@ -6,8 +6,8 @@ from fqvit_hw.hardware import Hardware
 
 from .networks import random_images
 
-# R < C and several lanes, so that nothing is equal by chance. The digits network stays on chip, with
-# K in two groups; small_vit is spilled.
+# R < C and several lanes, so that nothing is equal by chance. The digits network stays on chip,
+# with K in two groups; small_vit is spilled.
 MICRO = Hardware(
     "micro", rows=4, cols=8, lanes=2, norm_lanes=2, bus=64,
     acts=900, stream=160, codes=256, tiles=128, ring=32, sums=32,

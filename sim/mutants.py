@@ -126,26 +126,32 @@ def in_copy(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 
 def build_all() -> Path:
-    """The machine with all mutants, made if anything has changed."""
-    folder, key = BUILD / "all", checksum()
-    machine, known = BUILD / "machine", BUILD / "key"
+    """The machine with all mutants but those that are `alone`, made if anything has changed."""
+    machine, known, key = BUILD / "machine", BUILD / "key", checksum()
     if machine.exists() and known.exists() and known.read_text() == key:
         return machine
     known.unlink(missing_ok=True)
-    changed = {"rtl/mutant.py": MODULE}
+    changed = {}
     for file in sorted({mutant.file for mutant in MUTANTS}):
-        theirs = [(n, mutated(m)) for n, m in enumerate(MUTANTS, 1) if m.file == file]
+        theirs = [
+            (n, mutated(m)) for n, m in enumerate(MUTANTS, 1) if m.file == file and not m.alone
+        ]
         changed[file], refused = instrument((ROOT / file).read_text(), theirs)
         for number, reason in refused.items():
             raise ValueError(f"mutant {MUTANTS[number - 1].name}: {reason}")
-    make_copy(folder, changed)
+    shutil.copy2(build_one(BUILD / "all", changed), machine)
+    known.write_text(key)
+    return machine
+
+
+def build_one(folder: Path, changed: dict[str, str]) -> Path:
+    """A machine from the sources with other text in some files."""
+    make_copy(folder, changed | {"rtl/mutant.py": MODULE})
     made = in_copy(folder, "-m", "sim.schemata", f"{folder / 'build'}", MICRO.name)
     if made.returncode:
         said = made.stderr.strip().splitlines() or ["it says nothing"]
-        raise RuntimeError(f"the machine with all mutants: {said[-1]}")
-    shutil.copy2(folder / "build" / "obj" / f"V{TOP}", machine)
-    known.write_text(key)
-    return machine
+        raise RuntimeError(f"{folder}: {said[-1]}")
+    return folder / "build" / "obj" / f"V{TOP}"
 
 
 def checksum() -> str:
@@ -170,13 +176,15 @@ def key(mutant: Mutant, workloads: list[Workload]) -> str:
 
 def judge(mutant: Mutant, number: int, machine: Path, workloads: list[Workload]) -> Verdict:
     """The first check that notices the mutant."""
+    folder = BUILD / mutant.name
+    if mutant.alone:
+        machine = build_one(folder, {mutant.file: mutated(mutant)})
     for workload in workloads:
         verdict = workload.run(machine, number)
         if verdict.check:
             return verdict
     if not mutant.bench:
         return Verdict(None, "nothing noticed")
-    folder = BUILD / mutant.name
     make_copy(folder, {mutant.file: mutated(mutant)})
     bench = in_copy(folder, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutant.bench)
     shutil.rmtree(folder)
@@ -265,11 +273,15 @@ def document(verdicts: dict[str, Verdict]) -> str:
     jobs = "; ".join(f"latency {j.latency}, stalls {j.stall}, seed {j.seed}" for j in JOBS)
     return f"""# Mutants of the RTL
 
-Made by `make mutants` from `sim/mutant_list.py`: one changed operator or constant each. The machine is `micro`
-({MICRO.rows} x {MICRO.cols}, `sim/micro.py`), the networks a small random ViT (16-bit stream, three heads, spilled to memory) and the
-digits network (8-bit stream, K in groups), each with {jobs}.
-*trace*: a value that an instruction made is not that of the integer model, the first one is named; *bus*: a rule of the bus, an error
-code, no interrupt, or counters that disagree; *logits*: only the result; *bench*: what no network shows, a test of the block does.
+Made by `make mutants` from `sim/mutant_list.py`: one changed operator or constant each. The machine
+is `micro` ({MICRO.rows} x {MICRO.cols}, `sim/micro.py`); the networks are a small random ViT (16-bit
+stream, three heads, spilled to memory) and digits (8-bit stream, K in groups), each with
+{jobs}.
+
+*trace*: an instruction made a value that is not the integer model's; the first one is named. *bus*:
+a rule of the bus was broken, the machine stopped with an error or did not stop, or its counters
+disagree with the harness or the program. *logits*: only the result is wrong. *bench*: no network
+shows it, a test of the unit does.
 
 {summary(list(MUTANTS), verdicts)}
 

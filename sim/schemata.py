@@ -37,7 +37,7 @@ def choose(number, old, new):
 '''
 
 
-class NotAnExpression(ValueError):
+class NotAnExpressionError(ValueError):
     """The mutation cannot be chosen at run time: it changes more than expressions."""
 
 
@@ -50,30 +50,27 @@ def differences(old: ast.AST, new: ast.AST) -> list[tuple[ast.expr, ast.expr]]:
         return found
     if isinstance(old, ast.expr) and isinstance(new, ast.expr):
         return [(old, new)]
-    raise NotAnExpression("more than expressions differ")
+    raise NotAnExpressionError("more than expressions differ")
 
 
 def inside(old: ast.AST, new: ast.AST) -> list[tuple[ast.expr, ast.expr]] | None:
-    """The differences of the children, or None if the nodes differ themselves."""
-    if type(old) is not type(new):
-        return None
+    """The differences of the children, or None if the nodes themselves differ."""
+    if type(old) is not type(new) or isinstance(old, (ast.Attribute, ast.Subscript)):
+        return None  # what they are taken of need not be a value
     if isinstance(old, ast.Call) and ast.dump(old.func) != ast.dump(new.func):
-        return None if not same_receiver(old.func, new.func) else in_children(old, new)
-    if isinstance(old, ast.Subscript) and ast.dump(old.slice) != ast.dump(new.slice):
-        return None
+        if not isinstance(old.func, ast.Attribute) or not isinstance(new.func, ast.Attribute):
+            return None
+        if old.func.attr != new.func.attr:
+            return None
+        arguments = in_children(ast.Tuple(old.args), ast.Tuple(new.args))
+        receiver = differences(old.func.value, new.func.value)
+        return None if arguments is None else receiver + arguments
     return in_children(old, new)
-
-
-def same_receiver(old: ast.expr, new: ast.expr) -> bool:
-    """x(...).eq and y(...).eq: the same method of other objects."""
-    return isinstance(old, ast.Attribute) and isinstance(new, ast.Attribute) and (
-        old.attr == new.attr
-    )  # fmt: skip
 
 
 def in_children(old: ast.AST, new: ast.AST) -> list[tuple[ast.expr, ast.expr]] | None:
     found = []
-    for (name, a), (_, b) in zip(ast.iter_fields(old), ast.iter_fields(new), strict=True):
+    for (_, a), (_, b) in zip(ast.iter_fields(old), ast.iter_fields(new), strict=True):
         a, b = (value if isinstance(value, list) else [value] for value in (a, b))
         if len(a) != len(b):
             return None
@@ -85,7 +82,7 @@ def in_children(old: ast.AST, new: ast.AST) -> list[tuple[ast.expr, ast.expr]] |
                     continue
                 try:
                     found += differences(x, y)
-                except NotAnExpression:
+                except NotAnExpressionError:
                     if isinstance(old, ast.expr):
                         return None
                     raise
@@ -105,7 +102,7 @@ def instrument(text: str, mutants: list[tuple[int, str]]) -> tuple[str, dict[int
     for number, mutated in mutants:
         try:
             found = differences(tree, ast.parse(mutated))
-        except NotAnExpression as error:
+        except NotAnExpressionError as error:
             refused[number] = str(error)
             continue
         for old, new in found:
@@ -129,9 +126,9 @@ def instrument(text: str, mutants: list[tuple[int, str]]) -> tuple[str, dict[int
 def main(arguments: list[str]) -> None:
     from amaranth.back import verilog
     from amaranth.hdl._ir import PortDirection
+    from rtl.mutant import SELECT
 
     from rtl.accelerator import Accelerator
-    from rtl.mutant import SELECT
     from rtl.verilog import readable
 
     from .micro import SIZES
