@@ -12,11 +12,11 @@ from fqvit_hw.hardware import Hardware
 from fqvit_hw.isa import INSTRUCTION_BYTES, Epilogue, Error, Instruction, Opcode, Unit
 from rtl.accelerator import Accelerator
 
-from .micro import MICRO, micro
+from .corner import CORNER, corner_network
 
 BENCH = "sim.bus"
-CONFIGURATIONS = {MICRO.name: MICRO}
-SMALL = (MICRO.name,)
+CONFIGURATIONS = {CORNER.name: CORNER}
+SMALL = (CORNER.name,)
 QUICK = ("no error", "write error in mid-run", "a wait for nothing")  # size "small"
 WINDOW = 0x12_3456_0000  # the window's place on the bus
 WATCHDOG = 500  # cycles; the real one would be most of the simulation
@@ -45,7 +45,7 @@ def component(hw: Hardware) -> Accelerator:
 
 def program(hw: Hardware) -> tuple[Program, np.ndarray, np.ndarray]:
     """The compiled network, two images and their logits."""
-    qm, images = micro()
+    qm, images = corner_network()
     return compile_network(qm.network, hw), images[:2], qm.run(images[:2])
 
 

@@ -1,6 +1,6 @@
 """The cocotb tests of the whole accelerator: registers, bursts, errors, interrupt, soft reset.
 
-Icarus runs the small network of sim/micro.py from pixels to logits between the memory and the
+Icarus runs the small network of sim/corner.py from pixels to logits between the memory and the
 register models of sim/axi.py, which check the accelerator's manners on the bus in every cycle.
 sim/accelerator.py says what goes wrong in which case; `sim.runner` starts this.
 """
