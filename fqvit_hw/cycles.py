@@ -329,23 +329,46 @@ class Model:
                 for _ in range(i.outer):
                     room = self.params_loaded.total + 1 - hw.params
                     yield self.params_released, room
-                    t = yield from self.unpack(t, self.params_released.time(room), param_beats)
+                    yield self.arrived, self.unpacked.total + param_beats
+                    t = self.unpack(t, self.params_released.time(room), param_beats)
                     self.params_loaded.add([t + 1])
-                    for _ in range(i.k_groups * i.k_tiles):
+                    left = i.k_groups * i.k_tiles
+                    while left:
                         room = self.loaded.total + 1 - hw.ring
                         yield self.released, room
-                        t = yield from self.unpack(t, self.released.time(room), tile_beats)
-                        self.loaded.add([t + 1])
+                        done = self.unpacked.total
+                        yield self.arrived, done + tile_beats
+                        there = (self.arrived.total - done) // tile_beats
+                        many = min(left, there, self.released.total + 1 - room)
+                        if many == 1:
+                            t = self.unpack(t, self.released.time(room), tile_beats)
+                            self.loaded.add([t + 1])
+                        else:
+                            t = self.unpack_many(t, room, many, tile_beats)
+                        left -= many
             queue.finished.add([t])
 
-    def unpack(self, t: int, room: int, beats: int):
-        """-> when the last one of the next beats is written, after t and from `room` on."""
+    def unpack(self, t: int, room: int, beats: int) -> int:
+        """When the last one of the next beats is written, after t and from `room` on."""
         done = self.unpacked.total
-        yield self.arrived, done + beats
         start = max(t + 1, room, self.arrived.time(done + 1) + UNPACK)
         last = max(start + beats - 1, self.arrived.time(done + beats) + UNPACK)
         self.unpacked.add(range(last - beats + 1, last + 1))
         return last
+
+    def unpack_many(self, t: int, room: int, many: int, beats: int) -> int:
+        """The same for `many` tiles at once, all of which are there and have room."""
+        arrived = self.arrived.span(self.unpacked.total + 1, many * beats).reshape(many, beats)
+        start = np.maximum(self.released.span(room, many), arrived[:, 0] + UNPACK)
+        ready = np.maximum(start + beats - 1, arrived[:, -1] + UNPACK)
+        last = paced(ready, beats, t + beats)
+        first, t = int(last[0]) - beats + 1, int(last[-1])
+        if t + 1 - first == many * beats:
+            self.unpacked.add(range(first, t + 1))
+        else:
+            self.unpacked.add((last[:, None] + np.arange(1 - beats, 1)).ravel())
+        self.loaded.add(last + 1)
+        return t
 
     # --- the array, the epilogue and the softmax, which follow each other
 
