@@ -3,29 +3,29 @@
 The instructions come from the compiler (Swin's from `swin_schedule`, for the compiler refuses it),
 the cycles from the cycle model; no weights are needed. All blocks of a ViT but the first and the
 last are the same, so the programs of DEPTHS blocks are timed and their difference is added for
-every further block (exact to the cycle where tests compare it).
+every further block: exact to the cycle for DeiT-T on the named machines.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from .hardware import BASE, ECP5_85K, LARGE, TINY, Hardware
 from .isa import Opcode
-from .outputs import write_file
+from .outputs import check_file, write_file
 
 LATENCY = 100  # cycles from a read to its first beat
 DEPTHS = (2, 3)
-MOST_TILES = 4_000_000  # of weights that a timed program may stream: about 25 us each
+MOST_BYTES = 400_000_000  # of weights that a timed program may stream: about 0.2 us each
 
-# The named machines and those between and beyond them, whose memories have as many bytes as the
-# named one they derive from; 16x32 and 64x64 have twice as many, for twice and four times the
-# multipliers.
+# The named machines, and those between and beyond them: 8x8 has the memory bytes of the 8x16, 16x32
+# about twice those of the 16x16 and 64x64 of the 32x32.
 SHAPES = (
     replace(TINY, name="4x4"),
     replace(ECP5_85K, name="8x8", cols=8, stream=6144, tiles=1024, ring=512, sums=512),
@@ -75,15 +75,11 @@ class Point:
 
 def timed(instructions, hw: Hardware) -> dict[str, int]:
     """The cycle model's counters. Raises ValueError for what would take too long."""
-    from .cycles import predict
+    from .cycles import predict, weight_bytes
 
-    tiles = sum(
-        i.outer * i.k_groups * i.k_tiles
-        for i in instructions
-        if i.opcode is Opcode.GEMM and not i.resident
-    )
-    if tiles > MOST_TILES:
-        raise ValueError(f"{tiles / 1e6:.1f} million weight tiles, too many to model in Python")
+    weights = sum(weight_bytes(i, hw) for i in instructions if i.opcode is Opcode.GEMM)
+    if weights > MOST_BYTES:
+        raise ValueError(f"{weights / 1e6:.0f} MB of weights, too many bursts to model in minutes")
     prediction = predict(instructions, hw, latency=LATENCY)
     return {name: int(getattr(prediction, name)) for name in COUNTERS}
 
@@ -108,7 +104,7 @@ def vit(size, hw: Hardware) -> dict[str, int]:
 
 
 def swin(size, hw: Hardware) -> dict[str, int]:
-    """Counters of a Swin; its patch merging is longer than the LayerNorm rows of a named machine."""
+    """Counters of a Swin, whose patch merging has longer LayerNorm rows than a named machine."""
     from .swin_schedule import MERGED, SwinSchedule
 
     widest = max(hw.max_channels, MERGED * size.stages[-2][1])
@@ -116,7 +112,7 @@ def swin(size, hw: Hardware) -> dict[str, int]:
     return timed(SwinSchedule(size, wide).instructions, wide) | {"macs": size.macs}
 
 
-@lru_cache(maxsize=None)
+@cache
 def counters(size, hw: Hardware) -> dict[str, int] | str:
     """Of a network size; or why there are none."""
     from .swin_schedule import SwinSize
@@ -156,6 +152,27 @@ def sweep(models, shapes=SHAPES, jobs: int = 1, told=print) -> list[Point]:
 # --- what it looks like
 
 
+INTRODUCTION = f"""\
+# Array shape against cycles, traffic and multipliers
+
+Made by `fqvit-hw sweep --markdown docs/sweep.md --png docs/sweep.png`: one image at a time, a
+memory that answers after {LATENCY} cycles, by the model `fqvit_hw/cycles.py`. ViT and DeiT:
+the compiler's own programs, two and three blocks of them timed and their difference added for
+each further block. Swin's rows come from the model alone ("{MODEL_ONLY}"): neither compiler nor RTL
+run it; its instructions are those of `fqvit_hw/swin_schedule.py`, which says what it leaves out.
+
+![Cycles, utilization and traffic over multipliers](sweep.png)
+
+## Machines
+
+Multipliers: products that a cycle can make, of the array, the epilogue and the LayerNorm
+(`Hardware.multipliers`). 8 x 8 has the memory bytes of `ecp5_85k`, 16 x 32 about twice those of
+`base`, 64 x 64 about twice those of `large`. For Swin each has LayerNorm rows as long as its patch
+merging needs.
+
+"""
+
+
 def number(value: float) -> str:
     """Three digits at least."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
@@ -187,23 +204,10 @@ def markdown(points: list[Point]) -> str:
         return table(["", *(f"{hw.rows} x {hw.cols}" for hw in shapes)], rows)
 
     parts = [
-        "# Array shape against cycles, traffic and multipliers",
-        "",
-        "Made by `fqvit-hw sweep --markdown docs/sweep.md --png docs/sweep.png`; one image at a time, a memory that",
-        f"answers after {LATENCY} cycles, from the cycle model (`fqvit_hw/cycles.py`). ViT and DeiT: the compiler's own programs.",
-        f"Swin's rows are **{MODEL_ONLY}**: neither compiler nor RTL run it, the instructions are those of",
-        "`fqvit_hw/swin_schedule.py`, which says what it leaves out.",
-        "",
-        "![Cycles and traffic over multipliers](sweep.png)",
-        "",
-        "## Machines",
-        "",
-        "Multipliers: products that a cycle can make, of the array, the epilogue and the LayerNorm",
-        "(`Hardware.multipliers`). Shapes without a name keep the memory bytes of the named one before them;",
-        "16 x 32 and 64 x 64 have about twice as many.",
-        "",
+        *INTRODUCTION.splitlines(),
         *table(
-            ["array", "name", "multipliers", "epilogue lanes", "LayerNorm lanes", "bus bits", "memory KiB"],
+            ["array", "name", "multipliers", "epilogue lanes", "LayerNorm lanes", "bus bits",
+             "memory KiB"],
             [
                 [f"{hw.rows} x {hw.cols}", SAME.get(hw.name, ""), hw.multipliers, hw.lanes,
                  hw.norm_lanes, hw.bus, round(hw.memory_bytes / 1024)]
@@ -299,6 +303,11 @@ def add_parser(subparsers) -> None:
 def run(args) -> None:
     if args.jobs < 1:
         raise ValueError(f"--jobs: expected at least 1, got {args.jobs}")
+    for path in (args.markdown, args.json, args.png):  # before the work
+        if path:
+            check_file(path)
+    if args.png:
+        importlib.import_module("matplotlib")
     shapes = tuple(hw for hw in SHAPES if hw.name in args.shapes)
     points = sweep(list(dict.fromkeys(args.models)), shapes, args.jobs)
     for path, make in (
