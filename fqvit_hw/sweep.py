@@ -75,7 +75,8 @@ class Point:
 
 def timed(instructions, hw: Hardware) -> dict[str, int]:
     """The cycle model's counters. Raises ValueError for what would take too long."""
-    from .cycles import predict, weight_bytes
+    from .cycles import predict
+    from .cycles.memory_side import weight_bytes
 
     weights = sum(weight_bytes(i, hw) for i in instructions if i.opcode is Opcode.GEMM)
     if weights > MOST_BYTES:
@@ -156,7 +157,7 @@ INTRODUCTION = f"""\
 # Array shape against cycles, traffic and multipliers
 
 Made by `fqvit-hw sweep --markdown docs/sweep.md --png docs/sweep.png`: one image at a time, a
-memory that answers after {LATENCY} cycles, by the model `fqvit_hw/cycles.py`. ViT and DeiT:
+memory that answers after {LATENCY} cycles, by the model `fqvit_hw/cycles`. ViT and DeiT:
 the compiler's own programs, two and three blocks of them timed and their difference added for
 each further block. Swin's rows come from the model alone ("{MODEL_ONLY}"): neither compiler nor RTL
 run it; its instructions are those of `fqvit_hw/swin_schedule.py`, which says what it leaves out.
