@@ -10,6 +10,8 @@ class Mutant:
     """old: text that occurs once in `file`; new: what it becomes; breaks: in a few words.
 
     bench: a test file that must catch what no network shows (a case that only corner values reach).
+    equivalent: why a mutant that nothing can catch is the same machine.
+    alone: it changes what is connected, not an expression, and needs a machine of its own.
     """
 
     name: str
@@ -18,10 +20,12 @@ class Mutant:
     new: str
     breaks: str
     bench: str | None = None
+    equivalent: str | None = None
+    alone: bool = False
 
 
 def mutants(file: str, *changes: tuple[str, ...]) -> list[Mutant]:
-    """changes: (old, new, breaks[, bench]); named by the file and a number."""
+    """changes: the fields of Mutant from `old` on; named by the file and a number."""
     stem = file.removeprefix("rtl/").removesuffix(".py")
     return [Mutant(f"{stem}-{n}", file, *change) for n, change in enumerate(changes, 1)]
 
@@ -46,7 +50,7 @@ MUTANTS = (
         ("Mux(last[\"inner\"], next_row, row)", "next_row", "inner column tiles take the next row"),
         ("total == hw.ring", "total == hw.ring - 1", "the ring of weights is a tile too short"),
         ("(~completes | (room != 0))", "(room != 0)", "beats wait for room that they do not need",
-         "tests/rtl/test_gemm.py"),
+         "tests/rtl/test_gemm.py::test_output_queue"),
         ("index[\"k_tiles\"] < self.ring.loaded", "index[\"k_tiles\"] <= self.ring.loaded",
          "a tile is read before it is loaded"),
         ("job.k_tiles + 1, 0)", "job.k_tiles, 0)", "one tile of each group is never given back"),
@@ -93,9 +97,9 @@ MUTANTS = (
     *mutants(
         "rtl/gelu.py",
         ("above[0].eq(x >= half)", "above[0].eq(x > half)", "x = 4 from beyond the table's end",
-         "tests/rtl/test_gelu.py"),
+         "tests/rtl/test_gelu.py::test_against_the_unit"),
         ("Mux(below[1], zero, ", "Mux(below[1], 0, ", "GELU below -4 is not the code of 0",
-         "tests/rtl/test_gelu.py"),
+         "tests/rtl/test_gelu.py::test_against_the_unit"),
         ("x[: half.bit_length()] ^ half", "x[: half.bit_length()]", "the table's halves exchanged"),
     ),
     *mutants(
@@ -110,7 +114,7 @@ MUTANTS = (
         ("count + ins.wait0_step", "count", "every row waits for row 0 only"),
         ("queue.r_en.eq(taken & (last | (part == beats - 1)))",
          "queue.r_en.eq(taken & (part == beats - 1))", "a row's last word is not given up",
-         "tests/rtl/test_norm.py"),
+         "tests/rtl/test_norm.py::test_rows"),
     ),
     *mutants(
         "rtl/moments.py",
@@ -150,7 +154,7 @@ MUTANTS = (
         ("c.eq(k4 - over4)", "c.eq(k4)", "attention codes too high by one"),
         ("(e == 0) | (k > ZERO_CODE)", "(k > ZERO_CODE)", "e = 0 is not zero"),
         ("Cat(c != 1, left) > ", "Cat(Const(1, 1), left) > ", "the tie of c = 1 goes up",
-         "tests/rtl/test_softmax.py"),
+         "tests/rtl/test_softmax.py::test_codes_beside_their_thresholds"),
     ),
     *mutants(
         "rtl/row_reciprocal.py",
@@ -160,7 +164,7 @@ MUTANTS = (
     *mutants(
         "rtl/codes.py",
         ("column + n < job.columns for n in", "column + n <= job.columns for n in",
-         "the lane after the last key is live", "tests/rtl/test_epilogue.py"),
+         "the lane after the last key is live", "tests/rtl/test_epilogue.py::test_epilogues"),
         ("Mux(beat.last, 0, column + E)", "Mux(beat.last, E, column + E)", "rows start late"),
     ),
     *mutants(
@@ -212,5 +216,37 @@ MUTANTS = (
          "the counter of bytes written counts those read"),
         ("Cat(low, high)", "Cat(low, 0 * high)", "the window's high address bits are lost"),
         ("irq_set[0].eq(1)", "irq_set[0].eq(0)", "no interrupt at the end"),
+    ),
+    *mutants(
+        "rtl/accelerator.py",
+        ("load.idle & store.idle)", "load.idle)", "done while results are being stored"),
+        ("read.beats[1]", "read.beats[2]", "the counter of weights counts the LOADs"),
+        ("IDLE, array.state))", "IDLE, IDLE))", "no cycle counts as one of work"),
+        ("progress[name] + n)", "progress[name] + (n != 0))", "a credit of many counts as one"),
+        ("score_taken.eq(codes.score_taken)", "score_taken.eq(0)", "places of scores are lost"),
+        ("release.eq(epilogue.params_release)", "release.eq(0)", "parameters never make room"),
+        ("data.eq(weights.params.data)", "data.eq(weights.params.data << 1)", "parameters shifted"),
+        ("INT8, 8, (array, store)", "INT8, 8, (store, array)", "STORE reads before the array",
+         None, None, True),
+        ("(epilogue, norm, load)", "(load, norm, epilogue)", "LOAD writes before the epilogue",
+         None, None, True),
+        ("(epilogue, norm, store)", "(store, norm, epilogue)",
+         "the stream is stored before the epilogue reads it", None, None, True),
+    ),
+    *mutants(
+        "rtl/scratchpad.py",
+        ("port.ready.eq(~taken)", "port.ready.eq(1)", "a refused port thinks that it was served"),
+        ("Mux(used, chosen[\"mask\"], 0)", "chosen[\"mask\"]", "memories are written by nobody"),
+    ),
+    *mutants(
+        "rtl/ports.py",
+        ("counts[unit] >= count", "counts[unit] + 1 >= count", "every wait ends one row early"),
+        ("unit == Unit.NONE", "unit == Unit.LOAD", "nothing waits for LOAD"),
+    ),
+    *mutants(
+        "rtl/row_ring.py",
+        ("used != self.depth)", "1)", "the softmax takes rows that it has no room for",
+         "tests/rtl/test_softmax.py"),
+        ("self.read_data.eq(read.data)", "self.read_data.eq(0)", "the softmax forgets its scores"),
     ),
 )  # fmt: skip

@@ -1,11 +1,12 @@
 """`make mutants`: does the simulation notice when the RTL is wrong?
 
-Each mutant (sim/mutant_list.py) is one changed operator or constant in one file of rtl/. It is
-built in a copy of the sources and run on a few images; the run must fail: a bus rule broken, an
-error code, no end, a wrong value in the trace, a wrong logit, or Amaranth or Verilator refuses it.
-What only another bench of the project can see is caught by that. A table says where each was
-caught. Results stay in build/mutants/ and are used again as long as no source changes. Exit status
-0: all were caught; 1: one survived; 2: a mistake, or the machine fails without a mutation.
+Each mutant (sim/mutant_list.py) is one changed operator or constant in one file of rtl/. All of
+them are in one machine, of which one at a time is made to live (sim/schemata.py); two networks run
+on it, and something must fail: a bus rule, an error code, no end, a wrong value in the trace, a
+wrong logit. What no network shows, a bench of the project must find in a copy of the sources.
+Verdicts stay in build/mutants.json and are used again as long as no source changes; when all are
+known, docs/mutants.md is written. Exit status 0: all were caught, or are the same machine for a
+reason that the list gives; 1: one survived; 2: a mistake, or the machine fails without a mutation.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -24,24 +27,26 @@ from pathlib import Path
 
 from fqvit_hw.cli import USER_ERRORS, Parser, one_line
 from fqvit_hw.compiler import compile_network
-from fqvit_hw.hardware import TINY
 from fqvit_hw.netfile import write_atomically
 
 from . import networks
 from .compare import expected_results, first_logit_difference, first_trace_difference
+from .micro import MICRO, small_vit
 from .mutant_list import MUTANTS, Mutant
+from .schemata import MODULE, instrument
 from .simulated import Job, simulate
-from .verilated import ROOT, build, sources
+from .verilated import ROOT, TOP, sources
 
 BUILD = ROOT / "build" / "mutants"
-HARDWARE = TINY
-JOBS = [Job(0, latency=20), Job(1, latency=1, stall=0.3, seed=1)]
+KNOWN = ROOT / "build" / "mutants.json"
+DOCUMENT = ROOT / "docs" / "mutants.md"
+JOBS = Job(0, latency=20), Job(1, latency=1, stall=0.3, seed=1), Job(1, 100, stall=0.6, seed=2)
 COPIED = ("fqvit_hw", "rtl", "sim", "tests")  # the rest of the project is linked
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """check: which one caught it (build, bus, trace, logits or a bench), None if none did."""
+    """check: which one caught it (bus, trace, logits or bench), None if none did."""
 
     check: str | None
     where: str
@@ -52,27 +57,38 @@ class Workload:
 
     def __init__(self, name: str, qm, images):
         self.name = name
-        self.program = compile_network(qm.network, HARDWARE)
+        self.program = compile_network(qm.network, MICRO)
         self.images = images[: 1 + max(job.image for job in JOBS)]
         self.logits = qm.run(self.images)
         self.results = [expected_results(qm, self.program, i) for i in self.images]
+        self.limit: int | None = None  # cycles
 
-    def run(self, machine: Path, timeout: int | None = None) -> tuple[Verdict, int]:
-        """-> what was found, and the cycles of the longest run."""
-        outcome = simulate(machine, self.program, self.images, JOBS, timeout=timeout)
-        cycles = max(run.host_cycles for run in outcome.runs)
-        for run in outcome.runs:
-            n = run.job.image
-            wrong = first_trace_difference(self.program, self.results[n], run.trace)
-            if wrong:
-                stopped = f"; then {run.failure}" if run.failure else ""
-                return Verdict("trace", f"{self.name}: {wrong}{stopped}"), cycles
-            if run.failure:
-                return Verdict("bus", f"{self.name}: {run.failure}"), cycles
-            wrong = first_logit_difference(self.logits[n], run.logits, n)
-            if wrong:
-                return Verdict("logits", f"{self.name}: {wrong}"), cycles
-        return Verdict(None, "nothing noticed"), cycles
+    def run(self, machine: Path, mutant: int) -> Verdict:
+        """The first run that shows something. Mutant 0 must show nothing and sets the limit."""
+        longest = 0
+        for job in JOBS:
+            outcome = simulate(
+                machine, self.program, self.images, [job], mutant=mutant, timeout=self.limit
+            )
+            verdict = self.judge(outcome.runs[0])
+            if verdict.check:
+                return verdict
+            longest = max(longest, outcome.runs[0].host_cycles)
+        if mutant == 0:
+            self.limit = 3 * longest
+        return Verdict(None, "nothing noticed")
+
+    def judge(self, run) -> Verdict:
+        n = run.job.image
+        setting = f"{self.name}, latency {run.job.latency}, seed {run.job.seed}"
+        wrong = first_trace_difference(self.program, self.results[n], run.trace)
+        if wrong:
+            stopped = f"; then {run.failure}" if run.failure else ""
+            return Verdict("trace", f"{setting}: {wrong}{stopped}")
+        if run.failure:
+            return Verdict("bus", f"{setting}: {run.failure}")
+        wrong = first_logit_difference(self.logits[n], run.logits, n)
+        return Verdict("logits", f"{setting}: {wrong}") if wrong else Verdict(None, "")
 
 
 def mutated(mutant: Mutant) -> str:
@@ -84,8 +100,8 @@ def mutated(mutant: Mutant) -> str:
     return text.replace(mutant.old, mutant.new)
 
 
-def make_copy(mutant: Mutant, folder: Path) -> None:
-    """The project in `folder`, with the mutation."""
+def make_copy(folder: Path, changed: dict[str, str]) -> None:
+    """The project in `folder`, with other text in some files."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in ROOT.iterdir():
         target = folder / path.name
@@ -94,7 +110,8 @@ def make_copy(mutant: Mutant, folder: Path) -> None:
             shutil.copytree(path, target, ignore=shutil.ignore_patterns("__pycache__"))
         elif path.name not in (".git", "build") and not target.exists():
             target.symlink_to(path)
-    (folder / mutant.file).write_text(mutated(mutant))
+    for name, text in changed.items():
+        (folder / name).write_text(text)
 
 
 def in_copy(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -108,81 +125,168 @@ def in_copy(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-def judge(mutant: Mutant, folder: Path, workloads: list[Workload], limits: list[int]) -> Verdict:
-    """Builds and runs one mutant: the first check that notices it."""
-    make_copy(mutant, folder)
-    built = in_copy(folder, "-m", "sim.verilated", HARDWARE.name, "--trace", "--quick")
-    if built.returncode:
-        said = built.stderr.strip().splitlines() or ["it says nothing"]
-        return Verdict("build", said[-1])
-    machine = Path(built.stdout.strip())
-    for workload, limit in zip(workloads, limits, strict=True):
-        verdict, _ = workload.run(machine, timeout=limit)
-        if verdict.check:
-            return verdict
-    if mutant.bench:
-        bench = in_copy(folder, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutant.bench)
-        if bench.returncode == 1:  # tests ran and failed
-            failed = [line for line in bench.stdout.splitlines() if line.startswith("FAILED")]
-            return Verdict("bench", failed[0] if failed else mutant.bench)
-        return Verdict(None, f"nothing noticed, nor did {mutant.bench}")
-    return verdict
+def build_all() -> Path:
+    """The machine with all mutants but those that are `alone`, made if anything has changed."""
+    machine, known, key = BUILD / "machine", BUILD / "key", checksum()
+    if machine.exists() and known.exists() and known.read_text() == key:
+        return machine
+    known.unlink(missing_ok=True)
+    changed = {}
+    for file in sorted({mutant.file for mutant in MUTANTS}):
+        theirs = [
+            (n, mutated(m)) for n, m in enumerate(MUTANTS, 1) if m.file == file and not m.alone
+        ]
+        changed[file], refused = instrument((ROOT / file).read_text(), theirs)
+        for number, reason in refused.items():
+            raise ValueError(f"mutant {MUTANTS[number - 1].name}: {reason}")
+    shutil.copy2(build_one(BUILD / "all", changed), machine)
+    known.write_text(key)
+    return machine
 
 
-def key(mutant: Mutant, workloads: list[Workload]) -> str:
-    """Of everything that a verdict depends on."""
-    sha = hashlib.sha256(repr((mutant, JOBS)).encode())
-    for workload in workloads:
-        sha.update(bytes(workload.program.image))
-    for path in [*sources(), ROOT / "sim" / "compare.py", Path(__file__).resolve()]:
+def build_one(folder: Path, changed: dict[str, str]) -> Path:
+    """A machine from the sources with other text in some files."""
+    make_copy(folder, changed | {"rtl/mutant.py": MODULE})
+    made = in_copy(folder, "-m", "sim.schemata", f"{folder / 'build'}", MICRO.name)
+    if made.returncode:
+        said = made.stderr.strip().splitlines() or ["it says nothing"]
+        raise RuntimeError(f"{folder}: {said[-1]}")
+    return folder / "build" / "obj" / f"V{TOP}"
+
+
+def checksum() -> str:
+    """Of all that the machine with all mutants is made from."""
+    sha = hashlib.sha256(repr((MUTANTS, MICRO)).encode())
+    for path in [*sources(), ROOT / "sim" / "schemata.py"]:
         sha.update(path.read_bytes())
     return sha.hexdigest()
 
 
-def judge_or_recall(mutant, workloads: list[Workload], limits: list[int]) -> Verdict:
+def key(mutant: Mutant, workloads: list[Workload]) -> str:
+    """Of everything that a verdict depends on."""
+    sha = hashlib.sha256(repr((mutant, JOBS, MICRO)).encode())
+    for workload in workloads:
+        sha.update(bytes(workload.program.image))
+    for path in [*sources(), ROOT / "sim" / "compare.py"]:
+        sha.update(path.read_bytes())
+    if mutant.bench:
+        sha.update((ROOT / mutant.bench.split("::")[0]).read_bytes())
+    return sha.hexdigest()
+
+
+def judge(mutant: Mutant, number: int, machine: Path, workloads: list[Workload]) -> Verdict:
+    """The first check that notices the mutant."""
     folder = BUILD / mutant.name
-    known, wanted = folder / "verdict.json", key(mutant, workloads)
-    if known.exists():
-        saved = json.loads(known.read_text())
-        if saved.pop("key") == wanted:
-            return Verdict(**saved)
-    verdict = judge(mutant, folder, workloads, limits)
-    write_atomically(known, json.dumps(asdict(verdict) | {"key": wanted}).encode())
-    shutil.rmtree(folder / "build", ignore_errors=True)  # 20 MB each
-    return verdict
+    if mutant.alone:
+        machine = build_one(folder, {mutant.file: mutated(mutant)})
+    for workload in workloads:
+        verdict = workload.run(machine, number)
+        if verdict.check:
+            return verdict
+    if not mutant.bench:
+        return Verdict(None, "nothing noticed")
+    make_copy(folder, {mutant.file: mutated(mutant)})
+    bench = in_copy(folder, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutant.bench)
+    shutil.rmtree(folder)
+    if bench.returncode == 1:  # tests ran and failed
+        failed = [line for line in bench.stdout.splitlines() if line.startswith("FAILED")]
+        where = failed[0].removeprefix("FAILED ").split(" - ")[0] if failed else mutant.bench
+        return Verdict("bench", where)
+    if bench.returncode:
+        raise RuntimeError(f"{mutant.bench}: {(bench.stdout + bench.stderr).strip()[-200:]}")
+    return Verdict(None, f"nothing noticed, nor did {mutant.bench}")
+
+
+def load_known() -> dict:
+    return json.loads(KNOWN.read_text()) if KNOWN.exists() else {}
 
 
 def run(mutants: list[Mutant], workers: int, say: Callable[[str], None]) -> dict[str, Verdict]:
     """All verdicts by name. Raises RuntimeError if the machine fails without a mutation."""
-    for mutant in mutants:
+    for mutant in MUTANTS:
         mutated(mutant)  # a list that is out of date is found before anything is built
-    workloads = [Workload("digits", *networks.built_in())]
-    machine = build(HARDWARE, trace=True)
-    limits = []
+    numbers = {mutant.name: number for number, mutant in enumerate(MUTANTS, 1)}
+    workloads = [Workload("small ViT", *small_vit()), Workload("digits", *networks.built_in())]
+    known, verdicts = load_known(), {}
+    keys = {mutant.name: key(mutant, workloads) for mutant in mutants}
+    todo = []
+    for mutant in mutants:
+        entry = known.get(mutant.name)
+        if entry and entry["key"] == keys[mutant.name]:
+            verdicts[mutant.name] = Verdict(entry["check"], entry["where"])
+        else:
+            todo.append(mutant)
+    if not todo:
+        return verdicts
+    say(f"building the machine with all {len(MUTANTS)} mutants")
+    machine = build_all()
     for workload in workloads:
-        verdict, cycles = workload.run(machine)
+        start = time.monotonic()
+        verdict = workload.run(machine, 0)
         if verdict.check:
             raise RuntimeError(f"the machine without a mutation: {verdict.where}")
-        limits.append(3 * cycles)
-    verdicts = {}
+        say(f"no mutation, {workload.name}: all equal, {time.monotonic() - start:.1f} s")
     with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(judge_or_recall, m, workloads, limits): m for m in mutants}
+        futures = {pool.submit(judge, m, numbers[m.name], machine, workloads): m for m in todo}
         for future in as_completed(futures):
             mutant, verdict = futures[future], future.result()
             verdicts[mutant.name] = verdict
-            caught = f"caught by {verdict.check}" if verdict.check else "SURVIVED"
-            say(f"[{len(verdicts)}/{len(mutants)}] {mutant.name}: {caught}, {verdict.where}")
+            known[mutant.name] = asdict(verdict) | {"key": keys[mutant.name]}
+            write_atomically(KNOWN, json.dumps(known, indent=1).encode())
+            say(f"[{len(verdicts)}/{len(mutants)}] {mutant.name}: {fate(mutant, verdict)}, "
+                f"{verdict.where}")  # fmt: skip
     return verdicts
+
+
+def fate(mutant: Mutant, verdict: Verdict) -> str:
+    if verdict.check:
+        return verdict.check
+    return "equivalent" if mutant.equivalent else "**survived**"
+
+
+def summary(mutants: list[Mutant], verdicts: dict[str, Verdict]) -> str:
+    files = {mutant.file for mutant in mutants}
+    counts = Counter(fate(mutant, verdicts[mutant.name]) for mutant in mutants)
+    caught = sum(verdicts[mutant.name].check is not None for mutant in mutants)
+    by = ", ".join(f"{counts[check]} by {check}" for check in ("trace", "bus", "logits", "bench"))
+    return (
+        f"{len(mutants)} of {len(MUTANTS)} listed mutants were run, in {len(files)} files of rtl/: "
+        f"{caught} caught ({by}), {counts['equivalent']} equivalent, "
+        f"{counts['**survived**']} survived."
+    )
 
 
 def table(mutants: list[Mutant], verdicts: dict[str, Verdict]) -> str:
     """Markdown."""
-    lines = ["| mutant | file | what it breaks | caught by | where |", "|---|---|---|---|---|"]
+    lines = ["| mutant | what it breaks | mutation | caught by | where |", "|---|---|---|---|---|"]
     for m in mutants:
         verdict = verdicts[m.name]
-        cells = (m.name, m.file, m.breaks, verdict.check or "**nothing**", verdict.where)
+        where = verdict.where if verdict.check or not m.equivalent else m.equivalent
+        mutation = " ".join(f"`{m.old}` -> `{m.new}`".split())
+        cells = (f"`{m.file}` {m.name}", m.breaks, mutation, fate(m, verdict), where)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
+
+
+def document(verdicts: dict[str, Verdict]) -> str:
+    """docs/mutants.md."""
+    jobs = "; ".join(f"latency {j.latency}, stalls {j.stall}, seed {j.seed}" for j in JOBS)
+    return f"""# Mutants of the RTL
+
+Made by `make mutants` from `sim/mutant_list.py`: one changed operator or constant each. The machine
+is `micro` ({MICRO.rows} x {MICRO.cols}, `sim/micro.py`); the networks are a small random ViT (16-bit
+stream, three heads, spilled to memory) and digits (8-bit stream, K in groups), each with
+{jobs}.
+
+*trace*: an instruction made a value that is not the integer model's; the first one is named. *bus*:
+a rule of the bus was broken, the machine stopped with an error or did not stop, or its counters
+disagree with the harness or the program. *logits*: only the result is wrong. *bench*: no network
+shows it, a test of the unit does.
+
+{summary(list(MUTANTS), verdicts)}
+
+{table(list(MUTANTS), verdicts)}
+"""
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -206,11 +310,13 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("mutants: interrupted", file=sys.stderr)
         return 130
-    print(f"\n{table(mutants, verdicts)}\n")
-    survivors = [name for name, verdict in verdicts.items() if verdict.check is None]
-    files = {mutant.file for mutant in mutants}
-    print(f"{len(mutants) - len(survivors)} of {len(mutants)} mutants of {len(files)} files caught")
-    return 1 if survivors else 0
+    if len(mutants) == len(MUTANTS):
+        DOCUMENT.write_text(document(verdicts))
+    for mutant in mutants:
+        if fate(mutant, verdicts[mutant.name]) == "**survived**":
+            print(f"SURVIVED: {mutant.name} ({mutant.file}): {mutant.breaks}")
+    print(summary(mutants, verdicts))
+    return 1 if any(fate(m, verdicts[m.name]) == "**survived**" for m in mutants) else 0
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fqvit_hw.compiler import Program
-from fqvit_hw.hardware import BURST_BYTES, Hardware
+from fqvit_hw.hardware import BURST_BYTES, PARAM_BYTES, Hardware
 from fqvit_hw.isa import Opcode
 
 BASE = 0x12_3456_7000  # of the memory window: on the bus nothing lies at 0
@@ -70,6 +70,7 @@ def simulate(
     *,
     content: np.ndarray | None = None,
     flip: int | None = None,
+    mutant: int = 0,
     timeout: int | None = None,
     workers: int = 1,
 ) -> Outcome:
@@ -77,7 +78,8 @@ def simulate(
 
     machine: from verilated.build; images: uint8 (B, C, H, W).
     For negative controls: content: the memory window's content instead of the program's; flip:
-    the number of a bit of it to invert. timeout: cycles a run may take.
+    the number of a bit of it to invert; mutant: the mutation that is alive.
+    timeout: cycles a run may take.
     """
     with tempfile.TemporaryDirectory(prefix="fqvit_hw-") as name:
         folder = Path(name)
@@ -101,6 +103,8 @@ def simulate(
         }
         if flip is not None:
             options["--flip"] = flip
+        if mutant:
+            options["--mutant"] = mutant
         shares = [jobs[n::workers] for n in range(workers) if jobs[n::workers]]
 
         def share(n: int) -> Outcome:
@@ -156,7 +160,7 @@ def one_process(machine: Path, program: Program, jobs, options, folder: Path) ->
         raw = logits[n * program.output_bytes : (n + 1) * program.output_bytes]
         run = Run(
             job,
-            entry["failure"] or disagreement(entry),
+            entry["failure"] or disagreement(entry, program),
             program.unpack(raw),
             entry["counters"],
             entry["host_cycles"],
@@ -178,8 +182,8 @@ def check_shape(shape: int, hardware: Hardware) -> None:
         raise RuntimeError(f"the register SHAPE says {got}, the configuration {want}")
 
 
-def disagreement(entry: dict) -> str | None:
-    """The machine's counters against what the harness counted, or None if they agree."""
+def disagreement(entry: dict, program: Program) -> str | None:
+    """The machine's counters against the harness's and the program, or None if they agree."""
     counters = entry["counters"]
     for counter, seen, beyond in (
         # the program is read ahead, beyond its end, by two bursts that may come after it
@@ -188,6 +192,17 @@ def disagreement(entry: dict) -> str | None:
     ):
         if not counters[counter] <= seen <= counters[counter] + beyond:
             return f"the counter {counter} says {counters[counter]}, the memory saw {seen}"
+    gemms = [i for i in program.instructions if i.opcode is Opcode.GEMM]
+    tiles = [g.rows * g.k_tiles * g.k_groups * g.inner * g.outer for g in gemms]
+    hw = program.hardware
+    weights = [
+        g.outer * (PARAM_BYTES * hw.cols + g.k_groups * g.k_tiles * hw.tile_bytes)
+        for g in gemms
+        if not g.resident
+    ]
+    for counter, want in (("array_busy", sum(tiles)), ("weight_bytes", sum(weights))):
+        if counters[counter] != want:
+            return f"the counter {counter} says {counters[counter]}, the program {want}"
     if not counters["array_busy"] <= counters["cycles"] <= entry["host_cycles"]:
         return f"counters: {counters}, and the host saw {entry['host_cycles']} cycles"
     return None

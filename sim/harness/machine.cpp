@@ -2,13 +2,14 @@
 //
 //   machine --memory FILE --size N --base N --program N --images FILE --input N --input-bytes N
 //           --output N --output-bytes N --writable RANGES --jobs FILE --out FOLDER
-//           [--timeout N] [--flip BIT]
+//           [--timeout N] [--flip BIT] [--mutant N]
 //
 // --memory   what lies at the start of the window (the rest, up to --size, is 0)
 // --images   the input regions of all images, --input-bytes each, that go to offset --input
 // --writable "first-end,...": the bytes of the window that the machine may write
 // --jobs     lines "image latency stall seed": which image, and how memory and host behave
 // --flip     a negative control: this bit of the memory is inverted before the first run
+// --mutant   another: the mutation that is alive (sim/schemata.py); 0 is none
 //
 // Writes FOLDER/logits.bin (the output region after every run), FOLDER/result.json and, with trace
 // ports, the files of recorder.h. Exit status 0: every run ended with `done`; 1: one failed, and
@@ -30,8 +31,11 @@ using Bytes = std::vector<uint8_t>;
 
 class Machine {
 public:
-    Machine(Memory memory, const std::string& folder)
+    Machine(Memory memory, const std::string& folder, [[maybe_unused]] unsigned mutant)
         : memory(std::move(memory)), recorder(folder) {
+#ifdef MUTANTS
+        top.mutant = mutant;
+#endif
         top.rst = 1;
         for (int n = 0; n < 4; n++) tick();
         top.rst = 0;
@@ -250,7 +254,8 @@ static bool run_all(const Options& options) {
     Result result(folder + "/result.json");
     const auto begin = std::chrono::steady_clock::now();
     const auto machine = std::make_unique<Machine>(
-        Memory(std::move(content), base, read_ranges(options.text("--writable"))), folder);
+        Memory(std::move(content), base, read_ranges(options.text("--writable"))), folder,
+        options.has("--mutant") ? options.number("--mutant") : 0);
     uint32_t shape = 0;
     bool good = true;
     for (const Job& job : jobs) {
