@@ -10,7 +10,7 @@ from .networks import random_images
 # with K in two groups; small_vit is spilled.
 MICRO = Hardware(
     "micro", rows=4, cols=8, lanes=2, norm_lanes=2, bus=64,
-    acts=900, stream=160, codes=256, tiles=128, ring=32, sums=32,
+    acts=900, stream=160, codes=256, tiles=128, ring=24, sums=32,
     max_tokens=32, max_channels=64, params=4, prefetch=32,
 )  # fmt: skip
 SIZES = {MICRO.name: MICRO}
