@@ -1,10 +1,10 @@
 # Everything the kit does, as one-word targets. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim sim-net sim-deit mutants test test-slow golden accuracy bench verilog synth pnr lint clean
+.PHONY: help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog synth pnr lint clean
 
 # These choose what a target does; they are passed on as options, never through the environment.
-unexport WAVES BLOCK CONFIG CASE SIZE ARGS NETWORK IMAGES TRACE MODEL WEIGHTS IMAGE ONLY
+unexport WAVES BLOCK CONFIG CASE SIZE ARGS NETWORK IMAGES TRACE MODEL WEIGHTS IMAGE ONLY CLOCK
 PYTHON := .venv/bin/python
 RTL := .ci/setup rtl
 
@@ -29,6 +29,11 @@ sim-deit: ## DeiT-Tiny, one image [MODEL=deit_small|vit_base WEIGHTS=FILE IMAGE=
 	@.ci/setup all verilator g++
 	@$(PYTHON) -m sim.net --model $(or $(MODEL),deit_tiny) --config $(or $(CONFIG),base) \
 	    $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(IMAGE),--image '$(IMAGE)') $(if $(TRACE),--trace)
+
+perf: ## cycles, utilization and bytes of every configuration [NETWORK= CONFIG= WEIGHTS=FILE CLOCK=MHZ]
+	@.ci/setup all verilator g++
+	@$(PYTHON) -m sim.perf $(if $(NETWORK)$(CONFIG),,--all) $(if $(NETWORK),--network '$(NETWORK)') \
+	    $(if $(CONFIG),--config $(CONFIG)) $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(CLOCK),--clock $(CLOCK))
 
 mutants: ## is every wrong operator in the RTL noticed? [ONLY=name]
 	@.ci/setup all verilator g++

@@ -18,6 +18,7 @@ COMMANDS = (
     "golden",
     "check",
     "compiling",
+    "sweep",
 )
 USER_ERRORS = (ValueError, TypeError, OSError, OverflowError, ImportError)
 

@@ -92,6 +92,17 @@ class Hardware:
         return BURST_BYTES // self.bus_bytes
 
     @property
+    def multipliers(self) -> int:
+        """Products that a cycle can make: `*` in the RTL between two values that are not constants.
+
+        The array: R C, operand x tile (attention codes take the same ones). An epilogue lane: 5,
+        row normalization, requantize, the GELU's linear part, both sides of the residual add. A
+        LayerNorm lane: 4, X^2, C X, D R and T gamma; one more makes the variance of a row. The
+        softmax has none: its exponentials come from a table, its reciprocal from a division.
+        """
+        return self.rows * self.cols + 5 * self.lanes + 4 * self.norm_lanes + 1
+
+    @property
     def memories(self) -> dict[str, int]:
         """Bits of every on-chip memory of more than a few words, by name."""
         wait = 64  # beats that a LayerNorm row waits for its statistics, about

@@ -258,14 +258,17 @@ def document() -> str:
     lines = [
         "# The instruction set",
         "",
-        "Made by `python -m fqvit_hw.isa > docs/isa.md` from the table that encodes, decodes and lays out the RTL.",
+        "Made by `python -m fqvit_hw.isa > docs/isa.md` from the table that encodes, decodes and "
+        "lays out the RTL.",
         "Instructions are 64 bytes, little endian; fields are packed from bit 0 upwards.",
     ]  # fmt: skip
     for enum in (Unit, Space, Epilogue, Error):
         doc = enum.__doc__.split("\n")[0]
-        lines += ["", f"**{enum.__name__}**: {doc} " + ", ".join(f"{e.value} {e.name}" for e in enum) + "."]  # fmt: skip
+        values = ", ".join(f"{e.value} {e.name}" for e in enum)
+        lines += ["", f"**{enum.__name__}**: {doc} {values}."]
     for opcode, table in INSTRUCTIONS.items():
-        lines += ["", f"## {opcode.name} ({opcode.value})", "", "| bits | field | |", "|---|---|---|"]  # fmt: skip
+        lines += ["", f"## {opcode.name} ({opcode.value})", ""]
+        lines += ["| bits | field | |", "|---|---|---|"]
         at = 0
         for field in table:
             kind = f"{'' if field.signed else 'u'}int{field.width}"

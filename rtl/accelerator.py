@@ -17,7 +17,7 @@ from .axi import axi_lite, read_channels, write_channels
 from .axi_read import AxiRead
 from .axi_write import AxiWrite
 from .codes import Codes
-from .control import Control
+from .control import WATCHDOG, Control
 from .epilogue import EpilogueUnit
 from .gemm import STATES, Gemm
 from .load import Load
@@ -42,10 +42,11 @@ class Accelerator(wiring.Component):
 
     trace = True adds outputs for test benches: the array's `state` of every cycle and the number of
     the GEMM it is at, and what the epilogue, the softmax and the LayerNorm write, lane by lane.
+    watchdog: cycles without progress after which the machine stops with Error.STUCK.
     """
 
-    def __init__(self, hw: Hardware, trace: bool = False):
-        self.hw, self.trace = hw, trace
+    def __init__(self, hw: Hardware, trace: bool = False, watchdog: int = WATCHDOG):
+        self.hw, self.trace, self.watchdog = hw, trace, watchdog
         self.epilogue, self.codes, self.norm = EpilogueUnit(hw), Codes(hw), Norm(hw)
         members = flat("m_axi", read_channels(hw)) | flat("m_axi", write_channels(hw))
         members |= flat("s_axil", axi_lite()) | {"irq": Out(1)}
@@ -59,7 +60,7 @@ class Accelerator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw = self.hw
-        m.submodules.control = control = Control(hw)
+        m.submodules.control = control = Control(hw, self.watchdog)
         m.submodules.read = read = AxiRead(hw, clients=3)
         m.submodules.write = write = AxiWrite(hw)
         for prefix, side in (("m_axi", read.axi), ("m_axi", write.axi), ("s_axil", control.axil)):

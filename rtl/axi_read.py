@@ -1,7 +1,7 @@
 """The read side of the memory bus: bursts of several clients, in turn, answers in order.
 
-Timing: a request taken in cycle t is on AR in t + 1; a request a cycle while ARREADY is high. A beat
-reaches its client in the cycle of its R handshake; RREADY is always 1.
+Timing: a request taken in cycle t is on AR in t + 1; a request a cycle while ARREADY is high. A
+beat reaches its client in the cycle of its R handshake; RREADY is always 1.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class AxiRead(wiring.Component):
     """Members:
     - `clients`: memory readers; among those that ask, the one after the last one served is next.
     - `axi`: AR and R of the bus.
-    - `base`, `size`: the window, held still while bursts are taken. A request that would leave it is
-      not taken; `errors` then has bit Error.ADDRESS. RRESP other than OKAY: bit Error.READ.
+    - `base`, `size`: the window, held still while bursts are taken. A request that would leave it
+      is not taken; `errors` then has bit Error.ADDRESS. RRESP other than OKAY: bit Error.READ.
     - `beats`: bit n: client n is given a beat in this cycle.
     - `drain`: take no request, swallow the answers under way. An AR that is out stays out.
     - `idle`: nothing is under way.

@@ -5,8 +5,8 @@
 
 In all states but RUN the units are in reset and the bus drains, so that every run begins clean.
 
-Timing: `start` is 1 in the first cycle of RUN. A register is written in the cycle after the later of AW
-and W was taken, with B in the next; R comes in the cycle after AR.
+Timing: `start` is 1 in the first cycle of RUN. A register is written in the cycle after the later
+of AW and W was taken, with B in the next; R comes in the cycle after AR.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Register(IntEnum):
 
 class Control(wiring.Component):
     """Members:
-    - `axil`: AXI4-Lite slave. BASE, SIZE and PROGRAM keep their values while busy; the low 8 bits of
-      BASE and PROGRAM are 0. Unknown registers read 0. A write of both CONTROL bits is a soft reset;
-      a start while busy is nothing.
+    - `axil`: AXI4-Lite slave. BASE, SIZE and PROGRAM keep their values while busy; the low 8 bits
+      of BASE and PROGRAM are 0. Unknown registers read 0. A write of both CONTROL bits is a soft
+      reset; a start while busy is nothing.
     - `irq`.
     - `base`, `size`, `program`: for the bus and the sequencer. `start`: pulse for the sequencer.
     - `reset`: of all units but this and the bus; `drain`: for the bus, the same cycles.

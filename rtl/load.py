@@ -1,14 +1,15 @@
 """LOAD: affine copies from memory into the chip, three nested loops of lines cut into pieces.
 
-Two halves carry out the same instruction. The asking half walks the lines and asks for the beats that
-cover them, as long as there is room; the writing half, behind the queue of beats, takes them apart
-into chunks and writes a chunk a cycle. So the bus works on while the writing half lags behind.
+Two halves carry out the same instruction. The asking half walks the lines and asks for the beats
+that cover them, as long as there is room; the writing half, behind the queue of beats, takes them
+apart into chunks and writes a chunk a cycle. So the bus works on while the writing half lags
+behind.
 
 Timing: the bytes of a line (pieces * piece) are multiplied bit by bit, so the first burst is asked
-for LATENCY cycles after the instruction has come, or one cycle after its waits are satisfied if that
-is later; then a burst a cycle, without a gap between lines. A beat that arrives in cycle t is taken
-apart from t + 2 on; a chunk taken in t is written in t + 1, or later where it is refused. Two cycles
-after the last chunk is written the next instruction may begin.
+for LATENCY cycles after the instruction has come, or one cycle after its waits are satisfied if
+that is later; then a burst a cycle, without a gap between lines. A beat that arrives in cycle t is
+taken apart from t + 2 on; a chunk taken in t is written in t + 1, or later where it is refused. Two
+cycles after the last chunk is written the next instruction may begin.
 """
 
 from __future__ import annotations
@@ -86,9 +87,9 @@ class Load(wiring.Component):
     - `progress`: counts of all units, for the waits.
     - `reader`: a client's side of the memory bus, which asks for what `hw.prefetch` beats can hold.
     - `acts`, `stream`: write ports; may be refused. Chunks of STREAM have at least 2 bytes.
-    - `norm_table`, `gelu_table`, `exp_table`: streams {addr, data}, always ready. A norm table entry
-      is written when its last byte has come, or at the end of a line. A chunk of GELU_TABLE is a
-      byte, of EXP_TABLE 4 bytes; all chunks have at most the bytes of the bus and of the word.
+    - `norm_table`, `gelu_table`, `exp_table`: streams {addr, data}, always ready. A norm table
+      entry is written when its last byte has come, or at the end of a line. A chunk of GELU_TABLE
+      is a byte, of EXP_TABLE 4 bytes; all chunks have at most the bytes of the bus and of the word.
     - `credit`: `credit` of the instruction in the cycle after an outer step is written, else 0.
     - `idle`: no instruction waits or is under way.
     """

@@ -1,10 +1,11 @@
 """The sequencer: fetches the program and sends every instruction to the queues of its units.
 
-The program is read in bursts of 256 bytes, two of which find room; a burst that would leave the window
-is asked for only when nothing else is left, so that reading ahead is never an error by itself.
+The program is read in bursts of 256 bytes, two of which find room; a burst that would leave the
+window is asked for only when nothing else is left, so that reading ahead is never an error by
+itself.
 
-Timing: a beat a cycle is taken from the queue into the instruction register; an instruction is sent on in
-the cycle after its last beat, if all its queues have room, and the next one's beats follow.
+Timing: a beat a cycle is taken from the queue into the instruction register; an instruction is sent
+on in the cycle after its last beat, if all its queues have room, and the next one's beats follow.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ OUTSTANDING = 2  # bursts that find room
 
 class Sequencer(wiring.Component):
     """Members:
-    - `start`: pulse; `program`: offset of the first instruction, a multiple of 256; `size` of the window.
+    - `start`: pulse; `program`: offset of the first instruction, a multiple of 256; `size` of the
+      window.
     - `reader`: a client's side of the memory bus.
     - `load`, `store`, `norm`, `weights`, `array`, `epilogue`: streams of instructions.
-    - `idle`: all units are idle; a unit is not idle from the cycle after it takes an instruction until
-      all its effects are done.
+    - `idle`: all units are idle; a unit is not idle from the cycle after it takes an instruction
+      until all its effects are done.
     - `done`: pulse: END was reached, all queues are empty and `idle`.
     - `fetched`: instructions decoded since the start, END and a bad one too.
     - `errors`: bit Error.OPCODE while an instruction is none.

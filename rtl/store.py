@@ -1,10 +1,10 @@
 """STORE: lines of words of the activations or the stream, packed into beats and written to memory.
 
-Words are read when the queue of beats has room for them; a burst is asked for when all its beats are
-in the queue, so that the bus never waits for a beat.
+Words are read when the queue of beats has room for them; a burst is asked for when all its beats
+are in the queue, so that the bus never waits for a beat.
 
-Timing: a read that is granted in cycle t puts its last beat into the queue in t + 2 (words of at most a
-beat) or, a beat a cycle, from t + 2 on. One word or one beat a cycle, whichever is more.
+Timing: a read that is granted in cycle t puts its last beat into the queue in t + 2 (words of at
+most a beat) or, a beat a cycle, from t + 2 on. One word or one beat a cycle, whichever is more.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ WAIVERS = ROOT / "sim" / "waivers.vlt"
 
 ESCAPED = re.compile(r"\\(\S+) (?=(\w)?)")  # \name.with[anything] and the blank that ends it
 ZEROS = re.compile(r"  initial begin\n(?:    (\w+)\[(\d+)\] = (\d+)'[hd]0+;\n)+  end\n")
+TRIGGER = re.compile(r"^  reg (\\\S+|\w+) += 0;$", re.MULTILINE)  # of Yosys, in every module
 COUNTER = re.compile(r"\$auto\$verilog_backend\.cc:\d+:dump_module\$(\d+)")
 
 
@@ -71,10 +72,23 @@ def without_zeros(text: str) -> str:
     return ZEROS.sub(loop, text)
 
 
+def awake(text: str) -> str:
+    """Makes every `always @*` run at time 0, in every simulator.
+
+    Yosys has them look at a register that is set where it is declared; to Icarus that is no event,
+    and what depends on nothing but registers' initial values would stay X.
+    """
+
+    def late(match: re.Match) -> str:
+        return f"  reg {match[1]} ;\n  initial {match[1]} <= 0;"
+
+    return TRIGGER.sub(late, text)
+
+
 def convert(component: wiring.Component, name: str) -> str:
     """Verilog for people and tools: the component as module `name`, and all modules below it."""
     text = verilog.convert(component, name=name, strip_internal_attrs=True, emit_src=False)
-    return without_zeros(readable(text))
+    return awake(without_zeros(readable(text)))
 
 
 def fields(shape, name: str, offset: int = 0) -> list[str]:

@@ -1,8 +1,8 @@
 """Models of what stands around the accelerator on its buses, stepped a cycle at a time.
 
-`Memory` is an AXI4 slave that checks its master's manners; `Registers` an AXI4-Lite master. Both are
-plain objects without a simulator: each cycle `drive()` says what the inputs of the accelerator are,
-then `sample(outputs)` is told the outputs that came of them.
+`Memory` is an AXI4 slave that checks its master's manners; `Registers` an AXI4-Lite master. Both
+are plain objects without a simulator: each cycle `drive()` says what the inputs of the accelerator
+are, then `sample(outputs)` is told the outputs that came of them.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Memory:
     def sample_reads(self, out: Mapping[str, int]) -> None:
         if self.r is not None and out["rready"]:
             self.r = None
-        request = tuple(out[name] for name in self.READS[:4])
+        request = self.payload(out, "arvalid", self.READS[:4])
         if self.held["AR"].check(out["arvalid"], self.ready["arready"], request):
             address, beats = self.burst("AR", *request)
             self.reads.append((address, beats))
@@ -106,11 +106,11 @@ class Memory:
     def sample_writes(self, out: Mapping[str, int]) -> None:
         if self.b is not None and out["bready"]:
             self.b = None
-        request = tuple(out[name] for name in self.WRITES[:4])
+        request = self.payload(out, "awvalid", self.WRITES[:4])
         if self.held["AW"].check(out["awvalid"], self.ready["awready"], request):
             self.bursts.append(self.burst("AW", *request))
             self.writes.append(self.bursts[-1])
-        beat = tuple(out[name] for name in ("wdata", "wstrb", "wlast"))
+        beat = self.payload(out, "wvalid", ("wdata", "wstrb", "wlast"))
         if self.held["W"].check(out["wvalid"], self.ready["wready"], beat):
             self.beats.append(beat)
         while self.bursts and len(self.beats) >= self.bursts[0][1]:
@@ -125,6 +125,10 @@ class Memory:
                         self.data[at + k] = data >> 8 * k & 255
             resp = SLVERR if address in self.bad_writes else OKAY
             self.acknowledged.append((self.cycle + self.latency, resp))
+
+    def payload(self, out: Mapping[str, int], valid: str, names: tuple[str, ...]) -> tuple:
+        """Looked up only where it means something: a lookup may be a call into a simulator."""
+        return tuple(out[name] for name in names) if out[valid] else ()
 
     def burst(self, channel: str, address: int, length: int, size: int, kind: int):
         """(address, beats) of a request that keeps the contract; raises ProtocolError."""

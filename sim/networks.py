@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,21 @@ def from_timm(
         except (OSError, SyntaxError, ValueError) as error:
             raise UserError(f"{image}: not an image ({error})") from error
     return quantize(model, images, load_config(config)[1]), images[:1]
+
+
+def cached(
+    name: str, weights: Path | None, folder: Path, config: str = "best"
+) -> tuple[QuantizedModel, np.ndarray]:
+    """from_timm with a random image; the network is kept in `folder`, by its weights."""
+    content = b"random" if weights is None else weights.read_bytes()
+    kept = folder / f"{name}-{config}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+    if not kept.exists():
+        qm, images = from_timm(name, weights, None, config)
+        folder.mkdir(parents=True, exist_ok=True)
+        qm.save(kept)
+        return qm, images
+    qm = QuantizedModel.load(kept)
+    return qm, random_images(CALIBRATION, qm.network.image_shape)[:1]
 
 
 def timm_model(name: str, weights: Path):

@@ -17,9 +17,12 @@ from pathlib import Path
 from amaranth.back import verilog
 from cocotb_tools.runner import get_runner
 
+from rtl.verilog import awake
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "sim"
-BLOCKS = ("requantize", "mac_array", "layernorm", "softmax", "gelu", "residual", "attention")
+BLOCKS = ("requantize", "mac_array", "layernorm", "softmax", "gelu", "residual", "attention",
+          "accelerator")  # fmt: skip
 TESTS = ("steady", "stalls", "reset_in_mid_row")
 MIN_ICARUS = 11
 
@@ -90,7 +93,7 @@ def run_bench(
     folder.mkdir(parents=True)
     start = time.monotonic()
     component = module.component(module.CONFIGURATIONS[config])
-    text = verilog.convert(component, name=block, strip_internal_attrs=True)
+    text = awake(verilog.convert(component, name=block, strip_internal_attrs=True))
     if mutate is not None:
         mutated = mutate(text)
         if mutated == text:
@@ -117,9 +120,9 @@ def run_bench(
             log_file=folder / "build.txt",
         )  # fmt: skip
         junit = runner.test(
-            hdl_toplevel=block, test_module="sim.bench", build_dir=folder, test_dir=folder,
-            results_xml=str(folder / "results.xml"), extra_env=environment, waves=waves,
-            log_file=log,
+            hdl_toplevel=block, test_module=getattr(module, "BENCH", "sim.bench"),
+            build_dir=folder, test_dir=folder, results_xml=str(folder / "results.xml"),
+            extra_env=environment, waves=waves, log_file=log,
         )  # fmt: skip
         failure = junit_failure(Path(junit))
     except (SystemExit, RuntimeError, subprocess.CalledProcessError) as error:

@@ -124,10 +124,15 @@ def writable(program: Program) -> str:
     return ",".join(f"{r.address}-{end}" for r, end in zip(regions, ends, strict=True))
 
 
-def patience(program, jobs: list[Job]) -> int:
-    """Cycles after which a run is given up: far more than the array needs, whatever the memory."""
+def array_beats(program: Program) -> int:
+    """Cycles for which the program keeps the array busy: a K tile of a row in each."""
     gemms = [i for i in program.instructions if i.opcode is Opcode.GEMM]
-    array = sum(g.rows * g.k_tiles * g.k_groups * g.inner * g.outer for g in gemms)
+    return sum(g.rows * g.k_tiles * g.k_groups * g.inner * g.outer for g in gemms)
+
+
+def patience(program: Program, jobs: list[Job]) -> int:
+    """Cycles after which a run is given up: far more than the array needs, whatever the memory."""
+    array = array_beats(program)
     waits = max(job.latency for job in jobs) * 100 * len(program.instructions)
     return round((20 * array + waits + 200_000) / (1 - max(job.stall for job in jobs)))
 

@@ -9,9 +9,9 @@ import dataclasses
 
 import pytest
 
-from fqvit_hw import cycles
 from fqvit_hw.compiler import compile_network
 from fqvit_hw.compiler.shapes import VIT, blank
+from fqvit_hw.cycles import predict, timing
 from fqvit_hw.hardware import BASE, HARDWARE
 from fqvit_hw.isa import Instruction, Opcode, Unit
 from rtl import epilogue_math, gemm, norm
@@ -23,22 +23,22 @@ from rtl.codes import Codes
 def test_latencies_are_those_of_the_units(name):
     hw = HARDWARE[name]
     layernorm, softmax = norm.Norm(hw).layernorm, Codes(hw).softmax
-    assert cycles.norm_latency(hw) == layernorm.latency
-    assert layernorm.cycles_per_row(1) == cycles.NORM_RATE
-    assert cycles.array_latency(hw) == gemm.Gemm(hw).latency
-    assert softmax.latency(hw.lanes * 10) == cycles.SOFTMAX + 10
-    assert (softmax.rows_latency, softmax.min_beats) == (cycles.RECIPROCAL, cycles.ROW_RATE)
+    assert timing.norm_latency(hw) == layernorm.latency
+    assert layernorm.cycles_per_row(1) == timing.NORM_RATE
+    assert timing.array_latency(hw) == gemm.Gemm(hw).latency
+    assert softmax.latency(hw.lanes * 10) == timing.SOFTMAX + 10
+    assert (softmax.rows_latency, softmax.min_beats) == (timing.RECIPROCAL, timing.ROW_RATE)
 
 
 def test_constants_are_those_of_the_units():
-    assert (cycles.WRITE, cycles.READ) == (epilogue_math.LATENCY, epilogue_math.READ - 1)
-    assert (cycles.ROOM, cycles.OUTSTANDING) == (gemm.ROOM, OUTSTANDING)
-    assert norm.FEED == cycles.NORM_FEED
+    assert (timing.WRITE, timing.READ) == (epilogue_math.LATENCY, epilogue_math.READ - 1)
+    assert (timing.ROOM, timing.OUTSTANDING) == (gemm.ROOM, OUTSTANDING)
+    assert norm.FEED == timing.NORM_FEED
 
 
 def test_deit_tiny_keeps_the_array_busy():
     program = compile_network(blank(VIT["deit_tiny"]), BASE, weights=False)
-    prediction = cycles.predict(program.instructions, BASE)
+    prediction = predict(program.instructions, BASE)
     beats = [
         g.rows * g.outer * g.inner * g.k_tiles * g.k_groups
         for g in program.instructions
@@ -50,14 +50,14 @@ def test_deit_tiny_keeps_the_array_busy():
 
 def test_a_slower_memory_or_a_narrower_bus_never_helps():
     program = compile_network(blank(VIT["deit_tiny"]), BASE, weights=False)
-    times = [cycles.predict(program.instructions, BASE, n).cycles for n in (1, 20, 100, 200)]
+    times = [predict(program.instructions, BASE, n).cycles for n in (1, 20, 100, 200)]
     assert times == sorted(times)
     narrow = dataclasses.replace(BASE, bus=64)
     program = compile_network(blank(VIT["deit_tiny"]), narrow, weights=False)
-    assert cycles.predict(program.instructions, narrow, 1).cycles > times[0]
+    assert predict(program.instructions, narrow, 1).cycles > times[0]
 
 
 def test_a_wait_that_nobody_satisfies_is_an_error():
     load = Instruction(Opcode.LOAD, {"wait0_unit": Unit.NORM, "wait0_count": 1})
     with pytest.raises(RuntimeError, match="waits for a count"):
-        cycles.predict([load, Instruction(Opcode.END, {})], BASE)
+        predict([load, Instruction(Opcode.END, {})], BASE)

@@ -7,16 +7,19 @@ import numpy as np
 from ..hardware import Hardware
 from ..isa import INSTRUCTION_BYTES
 from ..network import SwinTransformer, VisionTransformer
-from .plan import Shape, plan
+from .plan import Plan, Shape, plan
 from .program import Program
 from .vit import IMAGE, LOGITS, Schedule
 
 __all__ = ["Program", "compile_network"]
 
 
-def compile_network(network: VisionTransformer, hw: Hardware, weights: bool = True) -> Program:
+def compile_network(
+    network: VisionTransformer, hw: Hardware, weights: bool = True, chosen: Plan | None = None
+) -> Program:
     """The program of a ViT on `hw`. weights=False leaves the memory image out (`image` is None):
-    only shapes and scalar parameters are read then. Raises ValueError for what does not fit."""
+    only shapes and scalar parameters are read then. chosen: the plan, instead of the best one.
+    Raises ValueError for what does not fit."""
     if isinstance(network, SwinTransformer):
         raise ValueError("compile: a Swin network is not supported yet, only ViT and DeiT")
     for i, block in enumerate(network.blocks):
@@ -26,7 +29,7 @@ def compile_network(network: VisionTransformer, hw: Hardware, weights: bool = Tr
                 "lis4 only: quantize with attention = lis4 (presets best and paper-884)"
             )
     shape = Shape.of(network)
-    chosen = plan(shape, hw)
+    chosen = chosen or plan(shape, hw)
     schedule = Schedule(network, hw, chosen, shape)
     built = schedule.run()
     window = schedule.window

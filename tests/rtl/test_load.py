@@ -1,4 +1,4 @@
-"""LOAD behind the read bus: every space, alignment and loop against numpy, with stalls everywhere."""
+"""LOAD behind the read bus: every space, alignment and loop against numpy, stalls everywhere."""
 
 from __future__ import annotations
 
@@ -158,8 +158,15 @@ def copy(space: Space, chunk: int, seed: int, limit: int) -> Instruction:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("hw", [SMALL, ECP5_85K, BASE, LARGE], ids=lambda hw: hw.name)
-@pytest.mark.parametrize("stall", [0.0, 0.5], ids=["steady", "stalls"])
+RUNS = [
+    pytest.param(hw, stall, marks=pytest.mark.slow if stall and hw in (BASE, LARGE) else (),
+                 id=f"{hw.name}-{'stalls' if stall else 'steady'}")
+    for hw in (SMALL, ECP5_85K, BASE, LARGE)
+    for stall in (0.0, 0.5)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("hw", "stall"), RUNS)
 def test_copies(hw, stall):
     instructions = []
     for space, word in ((Space.ACTS, hw.rows), (Space.STREAM, hw.stream_bytes)):

@@ -1,0 +1,185 @@
+"""What moves row by row: the array, the epilogue and the softmax behind it, the LayerNorm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from ..isa import Epilogue, Instruction, Unit
+from .counts import paced
+from .timing import (
+    CHUNK,
+    ISSUE,
+    NEXT,
+    NORM_FEED,
+    NORM_RATE,
+    NORM_START,
+    READ,
+    RECIPROCAL,
+    ROOM,
+    ROW,
+    ROW_RATE,
+    SCORES,
+    SOFTMAX,
+    WRITE,
+    array_latency,
+    norm_latency,
+)
+
+
+@dataclass
+class Gemm:
+    """start: the cycle from which the array is at it; end: the one after its last beat."""
+
+    instruction: Instruction
+    start: int
+    end: int = 0
+    busy: int = 0
+
+
+class RowSide:
+    """The processes of `Model` that work on rows."""
+
+    def array(self):
+        """Array and epilogue side by side: ROOM rows of accumulators may wait between them.
+
+        issued: the last beat; popped_rows: when the epilogue took the last ROOM rows; entered: its
+        last chunk.
+        """
+        queue = self.queues["array"]
+        self.popped_rows = np.full(ROOM, -(1 << 40), np.int64)
+        issued, entered, before = -1, -NEXT, -ISSUE
+        while True:
+            i, taken = yield from self.taken(queue, before)
+            queue.popped.add([taken])
+            ready = (yield from self.row_waits(i)) + ROW
+            ready[0] += 1
+            issue = max(issued + 1, taken + ISSUE, int(ready[0]))
+            gemm = Gemm(i, issue)
+            self.gemms.append(gemm)
+            before = issue  # the next one may be taken
+            chunk = yield from self.waited(i, 2)
+            chunk = max(chunk, entered + NEXT, taken + CHUNK)
+            scored = []
+            for o in range(i.outer):
+                if not i.scalar:
+                    params = self.params_released.total + 1
+                    yield self.params_loaded, params
+                    chunk = max(chunk, self.params_loaded.time(params))
+                for group in range(i.k_groups):
+                    if not i.resident:  # the first row meets its tiles one by one
+                        base = self.released.total
+                        yield self.loaded, base + i.k_tiles
+                        times = self.loaded.span(base + 1, i.k_tiles) - np.arange(i.k_tiles)
+                        issue = max(issue, int(times.max()))
+                    yield None, issue
+                    ends = group == i.k_groups - 1
+                    rows, chunks = self.rows_of_pass(i, o, ready, issue, chunk, ends)
+                    issue = int(rows[-1]) + 1
+                    ready = np.zeros(1, np.int64) if len(ready) != i.rows else ready * 0
+                    self.progress[Unit.ARRAY].add(rows + 2)
+                    gemm.busy += i.rows * i.inner * i.k_tiles
+                    if not i.resident:
+                        self.released.add([issue] * i.k_tiles)
+                if i.epilogue == Epilogue.RESIDUAL:
+                    reads = self.chunks(i, o) * i.rows
+                    first, last = int(chunks[0]), int(chunks[-1])
+                    span = (first + READ, last + READ, min(1, reads / (last - first + 1)))
+                    self.residuals.append(span)
+                entered = int(chunks[-1])
+                chunk = entered + 1
+                if not i.scalar:
+                    self.params_released.add([entered + 1])
+                self.progress[Unit.EPILOGUE].add(chunks + WRITE + 1)
+                scored.append(chunks + WRITE)
+            gemm.end, issued = issue, issue - 1
+            if i.epilogue == Epilogue.SCORES:
+                self.codes(i, scored[0])
+            queue.finished.add([entered + WRITE + 1])
+
+    def rows_of_pass(self, i: Instruction, o: int, ready, issue: int, chunk: int, ends: bool):
+        """A pass of all rows: when each was read, and when its last chunk entered the epilogue."""
+        k = i.k_tiles
+        starts = paced(ready, i.inner * k, issue)
+        if not ends:
+            return starts + k - 1, None
+        chunks = np.array([self.chunks(i, o * i.inner + j) for j in range(i.inner)])
+        there = array_latency(self.hw)
+        # without back pressure: beat that completes each row tile, chunk that takes it
+        done = (starts[:, None] + k * np.arange(1, i.inner + 1) - 1).ravel()
+        cost = np.tile(chunks, i.rows)
+        total = np.cumsum(cost)
+        begin = np.maximum(done + there, chunk) - (total - cost)
+        popped = np.maximum.accumulate(begin) + total - 1
+        history = np.concatenate([self.popped_rows, popped])
+        if (done <= history[: len(done)]).any():
+            done, popped = self.held_rows(i, ready, issue, chunk, chunks)
+            history = np.concatenate([self.popped_rows, popped])
+        self.popped_rows = history[-ROOM:]
+        return done[i.inner - 1 :: i.inner], popped[i.inner - 1 :: i.inner]
+
+    def held_rows(self, i: Instruction, ready, issue: int, chunk: int, chunks):
+        """The same, where the array waits for the epilogue to take a row: one after another."""
+        k, there = i.k_tiles, array_latency(self.hw)
+        recent = self.popped_rows.tolist()
+        done, popped = [], []
+        at, free = issue - 1, chunk - 1
+        for r in range(i.rows):
+            at = max(at, int(ready[r]) - 1)
+            for cost in chunks.tolist():
+                at = max(at + k, recent[-ROOM] + 1)
+                free = max(at + there, free + 1) + cost - 1
+                done.append(at)
+                popped.append(free)
+                recent.append(free)
+        return np.array(done), np.array(popped)
+
+    def chunks(self, i: Instruction, tile: int) -> int:
+        """Cycles of the epilogue for a row of column tile `tile`."""
+        columns = min(max(i.columns - tile * self.hw.cols, 1), self.hw.cols)
+        return -(-columns // self.hw.lanes)
+
+    def codes(self, i: Instruction, written: np.ndarray) -> None:
+        """Rows of codes, from when the last score of each is written."""
+        beats = -(-i.columns // self.hw.lanes)
+        count = self.progress[Unit.CODES]
+        start = count.time(count.total) + 1
+        last = paced(written + SCORES, max(beats, ROW_RATE), start)
+        count.add(last + SOFTMAX + beats + beats - 1 + RECIPROCAL + 1)
+
+    def norm(self):
+        queue, hw = self.queues["norm"], self.hw
+        t = 0
+        while True:
+            i, t = yield from self.taken(queue, t)
+            queue.popped.add([t])
+            ready = yield from self.row_waits(i)
+            beats, words = -(-i.channels // hw.norm_lanes), -(-i.channels // hw.cols)
+            ends, at, step = [], t + NORM_START, max(beats, NORM_RATE)
+            for there in ready.tolist():  # the last word of every row read
+                begin = max(at, there)
+                end = self.read_stream(begin, words) + (beats - 1) - (words - 1)
+                ends.append(end)
+                at = max(begin + step, end - step + 2)
+            last = np.array(ends) + NORM_FEED + (beats - 1) + norm_latency(hw)
+            self.progress[Unit.NORM].add(last + 1)
+            t = int(last[-1])
+            queue.finished.add([t + 1])
+
+    def read_stream(self, t: int, words: int) -> int:
+        """When the last of `words` is read from t on: a residual add reads before the LayerNorm."""
+        for first, last, taken in self.residuals:
+            if last < t:
+                continue
+            free = 1 - taken
+            if t + words <= first:
+                break
+            words -= max(first - t, 0)
+            t = max(t, first)
+            here = int((last + 1 - t) * free)
+            if here >= words:
+                return t + ceil(words / free) - 1
+            words, t = words - here, last + 1
+        return t + words - 1

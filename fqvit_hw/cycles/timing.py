@@ -1,0 +1,46 @@
+"""Cycles between an event in one unit and its effect in another, as built in rtl/.
+
+`tests/test_cycles.py` holds them equal to the constants of the RTL.
+"""
+
+from __future__ import annotations
+
+from ..formats import ceil_log2
+from ..hardware import Hardware
+
+START = 1  # the first cycle with a request of the sequencer
+REQUEST = 1  # a request taken to its address on the bus
+FETCH = 2  # a beat read to the sequencer's instruction register
+QUEUE = 1  # an instruction sent to the cycle in which its unit may take it
+ISSUE = 4  # a GEMM taken to its first beat
+ROW = 2  # a count seen to the row that waited for it; one more for the first row
+CHUNK = 2  # an instruction taken by the epilogue to its first chunk
+READ = 6  # a chunk entering the epilogue to its read of the stream
+WRITE = 12  # a chunk entering the epilogue to its write
+NEXT = 14  # the last chunk of an instruction to the first one of the next
+ROOM = 8  # rows of accumulators between the array and the epilogue
+UNPACK = 2  # a beat of weights read to its write
+LOAD_START = 13  # a LOAD there to its first request
+LOAD_BEAT = 2  # a beat read to its first chunk taken; written a cycle later
+OUTSTANDING = 32  # bursts under way on the bus
+SOFTMAX = 14  # the last score of a row to its first code, besides the beats of the row
+SCORES = 1  # a score written to its handshake with the softmax
+RECIPROCAL = 11  # the last code of a row to its reciprocal
+NORM_START = 2  # a NORM taken to its first word read
+NORM_FEED = 2  # a word read to its beat in the LayerNorm
+ROW_RATE = 9  # least cycles of a softmax row
+NORM_RATE = 10  # ... of a LayerNorm row
+STORE = 5  # the last word of a line read to its last beat on the bus
+
+
+def array_latency(hw: Hardware) -> int:
+    """Cycles from the beat that completes a row to the row at the epilogue."""
+    levels, terms = 0, hw.rows  # of the adder tree, four terms a node
+    while terms > 1:
+        levels, terms = levels + 1, -(-terms // 4)
+    return 5 + max(levels, 1)
+
+
+def norm_latency(hw: Hardware) -> int:
+    """Cycles from the last beat of a row in the LayerNorm to its first one out."""
+    return 49 + -(-ceil_log2(hw.norm_lanes) // 2)
