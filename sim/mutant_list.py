@@ -115,7 +115,8 @@ MUTANTS = (
     ),
     *mutants(
         "rtl/norm.py",
-        ("count + ins.wait0_step", "count", "every row waits for row 0 only"),
+        ("count + ins.wait0_step", "count", "every row waits for row 0 only",
+         "tests/rtl/test_norm.py::test_waits"),
         ("queue.r_en.eq(taken & (last | (part == beats - 1)))",
          "queue.r_en.eq(taken & (part == beats - 1))", "a row's last word is not given up",
          "tests/rtl/test_norm.py::test_rows"),

@@ -177,7 +177,8 @@ def build_one(folder: Path, changed: dict[str, str]) -> Path:
 
 def checksum() -> str:
     """Of all that the machine with all mutants is made from."""
-    sha = hashlib.sha256(repr((MUTANTS, MICRO)).encode())
+    changes = [(n, m.file, m.old, m.new) for n, m in enumerate(MUTANTS) if not m.alone]
+    sha = hashlib.sha256(repr((changes, MICRO)).encode())
     for path in [*sources(), ROOT / "sim" / "schemata.py"]:
         sha.update(path.read_bytes())
     return sha.hexdigest()
@@ -203,7 +204,11 @@ def judge(mutant: Mutant, number: int, machine: Path, workloads: list[Workload])
     for workload in workloads:
         verdict = workload.run(machine, number)
         if verdict.check:
-            return verdict
+            break
+    if mutant.alone:
+        shutil.rmtree(folder)
+    if verdict.check:
+        return verdict
     if not mutant.bench:
         return Verdict(None, "nothing noticed")
     make_copy(folder, {mutant.file: mutated(mutant)})
@@ -302,12 +307,14 @@ def table(mutants: list[Mutant], verdicts: dict[str, Verdict]) -> str:
 def document(verdicts: dict[str, Verdict]) -> str:
     """docs/mutants.md."""
     jobs = "; ".join(f"latency {j.latency}, stalls {j.stall}, seed {j.seed}" for j in JOBS)
+    size = f"{MICRO.rows} x {MICRO.cols}"
     return f"""# Mutants of the RTL
 
-Made by `make mutants` from `sim/mutant_list.py`: one changed operator or constant each. The machine
-is `micro` ({MICRO.rows} x {MICRO.cols}, `sim/micro.py`); the networks are a corner of the digits network (16-bit
-stream, three heads, tails everywhere), the digits network (8-bit stream, spilled to memory, K in
-groups) and beginnings of the corner that END without a wait, each with
+Made by `make mutants` from `sim/mutant_list.py`: one changed operator or constant each, all in one
+machine of which one at a time lives (`sim/schemata.py`). It is `micro` ({size}, `sim/micro.py`).
+The networks are a corner of the digits network (16-bit stream, three heads, tails everywhere), the
+digits network (8-bit stream, spilled to memory, K in groups) and beginnings of the corner that END
+without a wait, each with
 {jobs}.
 
 *trace*: an instruction made a value that is not the integer model's; the first one is named. *bus*:
