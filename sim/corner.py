@@ -46,14 +46,14 @@ def corner_residual(add: Residual, channels) -> Residual:
     return replace(add, x_factor=add.x_factor[channels], factor=add.factor[channels])
 
 
-def corner_block(block, channels, hidden):
-    """The first HEADS heads, of each the first HEAD_DIM channels."""
+def corner_block(block, channels, hidden, heads: int = HEADS, head_dim: int = HEAD_DIM):
+    """The first `heads` heads, of each the first `head_dim` channels."""
     every = np.arange(block.qkv.weight.shape[0]).reshape(3, block.heads, block.head_dim)
-    qkv = every[:, :HEADS, :HEAD_DIM].ravel()
-    context = every[0, :HEADS, :HEAD_DIM].ravel()
+    qkv = every[:, :heads, :head_dim].ravel()
+    context = every[0, :heads, :head_dim].ravel()
     return replace(
         block,
-        heads=HEADS,
+        heads=heads,
         norm1=corner_norm(block.norm1, channels),
         qkv=corner_linear(block.qkv, qkv, channels),
         qkv_requantize=corner_requantize(block.qkv_requantize, qkv),

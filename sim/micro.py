@@ -1,41 +1,75 @@
-"""The smallest accelerator that runs whole networks, and a network for it: built in seconds."""
+"""A small machine for `make mutants`, and a network for it: another corner of the digits network.
+
+The digits network's residual stream has 8 bits; `wide_corner` gives it the 16 of the preset `best`.
+Its logits mean nothing, its integers are as real as all.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
+from fqvit_hw import digits
 from fqvit_hw.hardware import Hardware
+from fqvit_hw.model import QuantizedModel
+from fqvit_hw.network import VisionTransformer
+from fqvit_hw.units import LayerNorm, Residual
 
-from .networks import random_images
+from .corner import corner_block, corner_linear, corner_norm, corner_requantize, corner_residual
 
-# R < C and several lanes, so that nothing is equal by chance. The digits network stays on chip,
-# with K in two groups; small_vit is spilled.
+# R < C and several lanes, so that nothing is equal by chance; a ring that is no power of two. The
+# digits network is spilled and has K in groups; the corner stays on chip.
 MICRO = Hardware(
     "micro", rows=4, cols=8, lanes=2, norm_lanes=2, bus=64,
-    acts=900, stream=160, codes=256, tiles=128, ring=32, sums=32,
+    acts=780, stream=96, codes=128, tiles=128, ring=24, sums=32,
     max_tokens=32, max_channels=64, params=4, prefetch=32,
 )  # fmt: skip
 SIZES = {MICRO.name: MICRO}
 
+HEADS, HEAD_DIM, HIDDEN, CLASSES, BLOCKS = 3, 11, 75, 7, 2
+CHANNELS = HEADS * HEAD_DIM
+FINER = 4  # bits that the stream of 16 has after those of the 8 and of PTF's 3
 
-def small_vit():
-    """A random ViT of 31 tokens, 60 channels and 3 heads, with a stream of 16 bits, and 2 images.
 
-    It is too large for MICRO to keep on chip, and no power of two.
-    """
-    from fqvit_hw import quantize
-    from fqvit_hw.calibrate.timm_compat import import_timm
-    from fqvit_hw.config import PRESETS
+def wide_residual(add: Residual) -> Residual:
+    """x (of 16 bits; int8 positions keep theirs) and y in the scales they had, the sum finer."""
+    zeros = np.zeros_like(add.factor)
+    if not add.x_factor.any():  # the positions: of x and y and the sum only the sum is finer
+        return replace(add, shift=add.shift - FINER, width=16, zero=0, factor=zeros)
+    return replace(
+        add, x_width=16, x_zero=0, x_factor=zeros, y_multiplier=add.y_multiplier << FINER,
+        width=16, zero=0, factor=zeros,
+    )  # fmt: skip
 
-    import_timm()
-    import torch
-    from timm.models.vision_transformer import VisionTransformer
 
-    torch.manual_seed(0)
-    model = VisionTransformer(
-        img_size=(24, 20), patch_size=4, num_classes=5,
-        embed_dim=60, depth=1, num_heads=3, mlp_ratio=1.7,
-    ).eval()  # fmt: skip
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.15 * torch.randn_like(parameter))
-    images = random_images(4, (3, 24, 20))
-    return quantize(model, images, PRESETS["best"], mean=(0.5,) * 3, std=(0.3,) * 3), images[:2]
+def wide_norm(norm: LayerNorm) -> LayerNorm:
+    zeros = np.zeros_like(norm.factor)
+    return replace(norm, factor=zeros, zero=0, width=16, eps=norm.eps << 2 * FINER)
+
+
+def wide_corner() -> tuple[QuantizedModel, np.ndarray]:
+    """17 tokens of 33 channels, 3 heads of 11, nothing a multiple of anything; and digits."""
+    qm = QuantizedModel.load(digits.NETWORK_FILE)
+    n: VisionTransformer = qm.network
+    channels, hidden, classes = np.arange(CHANNELS), np.arange(HIDDEN), np.arange(CLASSES)
+    pixels = np.arange(n.patch_embed.weight.shape[1])
+    blocks = []
+    for block in n.blocks[:BLOCKS]:
+        corner = corner_block(block, channels, hidden, HEADS, HEAD_DIM)
+        wider = {name: wide_norm(getattr(corner, name)) for name in ("norm1", "norm2")}
+        wider |= {name: wide_residual(getattr(corner, name)) for name in ("residual1", "residual2")}
+        blocks.append(replace(corner, **wider))
+    network = replace(
+        n,
+        patch_embed=corner_linear(n.patch_embed, channels, pixels),
+        patch_embed_requantize=corner_requantize(n.patch_embed_requantize, channels),
+        cls_token=n.cls_token[channels],
+        pos_embed=n.pos_embed[:, channels],
+        embed=wide_residual(corner_residual(n.embed, channels)),
+        blocks=tuple(blocks),
+        norm=wide_norm(corner_norm(n.norm, channels)),
+        head=corner_linear(n.head, classes, channels),
+        head_requantize=corner_requantize(n.head_requantize, classes),
+    )
+    return replace(qm, network=network), digits.test_set()[0]

@@ -22,16 +22,17 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fqvit_hw.cli import USER_ERRORS, Parser, one_line
-from fqvit_hw.compiler import compile_network
+from fqvit_hw.compiler import Program, compile_network
+from fqvit_hw.isa import INSTRUCTION_BYTES, Epilogue, Instruction, Opcode
 from fqvit_hw.netfile import write_atomically
 
 from . import networks
 from .compare import expected_results, first_logit_difference, first_trace_difference
-from .micro import MICRO, small_vit
+from .micro import MICRO, wide_corner
 from .mutant_list import MUTANTS, Mutant
 from .schemata import MODULE, instrument
 from .simulated import Job, simulate
@@ -52,15 +53,33 @@ class Verdict:
     where: str
 
 
-class Workload:
-    """One network with what is to come out of it."""
+def cut(program: Program, end: int) -> Program:
+    """The program with END in place of instruction `end` and no wait for those before it."""
+    instructions = [*program.instructions[:end], Instruction(Opcode.END, {})]
+    image, at = program.image.copy(), program.entry + end * INSTRUCTION_BYTES
+    image[at : at + INSTRUCTION_BYTES] = memoryview(instructions[-1].encode())
+    return replace(program, instructions=instructions, image=image)
 
-    def __init__(self, name: str, qm, images):
+
+def after(program: Program, epilogue: Epilogue) -> int:
+    """The number after the first such GEMM."""
+    gemms = [i.opcode is Opcode.GEMM and i.epilogue == epilogue for i in program.instructions]
+    return gemms.index(True) + 1
+
+
+class Workload:
+    """One network with what is to come out of it; or the start of one, until after `ends`."""
+
+    def __init__(self, name: str, qm, images, ends: Epilogue | None = None):
         self.name = name
         self.program = compile_network(qm.network, MICRO)
         self.images = images[: 1 + max(job.image for job in JOBS)]
-        self.logits = qm.run(self.images)
         self.results = [expected_results(qm, self.program, i) for i in self.images]
+        self.logits = qm.run(self.images) if ends is None else None
+        if ends is not None:
+            end = after(self.program, ends)
+            self.program = cut(self.program, end)
+            self.results = [[r for r in results if r.index < end] for results in self.results]
         self.limit: int | None = None  # cycles
 
     def run(self, machine: Path, mutant: int) -> Verdict:
@@ -87,6 +106,8 @@ class Workload:
             return Verdict("trace", f"{setting}: {wrong}{stopped}")
         if run.failure:
             return Verdict("bus", f"{setting}: {run.failure}")
+        if self.logits is None:
+            return Verdict(None, "")
         wrong = first_logit_difference(self.logits[n], run.logits, n)
         return Verdict("logits", f"{setting}: {wrong}") if wrong else Verdict(None, "")
 
@@ -156,7 +177,8 @@ def build_one(folder: Path, changed: dict[str, str]) -> Path:
 
 def checksum() -> str:
     """Of all that the machine with all mutants is made from."""
-    sha = hashlib.sha256(repr((MUTANTS, MICRO)).encode())
+    changes = [(n, m.file, m.old, m.new) for n, m in enumerate(MUTANTS) if not m.alone]
+    sha = hashlib.sha256(repr((changes, MICRO)).encode())
     for path in [*sources(), ROOT / "sim" / "schemata.py"]:
         sha.update(path.read_bytes())
     return sha.hexdigest()
@@ -166,7 +188,7 @@ def key(mutant: Mutant, workloads: list[Workload]) -> str:
     """Of everything that a verdict depends on."""
     sha = hashlib.sha256(repr((mutant, JOBS, MICRO)).encode())
     for workload in workloads:
-        sha.update(bytes(workload.program.image))
+        sha.update(workload.program.image.tobytes())
     for path in [*sources(), ROOT / "sim" / "compare.py"]:
         sha.update(path.read_bytes())
     if mutant.bench:
@@ -182,7 +204,11 @@ def judge(mutant: Mutant, number: int, machine: Path, workloads: list[Workload])
     for workload in workloads:
         verdict = workload.run(machine, number)
         if verdict.check:
-            return verdict
+            break
+    if mutant.alone:
+        shutil.rmtree(folder)
+    if verdict.check:
+        return verdict
     if not mutant.bench:
         return Verdict(None, "nothing noticed")
     make_copy(folder, {mutant.file: mutated(mutant)})
@@ -197,6 +223,16 @@ def judge(mutant: Mutant, number: int, machine: Path, workloads: list[Workload])
     return Verdict(None, f"nothing noticed, nor did {mutant.bench}")
 
 
+def make_workloads() -> list[Workload]:
+    corner, digits = wide_corner(), networks.built_in()
+    cuts = Epilogue.RESIDUAL, Epilogue.KEYS, Epilogue.SCORES
+    return [
+        Workload("corner", *corner),
+        Workload("digits", *digits),
+        *(Workload(f"corner up to {op.name}", *corner, ends=op) for op in cuts),
+    ]
+
+
 def load_known() -> dict:
     return json.loads(KNOWN.read_text()) if KNOWN.exists() else {}
 
@@ -206,7 +242,7 @@ def run(mutants: list[Mutant], workers: int, say: Callable[[str], None]) -> dict
     for mutant in MUTANTS:
         mutated(mutant)  # a list that is out of date is found before anything is built
     numbers = {mutant.name: number for number, mutant in enumerate(MUTANTS, 1)}
-    workloads = [Workload("small ViT", *small_vit()), Workload("digits", *networks.built_in())]
+    workloads = make_workloads()
     known, verdicts = load_known(), {}
     keys = {mutant.name: key(mutant, workloads) for mutant in mutants}
     todo = []
@@ -271,11 +307,14 @@ def table(mutants: list[Mutant], verdicts: dict[str, Verdict]) -> str:
 def document(verdicts: dict[str, Verdict]) -> str:
     """docs/mutants.md."""
     jobs = "; ".join(f"latency {j.latency}, stalls {j.stall}, seed {j.seed}" for j in JOBS)
+    size = f"{MICRO.rows} x {MICRO.cols}"
     return f"""# Mutants of the RTL
 
-Made by `make mutants` from `sim/mutant_list.py`: one changed operator or constant each. The machine
-is `micro` ({MICRO.rows} x {MICRO.cols}, `sim/micro.py`); the networks are a small random ViT (16-bit
-stream, three heads, spilled to memory) and digits (8-bit stream, K in groups), each with
+Made by `make mutants` from `sim/mutant_list.py`: one changed operator or constant each, all in one
+machine of which one at a time lives (`sim/schemata.py`). It is `micro` ({size}, `sim/micro.py`).
+The networks are a corner of the digits network (16-bit stream, three heads, tails everywhere), the
+digits network (8-bit stream, spilled to memory, K in groups) and beginnings of the corner that END
+without a wait, each with
 {jobs}.
 
 *trace*: an instruction made a value that is not the integer model's; the first one is named. *bus*:

@@ -180,6 +180,9 @@ def test_output_queue():
     program = [resident(TINY, rows=ROOM, row_group=ROOM, outer=2)]
     with pytest.raises(AssertionError, match=f"^{ROOM} of {2 * ROOM} beats, 0 of"):
         run(chip, program, Pace(row=0.0), counts=never_late, limit=100)
+    deep = [resident(TINY, rows=ROOM, row_group=ROOM, outer=2, k_tiles=3)]  # 2 beats need no room
+    with pytest.raises(AssertionError, match=f"^{3 * ROOM + 2} of {6 * ROOM} beats, 0 of"):
+        run(chip, deep, Pace(row=0.0), counts=never_late, limit=100)
     trace = run(chip, program, Pace(row=0.3), counts=never_late, writes=tile_writes(chip))
     assert "room" in trace.states
     for n, taken in enumerate(trace.rows[:ROOM]):
