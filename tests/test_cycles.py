@@ -14,7 +14,7 @@ from fqvit_hw.compiler.shapes import VIT, blank
 from fqvit_hw.cycles import predict, timing
 from fqvit_hw.hardware import BASE, HARDWARE
 from fqvit_hw.isa import Instruction, Opcode, Unit
-from rtl import epilogue_math, gemm, norm
+from rtl import epilogue_math, gemm, norm, weights
 from rtl.axi_read import OUTSTANDING
 from rtl.codes import Codes
 
@@ -33,7 +33,7 @@ def test_latencies_are_those_of_the_units(name):
 def test_constants_are_those_of_the_units():
     assert (timing.WRITE, timing.READ) == (epilogue_math.LATENCY, epilogue_math.READ - 1)
     assert (timing.ROOM, timing.OUTSTANDING) == (gemm.ROOM, OUTSTANDING)
-    assert norm.FEED == timing.NORM_FEED
+    assert (norm.FEED, weights.JOBS) == (timing.NORM_FEED, timing.JOBS)
 
 
 def test_deit_tiny_keeps_the_array_busy():

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..hardware import BURST_BYTES, PARAM_BYTES, Hardware
 from ..isa import INSTRUCTION_BYTES, Instruction, Opcode, Space, Unit
-from .timing import FETCH, LOAD_BEAT, LOAD_START, QUEUE, START, STORE, UNPACK
+from .timing import FETCH, JOBS, LOAD_BEAT, LOAD_START, QUEUE, START, STORE, UNPACK
 
 QUEUES = ("weights", "array", "norm", "load", "store")  # the epilogue follows the array
 QUEUES_OF = {
@@ -70,6 +70,7 @@ class MemorySide:
         param_beats = hw.cols * PARAM_BYTES // hw.bus_bytes
         batch = max(hw.burst // tile_beats, 1)  # tiles looked at together
         ahead = deque()  # (beats, when they were unpacked) of what still takes room in the queue
+        jobs = deque(maxlen=JOBS)  # when the last GEMMs were unpacked
         asked = held = unpacked = 0
 
         def stream(room: int, beats: int):
@@ -93,6 +94,8 @@ class MemorySide:
             if i.resident:
                 queue.finished.add([t])
                 continue
+            if len(jobs) == JOBS:
+                asked = max(asked, jobs[0])
             asked += 1
             self.bytes_weights += weight_bytes(i, hw)
             for _ in range(i.outer):
@@ -110,6 +113,7 @@ class MemorySide:
                     self.loaded.add(range(last - (tiles - 1) * tile_beats, last + 1, tile_beats))
                     left -= tiles
             queue.finished.add([unpacked])
+            jobs.append(unpacked + 1)
 
     def load_requests(self):
         """The bursts of an instruction, as long as the queue of beats has room."""

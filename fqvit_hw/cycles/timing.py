@@ -19,6 +19,7 @@ READ = 6  # a chunk entering the epilogue to its read of the stream
 WRITE = 12  # a chunk entering the epilogue to its write
 NEXT = 14  # the last chunk of an instruction to the first one of the next
 ROOM = 8  # rows of accumulators between the array and the epilogue
+JOBS = 2  # GEMMs whose weights may be asked for before the oldest one is unpacked
 UNPACK = 2  # a beat of weights read to its write
 LOAD_START = 13  # a LOAD there to its first request
 LOAD_BEAT = 2  # a beat read to its first chunk taken; written a cycle later
