@@ -25,7 +25,7 @@ class Host:
     async def cycle(self) -> None:
         raise NotImplementedError
 
-    async def until(self, condition: Callable[[], object], limit: int = 50_000) -> None:
+    async def until(self, condition: Callable[[], object], limit: int = 20_000) -> None:
         for _ in range(limit):
             if condition():
                 return

@@ -102,10 +102,10 @@ def test_a_swin_that_does_not_fit():
 @pytest.mark.parametrize("hw", [ECP5_85K, BASE], ids=lambda hw: hw.name)
 def test_further_blocks_cost_the_difference(hw):
     """The counters made from two shallow networks are those of the whole one."""
-    size = replace(VIT["deit_tiny"], depth=5)
+    size = replace(VIT["deit_tiny"], depth=4)
     whole = predict(compile_network(blank(size), hw, weights=False).instructions, hw)
     found = sweep.vit(size, hw)
-    assert abs(found.pop("bytes_read") - whole.bytes_read) <= 256 * 3  # instructions, by fours
+    assert abs(found.pop("bytes_read") - whole.bytes_read) <= 256 * 2  # instructions, by fours
     for name, value in found.items():
         assert name == "macs" or value == getattr(whole, name), name
 

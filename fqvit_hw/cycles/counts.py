@@ -43,6 +43,13 @@ class Count:
         segment = bisect_left(self.starts, n) - 1
         return int(self.times[segment][n - 1 - self.starts[segment]])
 
+    def before(self, t: int) -> int:
+        """What the count was before time t."""
+        segment = bisect_left(self.times, t, key=lambda times: times[0]) - 1
+        if segment < 0:
+            return 0
+        return self.starts[segment] + bisect_left(self.times[segment], t)
+
     def span(self, n: int, rows: int) -> np.ndarray:
         """The times of n, n + 1, ..., n + rows - 1."""
         result = np.zeros(rows, np.int64)

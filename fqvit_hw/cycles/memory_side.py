@@ -181,7 +181,14 @@ class MemorySide:
             t = max(t, *waits) + 1
             word = hw.rows if i.space == Space.ACTS else hw.stream_bytes
             beats = i.words * word // hw.bus_bytes
-            ends = t + max(beats, i.words) * np.arange(1, i.lines + 1) + STORE + self.latency
+            steps = np.arange(1, i.lines + 1)
+            ends = t + max(beats, i.words) * steps
+            if i.space == Space.ACTS:  # the array reads before it
+                done = self.free.before(t)
+                yield self.free, done + i.lines * i.words
+                read = [self.free.time(done + n * i.words) for n in steps.tolist()]
+                ends = np.maximum(ends, read)
+            ends = ends + STORE + self.latency
             self.bytes_written += i.lines * beats * hw.bus_bytes
             self.progress[Unit.STORE].add(ends)
             t = int(ends[-1])

@@ -47,6 +47,7 @@ class Model(MemorySide, RowSide):
         self.burst_count, self.load_popped = Count(self), Count(self)
         self.queues = {name: Queue(self) for name in QUEUES}
         self.residuals: deque = deque(maxlen=4)  # passes: when they read the stream, how often
+        self.free = Count(self)  # cycles in which the array does not read the activations
         self.gemms: list[Gemm] = []
         self.bytes_weights = self.bytes_written = self.end = 0
         self.ready: list = []
@@ -59,7 +60,10 @@ class Model(MemorySide, RowSide):
         )  # fmt: skip
         for unit in units:
             self.resume(unit(), 0)
-        while self.ready:
+        while self.ready or self.free.waiting:
+            if not self.ready:  # the array waits for the STORE that waits for it: it is idle
+                self.spare(self.free.waiting[0][0] - self.free.total)
+                continue
             _, _, process = heappop(self.ready)
             for count, n in process:
                 if count is None:

@@ -50,7 +50,7 @@ class RowSide:
         """
         queue = self.queues["array"]
         self.popped_rows = np.full(ROOM, -(1 << 40), np.int64)
-        issued, entered, before = -1, -NEXT, -ISSUE
+        issued, entered, before, self.spare_until = -1, -NEXT, -ISSUE, 0
         while True:
             i, taken = yield from self.taken(queue, before)
             queue.popped.add([taken])
@@ -94,10 +94,29 @@ class RowSide:
                     self.params_released.add([entered + 1])
                 self.progress[Unit.EPILOGUE].add(chunks + WRITE + 1)
                 scored.append(chunks + WRITE)
+            self.spare_of(gemm, issued + 1, issue)
             gemm.end, issued = issue, issue - 1
             if i.epilogue == Epilogue.SCORES:
                 self.codes(i, scored[0])
             queue.finished.add([entered + WRITE + 1])
+
+    def spare_of(self, gemm: Gemm, before: int, end: int) -> None:
+        """The cycles since the last GEMM in which the array has left the activations alone."""
+        before = max(before, self.spare_until)
+        busy = 0 if gemm.instruction.bitshift else gemm.busy
+        idle = range(before, gemm.start)
+        self.free.add(idle)
+        first = max(gemm.start, before)
+        count = max(end - first - busy, 0)
+        self.free.add(
+            np.linspace(first, end - 1, count).astype(np.int64) if busy else range(first, end)
+        )
+        self.spare_until = max(end, before)
+
+    def spare(self, cycles: int) -> None:
+        """The array is idle for some cycles more than was known."""
+        self.free.add(range(self.spare_until, self.spare_until + cycles))
+        self.spare_until += cycles
 
     def rows_of_pass(self, i: Instruction, o: int, ready, issue: int, chunk: int, ends: bool):
         """A pass of all rows: when each was read, and when its last chunk entered the epilogue."""

@@ -66,7 +66,7 @@ def test_a_counter_that_is_one_off_is_named(measured, logits, counter, named):
 @needs_verilator
 def test_a_wrong_logit_or_a_model_that_is_off_is_named(measured, logits):
     (line,) = perf_run.problems(measured, logits + (np.arange(10) == 3))
-    assert "logits[3]" in line
+    assert "logits of image[0, 3]" in line
     model = copy.copy(measured.model)
     object.__setattr__(model, "cycles", round(1.02 * measured.model.cycles))
     (line,) = perf_run.problems(replace(measured, model=model), logits)
