@@ -256,7 +256,7 @@ MUTANTS = (
     *mutants(
         "rtl/row_ring.py",
         ("used != self.depth)", "1)", "the softmax takes rows that it has no room for",
-         "tests/rtl/test_softmax.py"),
+         "tests/rtl/test_softmax.py::test_an_output_that_waits_fills_both_rings"),
         ("self.read_data.eq(read.data)", "self.read_data.eq(0)", "the softmax forgets its scores"),
     ),
 )  # fmt: skip

@@ -311,10 +311,10 @@ def document(verdicts: dict[str, Verdict]) -> str:
     return f"""# Mutants of the RTL
 
 Made by `make mutants` from `sim/mutant_list.py`: one changed operator or constant each, all in one
-machine of which one at a time lives (`sim/schemata.py`). It is `micro` ({size}, `sim/micro.py`).
-The networks are a corner of the digits network (16-bit stream, three heads, tails everywhere), the
-digits network (8-bit stream, spilled to memory, K in groups) and beginnings of the corner that END
-without a wait, each with
+machine of which one at a time lives (`sim/schemata.py`); what changes the connections is built for
+itself. The machine is `micro` ({size}, `sim/micro.py`). The networks are a corner of the digits
+network (16-bit stream, three heads, tails everywhere), the digits network (8-bit stream, spilled to
+memory, K in groups) and beginnings of the corner that END without a wait, each with
 {jobs}.
 
 *trace*: an instruction made a value that is not the integer model's; the first one is named. *bus*:

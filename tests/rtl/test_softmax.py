@@ -170,6 +170,42 @@ def test_4096_tokens(name, mode):
     check(SoftmaxConfig(16, 4096, uniform8=True), *random_rows(3, 4096), p)
 
 
+def test_an_output_that_waits_fills_both_rings():
+    """Rows of 24 beats, rings of 32: what has no room is not taken, and nothing is lost."""
+    config, p = SoftmaxConfig(1, 24), Parameters(TABLES["exact"])
+    assert config.depth == 32
+    x, mask = random_rows(6, 24)
+    dut = Softmax(config)
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    taken, codes = [], []
+
+    async def source(ctx):
+        ctx.set(dut.config, layer(p, 24))
+        ctx.set(dut.rows.ready, 1)
+        for port, payloads in ((dut.table, table(p)), (dut.i, input_beats(x, mask, 1))):
+            ctx.set(port.valid, 1)
+            for payload in payloads:
+                ctx.set(port.payload, payload)
+                await ctx.tick().until(port.ready)
+                taken.append(port is dut.i)
+            ctx.set(port.valid, 0)
+
+    async def sink(ctx):
+        await ctx.tick().repeat(600)
+        # both rings, what the stages of the code hold, and the output
+        assert 2 * config.depth <= sum(taken) <= 2 * config.depth + config.code_latency + 2
+        ctx.set(dut.o.ready, 1)
+        for _ in range(x.size):
+            (payload,) = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
+            codes.append(list(payload.data))
+
+    sim.add_testbench(source, background=True)
+    sim.add_testbench(sink)
+    sim.run()
+    assert codes == row_beats(reference(x, mask, p)[0], 1).reshape(-1, 1).tolist()
+
+
 def test_unread_reciprocals_error_and_reset():
     """Rows stop where the queue is full, none is lost; `error` stays until reset."""
     config, p = SoftmaxConfig(4, 12), Parameters(TABLES["exact"])
