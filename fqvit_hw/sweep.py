@@ -22,7 +22,7 @@ from .outputs import check_file, write_file
 
 LATENCY = 100  # cycles from a read to its first beat
 DEPTHS = (2, 3)
-MOST_BYTES = 400_000_000  # of weights that a timed program may stream: about 0.2 us each
+MOST_TILES = 10_000_000  # of weights that a timed program may stream; about 10 us each
 
 # The named machines, and those between and beyond them: 8x8 has the memory bytes of the 8x16, 16x32
 # about twice those of the 16x16 and 64x64 of the 32x32.
@@ -76,11 +76,11 @@ class Point:
 def timed(instructions, hw: Hardware) -> dict[str, int]:
     """The cycle model's counters. Raises ValueError for what would take too long."""
     from .cycles import predict
-    from .cycles.memory_side import weight_bytes
 
-    weights = sum(weight_bytes(i, hw) for i in instructions if i.opcode is Opcode.GEMM)
-    if weights > MOST_BYTES:
-        raise ValueError(f"{weights / 1e6:.0f} MB of weights, too many bursts to model in minutes")
+    gemms = [i for i in instructions if i.opcode is Opcode.GEMM and not i.resident]
+    tiles = sum(i.outer * i.k_groups * i.k_tiles for i in gemms)
+    if tiles > MOST_TILES:
+        raise ValueError(f"{tiles / 1e6:.1f} million weight tiles are too many to model in minutes")
     prediction = predict(instructions, hw, latency=LATENCY)
     return {name: int(getattr(prediction, name)) for name in COUNTERS}
 
@@ -93,11 +93,11 @@ def vit(size, hw: Hardware) -> dict[str, int]:
 
     shape = Shape.of(blank(size))
     chosen = plan(shape, hw)
-    few, more = (
+    more, few = (  # the deeper one first: it may be too much
         timed(
             compile_network(blank(replace(size, depth=depth)), hw, False, chosen).instructions, hw
         )
-        for depth in DEPTHS
+        for depth in reversed(DEPTHS)
     )
     blocks = size.depth - DEPTHS[0]
     counters = {name: few[name] + blocks * (more[name] - few[name]) for name in COUNTERS}

@@ -157,11 +157,11 @@ def test_picture():
 
 
 def test_what_takes_too_long_is_left_out_with_a_reason(monkeypatch):
-    monkeypatch.setattr(sweep, "MOST_BYTES", 1000)
+    monkeypatch.setattr(sweep, "MOST_TILES", 1000)
     monkeypatch.setattr(sweep, "sizes", lambda: {"deit_tiny": replace(SMALL, depth=5)})
     told = []
     points = sweep.sweep(["deit_tiny"], [SHAPES["8x8"]], told=told.append)
-    assert "MB of weights" in points[0].refused and "deit_tiny on 8x8" in told[0]
+    assert "million weight tiles" in points[0].refused and "deit_tiny on 8x8" in told[0]
     assert "Left out:" in sweep.markdown(points)
 
 
