@@ -6,7 +6,7 @@ from rtl.configs import base
 from sim.runner import BLOCKS
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block != "accelerator"])
 @pytest.mark.parametrize(("value", "error"), [("4", TypeError), (4.5, TypeError), (0, ValueError)])
 def test_wrong_integers_are_named(block, value, error):
     config = type(getattr(base, block))

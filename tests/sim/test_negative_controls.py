@@ -14,7 +14,7 @@ BROKEN = {
     # the shift of the product forgets the sign
     "requantize": (r"(\$signed\(product\d+\)) >>> ", r"\1 >> "),
     # a partial sum of a column subtracts
-    "mac_array": (r"(\$signed\(terms\[[\d:]+\]\)) \+ ", r"\1 - "),
+    "mac_array": (r"(\$signed\(terms\w*\[[\d:]+\]\)) \+ ", r"\1 - "),
     # the input zero is added
     "layernorm": (r"(\$signed\(codes\[[\d:]+\]\)) - ", r"\1 + "),
     # the distance from the row's maximum becomes a sum
