@@ -41,7 +41,8 @@ class Accelerator(wiring.Component):
     """Members: m_axi_* (AXI4 master), s_axil_* (AXI4-Lite slave), irq.
 
     trace = True adds outputs for test benches: the array's `state` of every cycle and the number of
-    the GEMM it is at, and what the epilogue, the softmax and the LayerNorm write, lane by lane.
+    the GEMM it is at, and what the epilogue, the softmax and the LayerNorm write, lane by lane; and
+    its scratchpads spoil what is read in the cycle of its write (`Scratchpad`).
     watchdog: cycles without progress after which the machine stops with Error.STUCK.
     """
 
@@ -155,7 +156,8 @@ class Accelerator(wiring.Component):
             "code_memory": (hw.codes, hw.rows, CODE, 4, (array,), (codes,)),
         }
         for name, (depth, lanes, fmt, granularity, readers, writers) in pads.items():
-            pad = Scratchpad(depth, lanes * fmt.width, granularity, len(readers), len(writers))
+            ports = len(readers), len(writers)
+            pad = Scratchpad(depth, lanes * fmt.width, granularity, *ports, poison=self.trace)
             m.submodules[name] = pad
             name = {"code_memory": "codes"}.get(name, name)
             for port, unit in zip(pad.readers, readers, strict=True):

@@ -23,11 +23,21 @@ class Scratchpad(wiring.Component):
 
     Members: `readers`, `writers`: lists of ports (`rtl.ports`), the first has the highest priority
     and is therefore never refused. A word must not be read in the cycle in which it is written:
-    simulation gives the old word, block RAMs give anything (`NO_COLLISIONS`).
+    block RAMs then give anything (`NO_COLLISIONS`). Simulation gives the old word, and with
+    poison = True its complement, so that a run that needs such a word goes wrong there too.
     """
 
-    def __init__(self, depth: int, width: int, granularity: int, readers: int, writers: int):
+    def __init__(
+        self,
+        depth: int,
+        width: int,
+        granularity: int,
+        readers: int,
+        writers: int,
+        poison: bool = False,
+    ):
         self.depth, self.width, self.granularity = depth, width, granularity
+        self.poison = poison
         super().__init__(
             {
                 "readers": In(read_port(depth, width)).array(readers),
@@ -63,6 +73,12 @@ class Scratchpad(wiring.Component):
                 m.d.comb += Cat(write.en for write in writes).eq(mask)
                 m.d.comb += Cat(write.data for write in writes).eq(chosen["data"])
                 m.d.comb += [write.addr.eq(chosen["addr"]) for write in writes]
+        data = Cat(read.data for read in reads)
+        if self.poison:
+            collided, (read, write) = Signal(), slices[0]  # all slices have the same addresses
+            with m.If(read.en):
+                m.d.sync += collided.eq(mask.any() & (read.addr == write.addr))
+            data = data ^ collided.replicate(self.width)
         for port in self.readers:
-            m.d.comb += port.data.eq(Cat(read.data for read in reads))
+            m.d.comb += port.data.eq(data)
         return m

@@ -1,0 +1,82 @@
+"""rtl.scratchpad: priority of its ports, and words that are read in the cycle of their write."""
+
+import pytest
+from amaranth.sim import Simulator
+
+from rtl.scratchpad import Scratchpad
+
+DEPTH, WIDTH, GRANULE = 5, 96, 8  # two slices, the second of 32 bits
+OLD, NEW = 0x1111_2222_3333_4444_5555_6666, 0xAAAA_BBBB_CCCC_DDDD_EEEE_FFFF
+ONES = (1 << WIDTH) - 1
+
+
+def run(bench, **settings):
+    pad = Scratchpad(DEPTH, WIDTH, GRANULE, 2, 2, **settings)
+    sim = Simulator(pad)
+    sim.add_clock(1e-6)
+
+    async def testbench(ctx):
+        await bench(ctx, pad)
+
+    sim.add_testbench(testbench)
+    sim.run()
+
+
+def put(ctx, port, addr, data, mask=(1 << WIDTH // GRANULE) - 1):
+    for name, value in {"valid": 1, "addr": addr, "data": data, "mask": mask}.items():
+        ctx.set(getattr(port, name), value)
+
+
+@pytest.mark.parametrize(
+    ("poison", "mask", "addr", "seen"),
+    [
+        (False, 0xFFF, 3, OLD),
+        (True, 0xFFF, 3, OLD ^ ONES),
+        (True, 0x800, 3, OLD ^ ONES),  # one granule is enough
+        (True, 0, 3, OLD),
+        (True, 0xFFF, 2, 0),  # another word
+    ],
+)
+def test_a_word_read_in_the_cycle_of_its_write(poison, mask, addr, seen):
+    async def bench(ctx, pad):
+        reader, writer = pad.readers[0], pad.writers[0]
+        put(ctx, writer, 3, OLD)
+        await ctx.tick()
+        put(ctx, writer, 3, NEW, mask)
+        ctx.set(reader.valid, 1)
+        ctx.set(reader.addr, addr)
+        await ctx.tick()
+        assert ctx.get(reader.data) == seen
+        ctx.set(writer.valid, 0)
+        ctx.set(reader.valid, 0)
+        await ctx.tick().repeat(2)
+        assert ctx.get(reader.data) == seen  # also later, while nothing is read
+        ctx.set(reader.valid, 1)
+        await ctx.tick()
+        whole = {0xFFF: NEW, 0x800: (NEW >> 88 << 88) | (OLD & (1 << 88) - 1), 0: OLD}[mask]
+        assert ctx.get(reader.data) == (whole if addr == 3 else 0)
+
+    run(bench, poison=poison)
+
+
+def test_the_first_port_goes_first():
+    async def bench(ctx, pad):
+        put(ctx, pad.writers[0], 0, OLD)
+        put(ctx, pad.writers[1], 1, NEW)
+        assert [ctx.get(port.ready) for port in pad.writers] == [1, 0]
+        await ctx.tick()
+        ctx.set(pad.writers[0].valid, 0)
+        assert ctx.get(pad.writers[1].ready) == 1
+        await ctx.tick()
+        ctx.set(pad.writers[1].valid, 0)
+        for addr, port in enumerate(pad.readers):
+            ctx.set(port.valid, 1)
+            ctx.set(port.addr, addr)
+        assert [ctx.get(port.ready) for port in pad.readers] == [1, 0]
+        await ctx.tick()
+        assert ctx.get(pad.readers[0].data) == OLD
+        ctx.set(pad.readers[0].valid, 0)
+        await ctx.tick()
+        assert ctx.get(pad.readers[1].data) == NEW
+
+    run(bench)
