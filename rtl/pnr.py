@@ -1,8 +1,8 @@
 """Blocks placed and routed on an ECP5-85k: `make pnr`, `python -m rtl.pnr`.
 
 Yosys maps a block in its harness (`rtl.harness`: shift register in, XORs out, four pins) as
-`rtl.synth` maps the block; nextpnr-ecp5 places and routes the netlist, pins where it likes, speed
-grade 6. Reported as placed, harness included, whose flip-flops are also given alone:
+`rtl.synth` maps the block; operands of multipliers are moved to where they cost the least wires
+(`rtl.justify`); nextpnr-ecp5 places and routes the netlist, pins where it likes, speed grade 6. Reported as placed, harness included, whose flip-flops are also given alone:
 
 - COMBs: LUT4 sites taken, carry chains and distributed RAM included; FFs; DSPs: MULT18X18D;
   BRAMs: DP16KD;
@@ -25,6 +25,7 @@ from fqvit_hw.cli import Parser
 
 from .configs import BLOCKS, CONFIGS, select
 from .harness import Harness
+from .justify import justify
 from .synth import mapping
 from .tools import aligned, run, run_all, save
 from .verilog import convert
@@ -91,11 +92,14 @@ def place(block: str, config: str, build: Path = BUILD) -> Routed:
     routed.seconds_mapped = round(time.monotonic() - start, 1)
     if routed.failure:
         return routed
+    netlist = json.loads((folder / "harness.json").read_text())
+    justify(netlist, "harness")
+    (folder / "netlist.json").write_text(json.dumps(netlist))
     report = folder / "report.json"
     report.unlink(missing_ok=True)
     start = time.monotonic()
-    files = ["--json", "harness.json", "--report", report.name]
-    limits = ["--freq", str(TARGET), "--timing-allow-fail"]
+    files = ["--json", "netlist.json", "--report", report.name]
+    limits = ["--freq", str(TARGET), "--timing-allow-fail", "--router", "router2"]
     routed.failure = run("nextpnr", [*CHIP, *files, *limits], folder, "nextpnr.txt")
     routed.seconds_routed = round(time.monotonic() - start, 1)
     if routed.failure is None:

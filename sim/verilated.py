@@ -32,10 +32,13 @@ VERILATOR = (
 FAST = "OPT_FAST='-O2 -march=native' OPT_SLOW=-O0 OPT_GLOBAL=-O2"
 QUICK = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0"  # built sooner, for a few short runs
 
+OTHER_TOOLS = {"harness", "justify", "pnr", "synth", "tools"}  # in rtl/, not part of the machine
+
 
 def sources() -> list[Path]:
     """Every file that the executable is made from."""
-    found = [*(ROOT / "rtl").glob("*.py"), *(ROOT / "sim" / "harness").iterdir()]
+    found = [path for path in (ROOT / "rtl").glob("*.py") if path.stem not in OTHER_TOOLS]
+    found += (ROOT / "sim" / "harness").iterdir()
     found += [ROOT / "fqvit_hw" / f"{name}.py" for name in ("formats", "hardware", "isa")]
     return sorted([*found, Path(__file__).resolve()])
 
