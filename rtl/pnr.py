@@ -1,8 +1,9 @@
 """Blocks placed and routed on an ECP5-85k: `make pnr`, `python -m rtl.pnr`.
 
 Yosys maps a block in its harness (`rtl.harness`: shift register in, XORs out, four pins) as
-`rtl.synth` maps the block; operands of multipliers are moved to where they cost the least wires
-(`rtl.justify`); nextpnr-ecp5 places and routes the netlist, pins where it likes, speed grade 6. Reported as placed, harness included, whose flip-flops are also given alone:
+`rtl.synth` maps the block; operands of multipliers go where they cost the least wires
+(`rtl.justify`); nextpnr-ecp5 places and routes the netlist, pins where it likes, speed grade 6.
+Reported as placed, harness included, whose flip-flops are also given alone:
 
 - COMBs: LUT4 sites taken, carry chains and distributed RAM included; FFs; DSPs: MULT18X18D;
   BRAMs: DP16KD;
