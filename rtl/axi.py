@@ -6,6 +6,7 @@ side without prefixes; the top gives them their names (m_axi_araddr, s_axil_awad
 
 from __future__ import annotations
 
+from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -60,11 +61,6 @@ def write_channels(hw: Hardware) -> wiring.Signature:
     )
 
 
-def axi_master(hw: Hardware) -> wiring.Signature:
-    """All five channels, the master's side."""
-    return wiring.Signature({**dict(write_channels(hw).members), **dict(read_channels(hw).members)})
-
-
 def axi_lite() -> wiring.Signature:
     """The slave's side."""
     return wiring.Signature(
@@ -88,3 +84,12 @@ def axi_lite() -> wiring.Signature:
             "rready": In(1),
         }
     )
+
+
+def allowed(hw: Hardware, request: Value, size: Value) -> Value:
+    """Of a burst request: does it lie inside the window, has it a beat, is its address a beat's?
+    (Every client ends its bursts at multiples of BURST_BYTES.)
+    """
+    shift = hw.bus_bytes.bit_length() - 1
+    inside = request.address + (request.beats << shift) <= size
+    return inside & (request.beats != 0) & (request.address[:shift] == 0)

@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 from fqvit_hw.hardware import Hardware
 from fqvit_hw.isa import Error
 
-from .axi import BUS_ADDRESS, ERRORS, INCR, read_channels
+from .axi import BUS_ADDRESS, ERRORS, INCR, allowed, read_channels
 from .ports import ADDRESS, burst_request, memory_reader
 
 OUTSTANDING = 32  # bursts asked for and not completely answered
@@ -23,8 +23,8 @@ class AxiRead(wiring.Component):
     """Members:
     - `clients`: memory readers; among those that ask, the one after the last one served is next.
     - `axi`: AR and R of the bus.
-    - `base`, `size`: the window, held still while bursts are taken. A request that would leave it
-      is not taken; `errors` then has bit Error.ADDRESS. RRESP other than OKAY: bit Error.READ.
+    - `base`, `size`: the window, held still while bursts are taken. A request that is not `allowed`
+      in it is not taken; `errors` then has bit Error.ADDRESS. RRESP not OKAY: bit Error.READ.
     - `beats`: bit n: client n is given a beat in this cycle.
     - `drain`: take no request, swallow the answers under way. An AR that is out stays out.
     - `idle`: nothing is under way.
@@ -68,11 +68,11 @@ class AxiRead(wiring.Component):
                     m.d.comb += request.eq(client.request.payload)
         m.d.comb += asked.eq(Cat(client.request.valid for client in self.clients).any())
 
-        inside, may, take = Signal(), Signal(), Signal()
+        right, may, take = Signal(), Signal(), Signal()
         m.d.comb += [
-            inside.eq(request.address + (request.beats << shift) <= self.size),
+            right.eq(allowed(hw, request, self.size)),
             may.eq(asked & ~self.drain & order.w_rdy & (~axi.arvalid | axi.arready)),
-            take.eq(may & inside),
+            take.eq(may & right),
             order.w_en.eq(take),
             order.w_data.eq(chosen),
         ]
@@ -95,7 +95,7 @@ class AxiRead(wiring.Component):
             order.r_en.eq(axi.rvalid & axi.rlast),
             arrived.eq(axi.rvalid & ~self.drain),
             self.beats.eq(Mux(arrived, 1 << order.r_data, 0)),
-            self.errors[Error.ADDRESS].eq(may & ~inside),
+            self.errors[Error.ADDRESS].eq(may & ~right),
             self.errors[Error.READ].eq(arrived & (axi.rresp != 0)),
             self.idle.eq(~axi.arvalid & ~order.r_rdy),
         ]

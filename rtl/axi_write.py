@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 from fqvit_hw.hardware import Hardware
 from fqvit_hw.isa import Error
 
-from .axi import BUS_ADDRESS, ERRORS, INCR, write_channels
+from .axi import BUS_ADDRESS, ERRORS, INCR, allowed, write_channels
 from .ports import ADDRESS, memory_writer
 
 OUTSTANDING = 8  # bursts taken and not acknowledged
@@ -23,8 +23,8 @@ class AxiWrite(wiring.Component):
     """Members:
     - `client`: a memory writer; `done` when a burst of its is acknowledged.
     - `axi`: AW, W and B of the bus.
-    - `base`, `size`: the window, held still while bursts are taken. A request that would leave it
-      is not taken; `errors` then has bit Error.ADDRESS. BRESP other than OKAY: bit Error.WRITE.
+    - `base`, `size`: the window, held still while bursts are taken. A request that is not `allowed`
+      in it is not taken; `errors` then has bit Error.ADDRESS. BRESP not OKAY: bit Error.WRITE.
     - `beat`: a beat is written in this cycle.
     - `drain`: take no request; complete the bursts under way, with strobe 0 for what is missing.
     - `idle`: nothing is under way.
@@ -55,13 +55,12 @@ class AxiWrite(wiring.Component):
         )
         outstanding = Signal(range(OUTSTANDING + 1))
 
-        inside, may, take, acknowledged = Signal(), Signal(), Signal(), Signal()
-        last_byte = request.payload.address + (request.payload.beats << shift)
+        right, may, take, acknowledged = Signal(), Signal(), Signal(), Signal()
         room = outstanding != OUTSTANDING
         m.d.comb += [
-            inside.eq(last_byte <= self.size),
+            right.eq(allowed(hw, request.payload, self.size)),
             may.eq(request.valid & ~self.drain & room & (~axi.awvalid | axi.awready)),
-            take.eq(may & inside),
+            take.eq(may & right),
             request.ready.eq(take),
             lengths.w_en.eq(take),
             lengths.w_data.eq(request.payload.beats),
@@ -70,7 +69,7 @@ class AxiWrite(wiring.Component):
             axi.bready.eq(1),
             acknowledged.eq(axi.bvalid),
             self.client.done.eq(acknowledged & ~self.drain),
-            self.errors[Error.ADDRESS].eq(may & ~inside),
+            self.errors[Error.ADDRESS].eq(may & ~right),
             self.errors[Error.WRITE].eq(acknowledged & ~self.drain & (axi.bresp != 0)),
             self.idle.eq((outstanding == 0) & ~axi.awvalid),
         ]

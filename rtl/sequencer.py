@@ -1,8 +1,8 @@
 """The sequencer: fetches the program and sends every instruction to the queues of its units.
 
 The program is read in bursts of 256 bytes, two of which find room; a burst that would leave the
-window is asked for only when nothing else is left, so that reading ahead is never an error by
-itself.
+window is asked for only when all that came before has been sent on: never behind END, which stays
+in the instruction register. So reading ahead is no error by itself.
 
 Timing: a beat a cycle is taken from the queue into the instruction register; an instruction is sent
 on in the cycle after its last beat, if all its queues have room, and the next one's beats follow.
@@ -69,13 +69,14 @@ class Sequencer(wiring.Component):
 
         running = Signal()
         at, beyond = Signal(ADDRESS), Signal()
+        whole, sent = Signal(), Signal()  # the instruction register is full, is emptied
         room = Signal(range(depth + 1), init=depth)
         taken, popped = Signal(), Signal()
         m.d.comb += [
             beyond.eq(at + BURST_BYTES > self.size),
             request.payload.address.eq(at),
             request.payload.beats.eq(hw.burst),
-            request.valid.eq(running & Mux(beyond, room == depth, room >= hw.burst)),
+            request.valid.eq(running & Mux(beyond, (room == depth) & ~whole, room >= hw.burst)),
             taken.eq(request.valid & request.ready),
             popped.eq(beats.r_rdy & beats.r_en),
             beats.w_en.eq(self.reader.valid),
@@ -91,7 +92,6 @@ class Sequencer(wiring.Component):
         word = Signal(INSTRUCTION_BITS)
         parts = INSTRUCTION_BYTES // hw.bus_bytes
         missing = Signal(range(parts + 1), init=parts)
-        whole, sent = Signal(), Signal()
         m.d.comb += [whole.eq(missing == 0), beats.r_en.eq(~whole)]
         with m.If(popped):
             m.d.sync += [word.eq(Cat(word[hw.bus :], beats.r_data)), missing.eq(missing - 1)]
@@ -114,10 +114,7 @@ class Sequencer(wiring.Component):
         names = {op: [n for n, o in UNITS.items() if o is op] for op in UNITS.values()}
         bad = Signal()
         m.d.comb += self.errors.eq(bad << Error.OPCODE)
-        counted, empty = (
-            Signal(),
-            Signal(),
-        )  # this instruction is in `fetched`; all queues are empty
+        counted, empty = Signal(), Signal()  # this instruction is in `fetched`; no queue holds any
         m.d.comb += empty.eq(~Cat(queue.r_rdy for queue in queues.values()).any())
         with m.If(whole):
             m.d.sync += [counted.eq(~sent), self.fetched.eq(self.fetched + (counted == 0))]

@@ -183,8 +183,13 @@ MUTANTS = (
         "rtl/axi_read.py",
         ("axi.arlen.eq(request.beats - 1)", "axi.arlen.eq(request.beats)", "a beat too many"),
         ("order.w_data.eq(chosen)", "order.w_data.eq(served)", "answers go to another reader"),
-        ("request.address + (request.beats << shift) <= self.size", "request.address < 0",
-         "everything is outside the window"),
+    ),
+    *mutants(
+        "rtl/axi.py",
+        ("request.address + (request.beats << shift) <= size", "request.address < 0",
+         "everything is outside the window", "tests/rtl/test_bus.py::test_copies"),
+        ("(request.beats != 0)", "(request.beats != 1)", "bursts of no beat are taken",
+         "tests/rtl/test_bus.py::test_errors"),
     ),
     *mutants(
         "rtl/axi_write.py",
@@ -218,6 +223,8 @@ MUTANTS = (
         ("w_rdy for name in units).all()", "w_rdy for name in units).any()",
          "an instruction is lost where a queue is full"),
         ("missing.eq(missing - 1)]", "missing.eq(missing - 2)]", "instructions of half the beats"),
+        ("(room == depth) & ~whole", "room == depth", "reads on behind END",
+         "tests/rtl/test_bus.py::test_a_program_that_ends_the_window"),
     ),
     *mutants(
         "rtl/control.py",

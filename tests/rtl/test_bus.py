@@ -233,7 +233,16 @@ def test_copies(hw, stall):
     simulate(dut, process)
 
 
-@pytest.mark.parametrize("error", ["opcode", "address", "write address", "read", "write", "stuck"])
+BAD_FIELDS = {  # copies()'s program: instruction and fields that ask for bursts which cannot be
+    "store of no words": (4, {"words": 0}),
+    "store of no memory": (4, {"space": Space.EXP_TABLE}),
+    "load of no pieces": (1, {"pieces": 0}),
+    "load of no bytes": (1, {"piece": 0}),
+}
+ERRORS = ["opcode", "address", "write address", "read", "write", "stuck", *BAD_FIELDS]
+
+
+@pytest.mark.parametrize("error", ERRORS)
 def test_errors(error):
     """The code and the count of instructions; then a clean run."""
     hw = SMALL
@@ -248,6 +257,10 @@ def test_errors(error):
     elif error == "write address":
         store = next(n for n, i in enumerate(program) if i.opcode is Opcode.STORE)
         bad[store] = Instruction(Opcode.STORE, program[store].fields | {"address": 1 << 31})
+        code = Error.ADDRESS
+    elif error in BAD_FIELDS:
+        n, fields = BAD_FIELDS[error]
+        bad[n] = Instruction(bad[n].opcode, bad[n].fields | fields)
         code = Error.ADDRESS
     memory = Memory(window(bad), hw.bus_bytes, WINDOW, 0.3, latency=20)
     if error == "opcode":
@@ -271,6 +284,39 @@ def test_errors(error):
         want = after_copies(memory.data, moved)
         assert await host.run() == 2 | len(program) << 16
         assert memory.data == want
+
+    simulate(dut, process)
+
+
+@pytest.mark.parametrize("length", range(1, 10))
+def test_a_program_that_ends_the_window(length):
+    """Wherever END lies in its burst: what lies beyond the window is not asked for."""
+    program = [load(Space.ACTS, 0, 64, 4, 2)] * (length - 1) + [Instruction(Opcode.END, {})]
+    code = b"".join(i.encode() for i in program)
+    data = bytearray(PROGRAM) + code + bytes(-len(code) % 256)
+    memory = Memory(data, SMALL.bus_bytes, WINDOW, latency=60)
+    dut = Copier(SMALL)
+
+    async def process(ctx):
+        host = CopierHost(ctx, dut, memory)
+        await host.prepare(PROGRAM)
+        assert await host.run() == 2 | length << 16
+
+    simulate(dut, process)
+
+
+def test_a_program_without_end():
+    """It runs to the end of the window, and no farther."""
+    program = [load(Space.ACTS, 0, 64, 4, 2)] * 4
+    data = bytearray(PROGRAM) + b"".join(i.encode() for i in program)
+    memory = Memory(data, SMALL.bus_bytes, WINDOW, latency=60)
+    dut = Copier(SMALL)
+
+    async def process(ctx):
+        host = CopierHost(ctx, dut, memory)
+        await host.prepare(PROGRAM)
+        assert await host.run() == 4 | Error.ADDRESS << 8 | 4 << 16
+        assert memory.quiet
 
     simulate(dut, process)
 
