@@ -63,7 +63,7 @@ class Error(IntEnum):
 
     NONE = 0
     OPCODE = 1  # no such opcode
-    ADDRESS = 2  # an access outside the memory window, or of no beat, or not aligned
+    ADDRESS = 2  # an access outside the memory window, of no beat or not aligned
     READ = 3  # the memory answered a read with an error
     WRITE = 4  # the memory answered a write with an error
     STUCK = 5  # nothing moved for too long: a wait that no unit will satisfy

@@ -32,21 +32,19 @@ VERILATOR = (
 FAST = "OPT_FAST='-O2 -march=native' OPT_SLOW=-O0 OPT_GLOBAL=-O2"
 QUICK = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0"  # built sooner, for a few short runs
 
-OTHER_TOOLS = {"harness", "justify", "pnr", "synth", "tools"}  # in rtl/, not part of the machine
-
 
 def sources() -> list[Path]:
     """Every file that the executable is made from."""
-    found = [path for path in (ROOT / "rtl").glob("*.py") if path.stem not in OTHER_TOOLS]
-    found += (ROOT / "sim" / "harness").iterdir()
+    found = [*(ROOT / "rtl").glob("*.py"), *(ROOT / "sim" / "harness").iterdir()]
     found += [ROOT / "fqvit_hw" / f"{name}.py" for name in ("formats", "hardware", "isa")]
     return sorted([*found, Path(__file__).resolve()])
 
 
-def checksum(hardware: Hardware, trace: bool, optimize: str) -> str:
-    sha = hashlib.sha256(repr((hardware, trace, optimize)).encode())
-    for path in sources():
-        sha.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+def checksum(*parts: str | bytes) -> str:
+    sha = hashlib.sha256()
+    for part in parts:
+        part = part.encode() if isinstance(part, str) else part
+        sha.update(b"%d\n" % len(part) + part)
     return sha.hexdigest()
 
 
@@ -86,18 +84,27 @@ def build(hardware: Hardware, trace: bool = False, quick: bool = False) -> Path:
     optimize = QUICK if quick else FAST
     folder = BUILD / "-".join([hardware.name, *["trace"] * trace, *["quick"] * quick])
     folder.mkdir(parents=True, exist_ok=True)
-    program, key, wanted = folder / "machine", folder / "key", checksum(hardware, trace, optimize)
+    program, keys = folder / "machine", folder / "keys"
+    here = f"{hardware}, {trace}, {optimize}"
+    read = checksum(here, *(f"{path.relative_to(ROOT)}" for path in sources()),
+                    *(path.read_bytes() for path in sources()))  # fmt: skip
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if program.exists() and key.exists() and key.read_text() == wanted:
+        known = keys.read_text().split() if program.exists() and keys.exists() else [None, None]
+        if known[0] == read:
             return program
-        key.unlink(missing_ok=True)
-        print(f"building {folder}", file=sys.stderr, flush=True)
-        (folder / f"{TOP}.v").write_text(emit(hardware, trace))
-        (folder / "machine.h").write_text(header(hardware, trace))
-        compile_verilog(folder, optimize)
-        shutil.copy2(folder / "obj" / f"V{TOP}", program)
-        key.write_text(wanted)
+        # A change of a comment is none of the machine: what counts is what the compiler would see.
+        texts = {f"{TOP}.v": emit(hardware, trace), "machine.h": header(hardware, trace)}
+        harness = (path.read_bytes() for path in sorted((ROOT / "sim" / "harness").iterdir()))
+        seen = checksum(here, *texts.values(), *harness, *VERILATOR)
+        if known[1] != seen:
+            keys.unlink(missing_ok=True)
+            print(f"building {folder}", file=sys.stderr, flush=True)
+            for name, text in texts.items():
+                (folder / name).write_text(text)
+            compile_verilog(folder, optimize)
+            shutil.copy2(folder / "obj" / f"V{TOP}", program)
+        keys.write_text(f"{read} {seen}\n")
     return program
 
 
