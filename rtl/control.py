@@ -1,7 +1,7 @@
 """The accelerator's registers (docs/accelerator.md), its start and stop, counters and watchdog.
 
-    IDLE --start--> CLEAN --bus idle--> RUN --done--> IDLE
-                    CLEAN <-- error, soft reset --'      (then IDLE again)
+    IDLE --start--> START --bus idle--> RUN --done---------------------> IDLE
+                                        RUN --error, soft reset--> STOP --bus idle--> IDLE
 
 In all states but RUN the units are in reset and the bus drains, so that every run begins clean.
 
