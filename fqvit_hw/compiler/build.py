@@ -308,6 +308,8 @@ class Builder:
     ):  # fmt: skip
         """to: Rows, or Tiles (keys and values, of the tokens from `first` on); tiles: resident."""
         hw, tracker = self.hw, self.tracker
+        if k_tiles * groups != source.words:
+            raise AssertionError(f"{layer}: reads {k_tiles} x {groups} words of {source.words}")
         outer = 1 if tiles else -(-columns // hw.cols)
         passes = outer * groups
         reads = [Access(source.space, source.addresses(rows), False)]

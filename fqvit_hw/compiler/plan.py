@@ -8,7 +8,7 @@ from itertools import pairwise
 from ..hardware import HARDWARE, PARAM_BYTES, Hardware
 
 MAX_GROUP_TILES = 255  # a field of the instruction
-SCRATCH_WORDS = 4  # of acts, at its end: where a LOAD that only waits may write
+SCRATCH_WORDS = 4  # of acts, at its end: where a LOAD that only waits may write, a beat at least
 MAX_BLOCKS = 256
 
 
@@ -69,10 +69,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Words of a row of each tensor on one machine, and its K tiles."""
+    """Words of a row of each tensor on one machine: what memory and the array's groups of K tiles
+    take, so that nobody ever reads or writes a part of another row."""
 
     normed: int  # LayerNorm output
     stream: int
+    stream_tiles: int  # words of them with channels
     head: int  # of q, and of one head's context
     context: int
     hidden: int
@@ -86,18 +88,16 @@ class Sizes:
     @classmethod
     def of(cls, s: Shape, hw: Hardware) -> Sizes:
         R, C = hw.rows, hw.cols
-        beat = max(1, hw.bus_bytes // R)  # spilled rows are whole beats
-
-        def words(n: int) -> int:
-            return ceil(ceil(n, R), beat) * beat
-
+        head = whole_beats(ceil(s.head_dim, R), R, hw)
+        tiles = ceil(s.channels, C)
         return cls(
-            normed=words(s.channels),
-            stream=ceil(s.channels, C),
-            head=words(s.head_dim),
-            context=words(s.head_dim) * s.heads,
-            hidden=ceil(s.hidden, R),
-            patch=ceil(s.patch_bytes, R),
+            normed=whole_groups(ceil(s.channels, R), hw, True),
+            stream=whole_beats(tiles, hw.stream_bytes, hw),
+            stream_tiles=tiles,
+            head=head,
+            context=whole_groups(head * s.heads, hw, True),
+            hidden=whole_groups(ceil(s.hidden, R), hw),
+            patch=whole_groups(ceil(s.patch_bytes, R), hw),
             codes=ceil(s.tokens, R),
             key_tiles=ceil(s.tokens, C) * ceil(s.head_dim, R),
             value_tiles=ceil(s.tokens, R) * ceil(s.head_dim, C),
@@ -112,6 +112,24 @@ def k_groups(k_tiles: int, hw: Hardware) -> tuple[int, int]:
     least = ceil(k_tiles, limit)
     groups = next((g for g in range(least, 2 * least + 1) if k_tiles % g == 0), least)
     return groups, ceil(k_tiles, groups)
+
+
+def whole_beats(words: int, word: int, hw: Hardware) -> int:
+    """As many or a few more words of `word` bytes, a row of which fills beats of the bus."""
+    beat = max(1, hw.bus_bytes // word)
+    return ceil(words, beat) * beat
+
+
+def whole_groups(words: int, hw: Hardware, spilled: bool = False) -> int:
+    """As many or a few more words of acts, of which all groups of K tiles take as many; if they
+    may be spilled, whole beats, too."""
+    while True:
+        padded = whole_beats(words, hw.rows, hw) if spilled else words
+        groups, tiles = k_groups(padded, hw)
+        padded = groups * tiles
+        if padded == words:
+            return words
+        words = padded
 
 
 @dataclass(frozen=True)
@@ -133,6 +151,10 @@ class Plan:
     spilled: int
 
 
+def scratch_words(hw: Hardware) -> int:
+    return max(SCRATCH_WORDS, hw.bus_bytes // hw.rows)
+
+
 def weight_bytes(outputs: int, k_words: int, hw: Hardware) -> int:
     groups, tiles = k_groups(k_words, hw)
     return ceil(outputs, hw.cols) * (PARAM_BYTES * hw.cols + groups * tiles * hw.tile_bytes)
@@ -141,7 +163,7 @@ def weight_bytes(outputs: int, k_words: int, hw: Hardware) -> int:
 def refused(s: Shape, hw: Hardware) -> str | None:
     """Why no plan can exist, or None."""
     w = Sizes.of(s, hw)
-    slack = w.normed + SCRATCH_WORDS
+    slack = w.normed + scratch_words(hw)
     checks = (
         ("tokens", s.tokens, hw.max_tokens),
         ("channels", s.channels, hw.max_channels),
@@ -189,16 +211,7 @@ def plan(s: Shape, hw: Hardware) -> Plan:
 
 def best_plan(s: Shape, hw: Hardware) -> Plan | None:
     w, N = Sizes.of(s, hw), s.tokens
-    slack = (
-        w.normed
-        + SCRATCH_WORDS
-        + max(  # the final LayerNorm, waits, padded K tiles
-            g * k - n
-            for n in (w.normed, w.context, w.hidden, w.patch)
-            for g, k in [k_groups(n, hw)]
-        )
-    )
-    acts = hw.acts - slack
+    acts = hw.acts - w.normed - scratch_words(hw)  # the final LayerNorm, waits
     row = {  # bytes
         "normed": w.normed * hw.rows,
         "context": w.context * hw.rows,

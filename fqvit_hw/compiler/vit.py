@@ -22,7 +22,7 @@ from .pack import (
     pack_stream,
     pack_weights,
 )
-from .plan import SCRATCH_WORDS, Plan, Shape, Sizes, blocks, ceil, k_groups
+from .plan import Plan, Shape, Sizes, blocks, ceil, k_groups, scratch_words, whole_beats
 from .window import Window
 
 IMAGE, LOGITS = "image", "logits"
@@ -62,15 +62,16 @@ class Schedule:
         if plan.context_resident and plan.outer < N:
             hidden = self.context.base + N * w.context
         self.hidden = Rows("acts", hidden, w.hidden, w.hidden)
-        self.final = Rows("acts", hw.acts - SCRATCH_WORDS - w.normed, w.normed, w.normed)
-        self.stream = Rows("stream", 0, w.stream, w.stream)
+        self.final = Rows("acts", hw.acts - scratch_words(hw) - w.normed, w.normed, w.normed)
+        self.stream = Rows("stream", 0, w.stream, w.stream_tiles)
         self.codes = Rows("codes", 0, w.codes, w.codes)
         self.keys = Tiles(hw.ring, w.key_stride)
         self.values = Tiles(hw.ring + w.key_tiles, w.value_stride)
 
     @property
     def logit_words(self) -> int:
-        return ceil(2 * self.shape.classes, self.hw.cols)
+        words = ceil(2 * self.shape.classes, self.hw.cols)
+        return whole_beats(words, self.hw.stream_bytes, self.hw)
 
     def address(self, region: str) -> int:
         return self.window.regions[region].address
@@ -167,7 +168,7 @@ class Schedule:
         C = self.hw.cols
         patches = Rows("acts", self.second, w.patch, w.patch)
         if not begin:
-            self.positions(stream, token, rows, 0, w.stream)
+            self.positions(stream, token, rows, 0, w.stream_tiles)
             self.load_image(first, last, patches)
             return self.embed(stream, patches, token, rows, 0, s.channels)
         # the first column tile needs its own positions only
@@ -175,11 +176,11 @@ class Schedule:
         self.class_token(stream.at(-1))
         self.load_image(first, last, patches)
         self.embed(stream, patches, token, rows, 0, min(C, s.channels))
-        if w.stream > 1:
+        if w.stream_tiles > 1:
             self.positions(stream, token, rows, 1, 2)
             self.embed(stream, patches, token, rows, C, min(2 * C, s.channels))
-        if w.stream > 2:
-            self.positions(stream, token, rows, 2, w.stream)
+        if w.stream_tiles > 2:
+            self.positions(stream, token, rows, 2, w.stream_tiles)
             self.embed(stream, patches, token, rows, 2 * C, s.channels)
         return None
 
@@ -191,10 +192,10 @@ class Schedule:
         def make():  # (N - 1, tiles * lanes) -> (tiles, N - 1, lanes)
             padded = pack_stream(self.network.pos_embed[1:], hw)
             return np.ascontiguousarray(
-                padded.reshape(patches, w.stream, hw.cols).transpose(1, 0, 2)
+                padded.reshape(patches, w.stream_tiles, hw.cols).transpose(1, 0, 2)
             )
 
-        address = self.window.constant("positions", w.stream * patches * word, make)
+        address = self.window.constant("positions", w.stream_tiles * patches * word, make)
         address += (tile * patches + token - 1) * word
         part = stream.part(tile, end - tile)
         words = part.addresses(rows).T  # (tiles, rows): an outer step is a column tile
@@ -207,7 +208,7 @@ class Schedule:
 
     def class_token(self, stream: Rows) -> None:
         """Row 0 of the stream, a constant."""
-        hw, size = self.hw, self.words.stream * self.hw.stream_bytes
+        hw, size = self.hw, self.words.stream_tiles * self.hw.stream_bytes
 
         def make():
             from ..units import residual
@@ -262,20 +263,20 @@ class Schedule:
             self.spill_rows("normed", first, last, to)
 
     def spill_rows(self, region: str, first: int, last: int, rows: Rows) -> None:
-        word = self.hw.stream_bytes if rows.space == "stream" else self.hw.rows
-        size = rows.words * word
-        self.builder.store_rows(
-            f"{region} to memory", last - first, rows, self.address(region) + first * size, size,
-            word,
-        )  # fmt: skip
+        """Rows of tokens first..last to memory, each with what pads it to whole beats."""
+        self.builder.store_rows(f"{region} to memory", last - first, *self.row(region, first, rows))
 
     def fetch_rows(self, region: str, first: int, last: int, rows: Rows) -> None:
-        word = self.hw.stream_bytes if rows.space == "stream" else self.hw.rows
-        size = rows.words * word
         self.builder.load_rows(
-            f"{region} from memory", last - first, rows, self.address(region) + first * size, size,
-            word,
-        )  # fmt: skip
+            f"{region} from memory", last - first, *self.row(region, first, rows)
+        )
+
+    def row(self, region: str, first: int, rows: Rows) -> tuple[Rows, int, int, int]:
+        """On chip; in memory: address and bytes of a row; bytes of a word."""
+        word = self.hw.stream_bytes if rows.space == "stream" else self.hw.rows
+        size = rows.stride * word
+        whole = replace(rows, words=rows.stride)
+        return whole, self.address(region) + first * size, size, word
 
     # --- attention
 
@@ -321,7 +322,7 @@ class Schedule:
                 size = w.head * R
                 b.store_rows(
                     "context to memory", N, context, self.address("context") + h * size,
-                    s.heads * size, R,
+                    w.context * R, R,
                 )  # fmt: skip
 
     def qkv(self, i: int, h: int, first: int, last: int, source: Rows) -> None:

@@ -11,6 +11,7 @@ import pytest
 from fqvit_hw import QuantizedModel, digits, isa, machine
 from fqvit_hw.cli import main
 from fqvit_hw.compiler import Program, compile_network
+from fqvit_hw.compiler.races import check
 from fqvit_hw.compiler.shapes import VIT, blank
 from fqvit_hw.config import PRESETS
 from fqvit_hw.hardware import BASE, HARDWARE, TINY
@@ -74,6 +75,19 @@ def test_what_does_not_fit_is_spilled(digits_model, name):
         assert program.plan.spilled == 0
     else:
         assert program.plan.spilled > 0
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_bus_wider_than_a_word(digits_model, name):
+    """Words of the stream and of the logits are half a beat."""
+    hw = replace(TINY, bus=128, **SMALL[name])
+    program, _ = run_and_compare(digits_model, hw, digits.test_set()[0][0])
+    check(program.instructions, hw, program.size)
+
+
+def test_a_tile_is_at_least_a_beat():
+    with pytest.raises(ValueError, match="2 x 4 bytes of a tile are less than a beat"):
+        replace(TINY, rows=2, norm_lanes=2, bus=128)
 
 
 VARIANTS = {
