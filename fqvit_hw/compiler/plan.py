@@ -40,6 +40,8 @@ class Shape:
 
     @classmethod
     def of(cls, network) -> Shape:
+        if not network.blocks:
+            raise ValueError("compile: a network without blocks has no attention to run")
         block = network.blocks[0]
         for other in network.blocks:
             same = (other.heads, other.head_dim, len(other.fc1.weight))

@@ -12,7 +12,8 @@ from fqvit_hw import QuantizedModel, digits, isa, machine
 from fqvit_hw.cli import main
 from fqvit_hw.compiler import Program, compile_network
 from fqvit_hw.compiler.races import check
-from fqvit_hw.compiler.shapes import VIT, blank
+from fqvit_hw.compiler.shapes import VIT, Size, blank
+from fqvit_hw.compiler.window import Window
 from fqvit_hw.config import PRESETS
 from fqvit_hw.hardware import BASE, HARDWARE, TINY
 from fqvit_hw.isa import Opcode, Unit
@@ -33,7 +34,7 @@ def run_and_compare(model, hw, image):
 
     def compare(result: machine.Result):
         made = program.made[result.index][result.unit]
-        name = f"{program.layers[result.layer]}: {made}"
+        name = f"{program.names[result.index]}: {made}"
         np.testing.assert_array_equal(result.values, made.expected(trace), name)
         seen.append((result.index, result.unit))
 
@@ -117,7 +118,7 @@ def test_files_round_trip(digits_model, tmp_path, capsys):
     assert "instructions for tiny" in capsys.readouterr().out
     loaded = Program.load(tmp_path / "p")
     program = compile_network(digits_model.network, TINY)
-    for name in ("hardware", "layers", "made", "regions", "plan", "macs", "entry", "size"):
+    for name in ("hardware", "names", "made", "regions", "plan", "macs", "entry", "size"):
         assert getattr(loaded, name) == getattr(program, name)
     np.testing.assert_array_equal(loaded.image, program.image)
     image = digits.test_set()[0][1]
@@ -160,6 +161,37 @@ def test_refusals(digits_model, tmp_path, capsys):
     refused(tiny_quantized(config=PRESETS["paper-888"]).network, TINY, "uniform8", "best")
     assert main(["compile", "--config", "huge", "--out", str(tmp_path)]) == 2
     assert "unknown configuration 'huge'" in capsys.readouterr().err
+
+
+def test_a_program_is_written_whole_or_not_at_all(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["compile", "--config", "tiny", "--out", ""]) == 2
+    (tmp_path / "p" / "listing.txt").mkdir(parents=True)
+    assert main(["compile", "--config", "tiny", "--out", "p"]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+    assert [path.name for path in (tmp_path / "p").iterdir()] == ["listing.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_more_layers_than_the_field_layer_counts():
+    """Its highest number stands for all that follow; names are as many as there are."""
+    size = Size(8, 4, channels=32, depth=52, heads=16, hidden=8, classes=2)
+    program = compile_network(blank(size), BASE, weights=False)
+    assert len(set(program.names)) > isa.LAST_LAYER + 100
+    assert program.instructions[-1].layer == isa.LAST_LAYER
+    assert program.names[-1] == "end" and program.names[-3] == "head"
+
+
+def test_no_blocks():
+    with pytest.raises(ValueError, match="without blocks"):
+        compile_network(blank(replace(VIT["deit_tiny"], depth=0)), BASE, weights=False)
+
+
+def test_the_window_is_less_than_4_gib():
+    window = Window()
+    window.region("a", "spill", (1 << 32) - 512)
+    with pytest.raises(ValueError, match=f"needs {1 << 32} up to b"):
+        window.region("b", "spill", 512)
 
 
 def test_the_machine_refuses_what_the_hardware_would_not_survive(digits_model):
