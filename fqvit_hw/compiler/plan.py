@@ -9,6 +9,7 @@ from ..hardware import HARDWARE, PARAM_BYTES, Hardware
 
 MAX_GROUP_TILES = 255  # a field of the instruction
 SCRATCH_WORDS = 4  # of acts, at its end: where a LOAD that only waits may write, a beat at least
+MAX_OUTER = 4095  # a field, too: column tiles of a GEMM
 MAX_BLOCKS = 256
 
 
@@ -177,7 +178,6 @@ def refused(s: Shape, hw: Hardware) -> str | None:
             min(s.strip + 1, s.tokens) * w.stream,
             hw.stream,
         ),
-        ("words of the logits", ceil(2 * s.classes, hw.cols), hw.stream),
         ("words of q and of a context", 2 * s.tokens * w.head + w.normed + slack, hw.acts),
         ("words of a token's MLP", w.hidden + w.normed + slack, hw.acts),
         ("words of a row of patches", s.strip * (w.patch + w.normed) + slack, hw.acts),

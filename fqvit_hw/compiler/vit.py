@@ -22,10 +22,11 @@ from .pack import (
     pack_stream,
     pack_weights,
 )
-from .plan import Plan, Shape, Sizes, blocks, ceil, k_groups, scratch_words, whole_beats
+from .plan import MAX_OUTER, Plan, Shape, Sizes, blocks, ceil, k_groups, scratch_words, whole_beats
 from .window import Window
 
 IMAGE, LOGITS = "image", "logits"
+LOGIT_BYTES = 4
 
 
 class Schedule:
@@ -135,6 +136,18 @@ class Schedule:
 
         return self.weights(name, k_words, make, len(linear.weight))
 
+    def column_blocks(self, columns: int, most: int | None = None) -> list[tuple[int, int]]:
+        """0..columns in blocks of whole column tiles, no more than `most` and `outer` allow."""
+        C = self.hw.cols
+        tiles = blocks(ceil(columns, C), min(most or MAX_OUTER, MAX_OUTER))
+        return [(first * C, min(end * C, columns)) for first, end in tiles]
+
+    def tiles_from(self, fields: dict, column: int) -> dict:
+        """Fields of `weights`, from a column on: the first of a tile."""
+        hw = self.hw
+        per = PARAM_BYTES * hw.cols + fields["k_tiles"] * fields["groups"] * hw.tile_bytes
+        return fields | dict(address=fields["address"] + column // hw.cols * per)
+
     def residual_fields(self, scaling, add) -> dict:
         return dict(
             zero=scaling.zero, wide=scaling.width == 16, x_zero=add.x_zero,
@@ -242,13 +255,11 @@ class Schedule:
         n, w, C = self.network, self.words, self.hw.cols
         p, scaling, add = n.patch_embed, n.patch_embed_requantize, n.embed
         fields = self.linear("patch_embed", p, scaling, w.patch, add)
-        per = PARAM_BYTES * C + fields["k_tiles"] * fields["groups"] * self.hw.tile_bytes
-        fields["address"] += first // C * per
         made = Made("embed", (), (token, token + rows), (first, end))
         self.builder.gemm(
             "patch_embed", {Unit.EPILOGUE: made}, Epilogue.RESIDUAL, rows, patches,
             stream.part(first // C, ceil(end - first, C)), end - first,
-            **fields, **self.residual_fields(scaling, add),
+            **self.tiles_from(fields, first), **self.residual_fields(scaling, add),
         )  # fmt: skip
 
     # --- pieces of a block
@@ -394,15 +405,21 @@ class Schedule:
             self.load_norm(f"blocks.{i + 1}.norm2")
 
     def head(self) -> None:
-        """The class token's logits, two int16 each, go through the stream memory to the window."""
-        n, s, words, word = self.network, self.shape, self.logit_words, self.hw.stream_bytes
-        made = {Unit.EPILOGUE: Made("head", (), (0, 1), (0, s.classes))}
-        to = Rows("stream", 0, words, words)
-        self.builder.gemm(
-            "head", made, Epilogue.LOGITS, 1, self.final, to, s.classes,
-            **self.linear("head", n.head, n.head_requantize, self.words.normed),
-        )  # fmt: skip
-        self.builder.store_rows("logits to memory", 1, to, self.address(LOGITS), words * word, word)
+        """The class token's logits, two int16 each, go through the stream memory to the window: as
+        many column tiles at once as it holds."""
+        n, s, hw = self.network, self.shape, self.hw
+        fields = self.linear("head", n.head, n.head_requantize, self.words.normed)
+        start, word = self.address(LOGITS), hw.stream_bytes
+        for first, end in self.column_blocks(s.classes, hw.stream // 2):
+            words = whole_beats(ceil(2 * (end - first), hw.cols), word, hw)
+            to = Rows("stream", 0, words, words)
+            made = {Unit.EPILOGUE: Made("head", (), (0, 1), (first, end))}
+            self.builder.gemm(
+                "head", made, Epilogue.LOGITS, 1, self.final, to, end - first,
+                **self.tiles_from(fields, first),
+            )  # fmt: skip
+            address = start + LOGIT_BYTES * first
+            self.builder.store_rows("logits to memory", 1, to, address, words * word, word)
 
     def proj(self, i: int, first: int, last: int, context: Rows, stream: Rows) -> None:
         s, w = self.shape, self.words
@@ -432,12 +449,17 @@ class Schedule:
         s, w, b = self.shape, self.words, self.builder
         p, rows = self.network.blocks[i], last - first
         linear = p.gelu.linear
-        made = Made(f"blocks.{i}.gelu", (), (first, last), (0, s.hidden))
-        b.gemm(
-            f"blocks.{i}.fc1", {Unit.EPILOGUE: made}, Epilogue.GELU, rows, normed, self.hidden,
-            s.hidden, **self.linear(f"blocks.{i}.fc1", p.fc1, p.fc1_requantize, w.normed),
-            x_multiplier=int(linear.multiplier), add_shift=int(linear.shift), add_zero=linear.zero,
-        )  # fmt: skip
+        fields = self.linear(f"blocks.{i}.fc1", p.fc1, p.fc1_requantize, w.normed)
+        for begin, end in self.column_blocks(s.hidden):
+            word = begin // self.hw.rows
+            words = (end // self.hw.rows if end < s.hidden else w.hidden) - word
+            made = Made(f"blocks.{i}.gelu", (), (first, last), (begin, end))
+            b.gemm(
+                f"blocks.{i}.fc1", {Unit.EPILOGUE: made}, Epilogue.GELU, rows, normed,
+                self.hidden.part(word, words), end - begin, **self.tiles_from(fields, begin),
+                x_multiplier=int(linear.multiplier), add_shift=int(linear.shift),
+                add_zero=linear.zero,
+            )  # fmt: skip
         if i + 1 < s.depth and last == s.tokens:
             self.load_gelu(i + 1)
         made = Made(f"blocks.{i}.residual2", (), (first, last), (0, s.channels))

@@ -10,13 +10,13 @@ import pytest
 
 from fqvit_hw import QuantizedModel, digits, isa, machine
 from fqvit_hw.cli import main
-from fqvit_hw.compiler import Program, compile_network
+from fqvit_hw.compiler import Program, compile_network, vit
 from fqvit_hw.compiler.races import check
 from fqvit_hw.compiler.shapes import VIT, Size, blank
 from fqvit_hw.compiler.window import Window
 from fqvit_hw.config import PRESETS
 from fqvit_hw.hardware import BASE, HARDWARE, TINY
-from fqvit_hw.isa import Opcode, Unit
+from fqvit_hw.isa import Epilogue, Opcode, Unit
 
 from ..models import random_images, tiny_quantized, tiny_quantized_swin, tiny_vit
 
@@ -89,6 +89,34 @@ def test_a_bus_wider_than_a_word(digits_model, name):
 def test_a_tile_is_at_least_a_beat():
     with pytest.raises(ValueError, match="2 x 4 bytes of a tile are less than a beat"):
         replace(TINY, rows=2, norm_lanes=2, bus=128)
+
+
+def blocks_of(program, epilogue):
+    """Rows and columns of each such GEMM of the first block or the head."""
+    made = zip(program.instructions, program.made, program.names, strict=True)
+    return [
+        (m[Unit.EPILOGUE].rows, m[Unit.EPILOGUE].columns)
+        for p, m, name in made
+        if p.opcode is Opcode.GEMM and p.epilogue == epilogue and name.startswith(("blocks.0", "h"))
+    ]
+
+
+def test_more_logits_than_the_stream_memory_holds(monkeypatch):
+    """More than the field `outer` counts, too."""
+    model = tiny_quantized(num_classes=101)
+    hw = replace(TINY, stream=40)
+    program, _ = run_and_compare(model, hw, random_images(1)[0])
+    assert len(blocks_of(program, Epilogue.LOGITS)) == 2
+    check(program.instructions, hw, program.size)
+    size = replace(VIT["deit_tiny"], depth=1, hidden=16384, classes=21843)
+    program = compile_network(blank(size), TINY, weights=False)
+    assert len(blocks_of(program, Epilogue.LOGITS)) == 3
+    columns = [c for _, c in blocks_of(program, Epilogue.GELU)]
+    assert columns[:2] == [(0, 8192), (8192, 16384)]
+    monkeypatch.setattr(vit, "MAX_OUTER", 3)
+    program, _ = run_and_compare(model, TINY, random_images(1)[0])
+    assert len(blocks_of(program, Epilogue.GELU)) == 4
+    check(program.instructions, TINY, program.size)
 
 
 VARIANTS = {
