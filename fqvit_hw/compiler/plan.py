@@ -139,7 +139,8 @@ def whole_groups(words: int, hw: Hardware, spilled: bool = False) -> int:
 class Plan:
     """Which tensors stay on chip for all tokens, and how many tokens each phase takes at once.
 
-    outer: tokens of proj .. fc2; inner: of fc1, fc2 inside; attention: of q, k, v; strips: rows of
+    outer: tokens of proj .. fc2; inner: of fc1, fc2 inside; attention: of k, v (and q);
+    queries: of q, scores, codes, context; strips: rows of
     patches of the patch embedding. acts: normed | second, in words; spilled: bytes moved.
     """
 
@@ -149,6 +150,7 @@ class Plan:
     outer: int
     inner: int
     attention: int
+    queries: int
     strips: int
     normed_words: int
     spilled: int
@@ -164,32 +166,29 @@ def weight_bytes(outputs: int, k_words: int, hw: Hardware) -> int:
 
 
 def refused(s: Shape, hw: Hardware) -> str | None:
-    """Why no plan can exist, or None."""
+    """Which of the machine's sizes this network exceeds, or None."""
     w = Sizes.of(s, hw)
     slack = w.normed + scratch_words(hw)
+    strip = min(s.strip + 1, s.tokens)
     checks = (
-        ("tokens", s.tokens, hw.max_tokens),
-        ("channels", s.channels, hw.max_channels),
-        ("key and value tiles of a head", w.key_tiles + w.value_tiles, hw.tiles - hw.ring),
-        ("words of attention codes", s.tokens * w.codes, hw.codes),
-        ("words of a row of the stream", w.stream, hw.stream),
-        (
-            "words of a row of patches in the stream",
-            min(s.strip + 1, s.tokens) * w.stream,
-            hw.stream,
-        ),
-        ("words of q and of a context", 2 * s.tokens * w.head + w.normed + slack, hw.acts),
-        ("words of a token's MLP", w.hidden + w.normed + slack, hw.acts),
-        ("words of a row of patches", s.strip * (w.patch + w.normed) + slack, hw.acts),
-        (
-            "rows of partial sums",
-            min(s.tokens, hw.max_tokens),
-            hw.sums if too_deep(w, hw) else 4096,
-        ),
-    )
-    for what, need, have in checks:
-        if need > have:
-            return f"{need} {what}, {hw.name} has room for {have}"
+        (f"{s.tokens} tokens", "max_tokens", s.tokens),
+        (f"{s.channels} channels", "max_channels", s.channels),
+        ("weights and the keys and values of a head", "tiles",
+         hw.ring + w.key_tiles + w.value_tiles),
+        ("the codes of a token", "codes", w.codes),
+        ("a row of patches in the stream", "stream", strip * w.stream),
+        ("the MLP of a token", "acts", w.hidden + w.normed + slack),
+        ("a row of patches", "acts", s.strip * (w.patch + w.normed) + slack),
+        ("partial sums of a token's K groups", "sums", s.tokens if too_deep(w, hw) else 1),
+    )  # fmt: skip
+    for what, name, need in checks:
+        if need > getattr(hw, name):
+            return (
+                f"{what}: {hw.name} has {name}={getattr(hw, name)}, this network needs {need} "
+                "(fqvit_hw.hardware.Hardware)"
+            )
+    if best_plan(s, hw) is None:
+        return f"{s.tokens} tokens of {s.channels} channels: no tiling fits acts={hw.acts}"
     return None
 
 
@@ -200,18 +199,24 @@ def too_deep(w: Sizes, hw: Hardware) -> bool:
 def plan(s: Shape, hw: Hardware) -> Plan:
     """The plan of fewest bytes. Raises ValueError naming the first thing that does not fit."""
     why = refused(s, hw)
-    best = None if why else best_plan(s, hw)
-    if best is None:
-        fits = [
-            o.name for o in HARDWARE.values()
-            if o.name != hw.name and not refused(s, o) and best_plan(s, o)
-        ]  # fmt: skip
+    if why:
+        fits = [o.name for o in HARDWARE.values() if o.name != hw.name and not refused(s, o)]
         would = f"it fits {', '.join(fits)}" if fits else "no named configuration holds it"
-        raise ValueError(f"compile: {why or f'no tiling fits {hw.name}'}; {would}")
-    return best
+        raise ValueError(f"compile: {why}; {would}")
+    return best_plan(s, hw)
 
 
 def best_plan(s: Shape, hw: Hardware) -> Plan | None:
+    """The plan of fewest bytes with as many queries at once as any plan has."""
+    most = hw.codes // Sizes.of(s, hw).codes
+    for queries in sorted({ceil(s.tokens, n) for n in range(1, s.tokens + 1)}, reverse=True):
+        found = queries <= most and tilings(s, hw, queries)
+        if found:
+            return found
+    return None
+
+
+def tilings(s: Shape, hw: Hardware, queries: int) -> Plan | None:
     w, N = Sizes.of(s, hw), s.tokens
     acts = hw.acts - w.normed - scratch_words(hw)  # the final LayerNorm, waits
     row = {  # bytes
@@ -230,7 +235,7 @@ def best_plan(s: Shape, hw: Hardware) -> Plan | None:
         if stream_in and N * w.stream > hw.stream:
             continue
         # all tokens' context beside q, and as much of normed as attention needs
-        held = N * (w.context if context_in else w.head) + N * w.head
+        held = (N * w.context if context_in else queries * w.head) + queries * w.head
         for outer in sizes:
             if not stream_in and outer * w.stream > hw.stream:
                 continue
@@ -239,7 +244,9 @@ def best_plan(s: Shape, hw: Hardware) -> Plan | None:
             attention = N if normed_in else min(N, (acts - held) // w.normed)
             if context_in and not normed_in:  # the context stays where it is: one border for all
                 attention = min(attention, outer)
-            if attention < 1 or ((normed_in or context_in) and held > second):
+            if attention < (1 if queries == N else min(queries, N)) or (
+                (normed_in or context_in) and held > second
+            ):
                 continue
             here = N * w.context if context_in and outer < N else 0  # must stay during the MLP
             if not context_in and outer * w.context > second:
@@ -255,7 +262,7 @@ def best_plan(s: Shape, hw: Hardware) -> Plan | None:
             strips = min(s.strips, rows // s.strip)
             if strips < 1:
                 continue
-            fetches = 1 if attention == N else s.heads
+            fetches = 1 if attention == N else s.heads * (1 if queries == N else 2)
             parts = len(blocks(N, outer))
             inners = sum(len(blocks(b - a, inner)) for a, b in blocks(N, outer))
             spilled = (
@@ -267,13 +274,14 @@ def best_plan(s: Shape, hw: Hardware) -> Plan | None:
                     + (0 if context_in else 2 * N * row["context"])
                     + (0 if normed_in else (1 + fetches) * N * row["normed"])
                     + (len(blocks(N, attention)) - 1) * qkv
+                    + (len(blocks(N, queries)) - 1) * qkv // 3
                 )
                 + (len(blocks(s.strips, strips)) - 1) * embed
             )
             key = (spilled, parts + inners)
             if best is None or key < best[0]:
                 best = key, Plan(
-                    stream_in, normed_in, context_in, outer, inner, attention, strips, normed,
-                    spilled,
+                    stream_in, normed_in, context_in, outer, inner, attention, queries, strips,
+                    normed, spilled,
                 )  # fmt: skip
     return best and best[1]

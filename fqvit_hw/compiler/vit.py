@@ -57,7 +57,8 @@ class Schedule:
         self.context = Rows("acts", second, w.context, w.context)
         if not plan.context_resident:
             self.context = Rows("acts", second, w.head, w.head)
-        self.q = Rows("acts", second + N * self.context.stride, w.head, w.head)
+        held = N if plan.context_resident else plan.queries  # rows of context
+        self.q = Rows("acts", second + held * self.context.stride, w.head, w.head)
         self.second = plan.normed_words
         hidden = self.second
         if plan.context_resident and plan.outer < N:
@@ -292,60 +293,80 @@ class Schedule:
     # --- attention
 
     def attention(self, i: int) -> None:
-        """Head by head: keys and values into tiles, q, scores, codes, context."""
-        s, plan, w, b = self.shape, self.plan, self.words, self.builder
-        p = self.network.blocks[i]
-        N, D, R = s.tokens, s.head_dim, self.hw.rows
+        """Head by head: keys and values into tiles, then for each block of queries q, scores,
+        codes, context. The queries of one block that takes all go with the keys."""
+        s, plan = self.shape, self.plan
+        N = s.tokens
+        whole = plan.queries == N
         self.load_exponentials(i)
         for h in range(s.heads):
             for first, last in blocks(N, plan.attention):
-                source = self.normed.at(first if plan.normed_resident else 0)
-                if not plan.normed_resident and (h == 0 or plan.attention < N):
-                    self.fetch_rows("normed", first, last, source)
-                self.qkv(i, h, first, last, source)
-            context = self.context
-            if plan.context_resident:
-                context = context.part(h * w.head, w.head)
-            name = f"blocks.{i}.attn"
-            made = {
-                Unit.EPILOGUE: Made(f"{name}.score", (h,), (0, N), (0, N)),
-                Unit.CODES: Made(f"{name}.softmax", (h,), (0, N), (0, N)),
-            }
-            score, row_norm = p.attention.score, p.attention.softmax.row_norm
-            b.gemm(
-                f"{name} head {h} scores", made, Epilogue.SCORES, N,
-                replace(self.q, words=w.key_stride), self.codes, N, w.key_stride,
-                inner=ceil(N, self.hw.cols), tiles=self.keys,
-                tile_inner=w.key_stride, tile_k=1, scalar=1, multiplier=int(score.multiplier),
-                shift=int(score.shift), zero=score.zero, row_norm=row_norm,
-            )  # fmt: skip
-            if h == s.heads - 1 and i + 1 < s.depth:
-                self.load_exponentials(i + 1)
-            scaling = p.attention.context
-            made = {Unit.EPILOGUE: Made(f"{name}.context", (h,), (0, N), (0, D))}
-            b.gemm(
-                f"{name} head {h} context", made, Epilogue.CODES8, N, self.codes, context, D,
-                w.codes, inner=w.value_stride, tiles=self.values, tile_inner=1,
-                tile_k=w.value_stride, bitshift=1, scalar=1, multiplier=int(scaling.multiplier),
-                shift=int(scaling.shift), zero=scaling.zero, row_norm=row_norm,
-            )  # fmt: skip
-            if not plan.context_resident:
-                size = w.head * R
-                b.store_rows(
-                    "context to memory", N, context, self.address("context") + h * size,
-                    w.context * R, R,
-                )  # fmt: skip
+                source = self.normed_rows(first, last, h == 0 or plan.attention < N)
+                self.qkv(i, h, first, last, source, "kvq" if whole else "kv")
+            for first, last in blocks(N, plan.queries):
+                if not whole:
+                    source = self.normed_rows(first, last, plan.attention < N)
+                    self.qkv(i, h, first, last, source, "q")
+                self.queries(i, h, first, last)
 
-    def qkv(self, i: int, h: int, first: int, last: int, source: Rows) -> None:
-        """One head's keys, values and q of tokens first..last."""
+    def normed_rows(self, first: int, last: int, fetch: bool) -> Rows:
+        """Where norm1 of tokens first..last lies; if it is spilled, fetched first."""
+        plan = self.plan
+        if plan.normed_resident:
+            return self.normed.at(first)
+        if fetch:
+            self.fetch_rows("normed", first, last, self.normed)
+        return self.normed if fetch else self.normed.at(first)
+
+    def queries(self, i: int, h: int, first: int, last: int) -> None:
+        """Scores, codes and context of head h, tokens first..last."""
+        s, plan, w, b = self.shape, self.plan, self.words, self.builder
+        p = self.network.blocks[i].attention
+        N, D, R, rows = s.tokens, s.head_dim, self.hw.rows, last - first
+        context = self.context
+        if plan.context_resident:
+            context = context.at(first).part(h * w.head, w.head)
+        name = f"blocks.{i}.attn"
+        made = {
+            Unit.EPILOGUE: Made(f"{name}.score", (h,), (first, last), (0, N)),
+            Unit.CODES: Made(f"{name}.softmax", (h,), (first, last), (0, N)),
+        }
+        score, row_norm = p.score, p.softmax.row_norm
+        b.gemm(
+            f"{name} head {h} scores", made, Epilogue.SCORES, rows,
+            replace(self.q, words=w.key_stride), self.codes, N, w.key_stride,
+            inner=ceil(N, self.hw.cols), tiles=self.keys,
+            tile_inner=w.key_stride, tile_k=1, scalar=1, multiplier=int(score.multiplier),
+            shift=int(score.shift), zero=score.zero, row_norm=row_norm,
+        )  # fmt: skip
+        if h == s.heads - 1 and last == N and i + 1 < s.depth:
+            self.load_exponentials(i + 1)
+        scaling = p.context
+        made = {Unit.EPILOGUE: Made(f"{name}.context", (h,), (first, last), (0, D))}
+        b.gemm(
+            f"{name} head {h} context", made, Epilogue.CODES8, rows, self.codes, context, D,
+            w.codes, inner=w.value_stride, tiles=self.values, tile_inner=1,
+            tile_k=w.value_stride, bitshift=1, scalar=1, multiplier=int(scaling.multiplier),
+            shift=int(scaling.shift), zero=scaling.zero, row_norm=row_norm,
+        )  # fmt: skip
+        if not plan.context_resident:
+            size, row = w.head * R, w.context * R
+            address = self.address("context") + first * row + h * size
+            b.store_rows("context to memory", rows, context, address, row, R)
+
+    def qkv(self, i: int, h: int, first: int, last: int, source: Rows, parts: str):
+        """One head's keys, values and q, as `parts` says, of tokens first..last."""
         s, w = self.shape, self.words
         p = self.network.blocks[i]
         D, HD, padded = s.head_dim, s.heads * s.head_dim, w.key_stride * self.hw.rows
+        q = self.q.at(first if self.plan.queries == s.tokens else 0)
         for part, third, epilogue, columns, to in (
             ("k", 1, Epilogue.KEYS, padded, self.keys),
             ("v", 2, Epilogue.VALUES, D, self.values),
-            ("q", 0, Epilogue.CODES8, padded, replace(self.q.at(first), words=w.key_stride)),
+            ("q", 0, Epilogue.CODES8, padded, replace(q, words=w.key_stride)),
         ):
+            if part not in parts:
+                continue
             start = third * HD + h * D
 
             def make(start=start, columns=columns):

@@ -64,6 +64,8 @@ SMALL = {
     "context spilled": dict(acts=720),
     "all spilled": dict(acts=420, stream=100),
     "K in groups": dict(ring=8),
+    "queries in blocks": dict(codes=40),
+    "few queries, all spilled": dict(codes=15, acts=420, stream=100),
     "little of everything": dict(acts=420, stream=85, ring=4, tiles=88),
 }
 
@@ -179,12 +181,12 @@ def test_refusals(digits_model, tmp_path, capsys):
 
     network = digits_model.network
     refused(
-        network, replace(TINY, max_tokens=16), "17 tokens", "room for 16", "fits ecp5_85k, base"
+        network, replace(TINY, max_tokens=16), "max_tokens=16", "needs 17", "fits ecp5_85k, base"
     )
     refused(network, replace(TINY, max_channels=32), "64 channels")
-    refused(network, replace(TINY, codes=80), "attention codes")
-    refused(network, replace(TINY, acts=160), "words of")
-    refused(network, replace(TINY, tiles=16, ring=8), "key and value tiles")
+    refused(network, replace(TINY, codes=4), "codes=4", "needs 5")
+    refused(network, replace(TINY, acts=160), "acts=160")
+    refused(network, replace(TINY, tiles=16, ring=8), "tiles=16", "keys and values")
     refused(tiny_quantized_swin().network, TINY, "Swin")
     refused(tiny_quantized(config=PRESETS["paper-888"]).network, TINY, "uniform8", "best")
     assert main(["compile", "--config", "huge", "--out", str(tmp_path)]) == 2
