@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from .digits import NETWORK_FILE
+from .errors import UserError
 from .hardware import HARDWARE, hardware
-from .outputs import check_folder
+from .outputs import check_file, check_folder
 
 
 def add_parser(subparsers) -> None:
@@ -21,19 +22,25 @@ def add_parser(subparsers) -> None:
         "--config", default="base", metavar="NAME",
         help=f"size of the machine: {', '.join(HARDWARE)} (default: base)",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--out", required=True, metavar="DIR")
     parser.set_defaults(run=run)
 
 
 def run(args) -> None:
     from . import QuantizedModel
     from .compiler import compile_network
+    from .compiler.program import FILES
 
     hw = hardware(args.config)
-    check_folder(args.out)
+    if not args.out:
+        raise UserError("--out: expected the name of a folder")
+    folder = Path(args.out)
+    check_folder(folder)
+    for name in FILES:
+        check_file(folder / name)
     program = compile_network(QuantizedModel.load(args.network).network, hw)
-    program.save(args.out)
+    program.save(folder)
     print(
-        f"{args.out}: {len(program.instructions)} instructions for {hw.name}, "
+        f"{folder}: {len(program.instructions)} instructions for {hw.name}, "
         f"{program.size} bytes of memory, {program.macs} MACs"
     )

@@ -72,6 +72,11 @@ class Hardware:
                 raise ValueError(f"Hardware.{name}: {value} is more than {what}, {limit}")
         if self.bus not in (64, 128):
             raise ValueError(f"Hardware.bus: expected 64 or 128 bits, got {self.bus}")
+        if self.tile_bytes < self.bus_bytes:
+            raise ValueError(
+                f"Hardware.rows, cols: {self.rows} x {self.cols} bytes of a tile are less than a "
+                f"beat of the bus, {self.bus_bytes}"
+            )
 
     @property
     def bus_bytes(self) -> int:

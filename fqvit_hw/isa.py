@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 INSTRUCTION_BYTES = 64
+LAYER_BITS = 12
+LAST_LAYER = (1 << LAYER_BITS) - 1
 
 
 class Opcode(IntEnum):
@@ -87,7 +89,12 @@ def wait(n, doc: str) -> tuple[Field, ...]:
 
 HEAD = (
     Field("opcode", 4, "which instruction"),
-    Field("layer", 12, "a number for people: which line of the listing's table of layers"),
+    Field(
+        "layer",
+        LAYER_BITS,
+        "for people, the machine ignores it: which of the layers' names in the order of the "
+        f"program; {LAST_LAYER}: this or a later one",
+    ),
 )
 ROW_WAIT = (
     *wait(0, "before row r"),
@@ -96,11 +103,18 @@ ROW_WAIT = (
 )
 
 
-def rows(name: str, what: str) -> tuple[Field, ...]:
-    return (
-        Field(f"{name}_base", 20, f"{what}: word of row 0"),
-        Field(f"{name}_stride", 16, "words from row to row inside a group of row_group"),
-        Field(f"{name}_jump", 20, "words from group to group"),
+def rows(name: str, what: str, tiles: tuple[str, str, str] | None = None) -> tuple[Field, ...]:
+    """tiles: what the three fields are of KEYS and VALUES, which write no rows."""
+    docs = (
+        f"{what}: word of row 0",
+        "words from row to row inside a group of row_group",
+        "words from group to group",
+    )
+    if tiles:
+        docs = [f"{doc}; KEYS, VALUES: {tile}" for doc, tile in zip(docs, tiles, strict=True)]
+    parts = (("base", 20), ("stride", 16), ("jump", 20))
+    return tuple(
+        Field(f"{name}_{part}", width, doc) for (part, width), doc in zip(parts, docs, strict=True)
     )
 
 
@@ -181,9 +195,13 @@ INSTRUCTIONS: dict[Opcode, tuple[Field, ...]] = {
         Field("multiplier", 16, "M of every column"),
         Field("shift", 6, "N of every column"),
         Field("zero", 8, "zero point of the requantized code", signed=True),
-        Field("row_norm", 1, "VALUES x codes: scale each row by its reciprocal; SCORES: make them"),
-        *rows("to", "activations, stream, codes; KEYS and VALUES: base is the first tile, stride "
-                    "the tiles along the channels, and jump the token of row 0"),
+        Field("row_norm", 1, "with `bitshift` (codes times values): scale the sums of each row by "
+                             "its reciprocal; SCORES: make these (0: all are 1.0)"),
+        *rows("to", "activations, stream or codes", tiles=(
+            "tile of token 0 and channel 0",
+            "tiles from the tokens of a tile to those of the next",
+            "number of the token of row 0",
+        )),
         Field("wide", 1, "RESIDUAL: the branch has 16 bits"),
         Field("x_zero", 8, "RESIDUAL: zero point of the stream read", signed=True),
         Field("x_multiplier", 17, "RESIDUAL: Mx; GELU: M of the linear part"),
@@ -227,6 +245,13 @@ class Instruction:
         if any(field.name == name for field in INSTRUCTIONS[self.opcode]):
             return 0
         raise AttributeError(f"{self.opcode.name} has no field {name!r}")
+
+    def row(self, name: str, r):
+        """The word at which row r of "from" or "to" starts; r: a number or an array of numbers."""
+        base, stride, jump = (
+            getattr(self, f"{name}_{part}") for part in ("base", "stride", "jump")
+        )
+        return base + r // self.row_group * jump + r % self.row_group * stride
 
     def encode(self) -> bytes:
         word, at = 0, 0

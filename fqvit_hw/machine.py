@@ -390,9 +390,7 @@ def rows_of(p: Instruction, name: str) -> np.ndarray:
     """The word at which every row starts."""
     if not p.rows or not p.row_group:
         raise MachineError("rows and row_group must be at least 1")
-    group, inside = np.divmod(np.arange(p.rows), p.row_group)
-    base, stride, jump = (getattr(p, f"{name}_{part}") for part in ("base", "stride", "jump"))
-    return base + group * jump + inside * stride
+    return p.row(name, np.arange(p.rows))
 
 
 def gather(memory: Memory, at, columns: int) -> np.ndarray:

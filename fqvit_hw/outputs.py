@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from errno import EISDIR
 from pathlib import Path
 
 from .errors import UserError
@@ -31,3 +33,28 @@ def write_file(path: Path, content: bytes) -> None:
     """Atomically, with the folders that it needs. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
+
+
+def write_files(folder: Path, contents: dict[str, bytes]) -> None:
+    """Files of these names in `folder`: all new, or all as they were before. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as name:
+        aside = Path(name)
+        for file, content in contents.items():
+            (aside / f"new {file}").write_bytes(content)
+        kept, placed = [], []
+        try:
+            for file in contents:
+                if (folder / file).is_dir():
+                    raise IsADirectoryError(EISDIR, "a folder", str(folder / file))
+                if (folder / file).exists():
+                    os.replace(folder / file, aside / f"old {file}")
+                    kept.append(file)
+                os.replace(aside / f"new {file}", folder / file)
+                placed.append(file)
+        except OSError:
+            for file in placed:
+                (folder / file).unlink()
+            for file in kept:
+                os.replace(aside / f"old {file}", folder / file)
+            raise

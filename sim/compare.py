@@ -46,7 +46,7 @@ def expected_results(qm, program: Program, image: np.ndarray) -> list[Result]:
     for result in results:
         made = program.made[result.index][result.unit]
         if not np.array_equal(result.values, made.expected(trace)):
-            layer = program.layers[result.layer]
+            layer = program.names[result.index]
             raise ValueError(f"simulator: instruction {result.index}, {layer}: not {made.tensor}")
     return results
 
@@ -85,7 +85,7 @@ def difference(program: Program, result: Result, want: np.ndarray, got: np.ndarr
     row, column = (int(n) for n in np.unravel_index(places[at], shape))
     made = program.made[result.index][result.unit]
     return Difference(
-        program.layers[result.layer],
+        program.names[result.index],
         made.tensor,
         (*made.index, made.rows[0] + row, made.columns[0] + column),
         int(want[at]),

@@ -43,8 +43,9 @@ def layers(measured) -> dict[tuple[str, str], np.ndarray]:
     it back: all waits for other units than those that its own rows wait for.
     """
     run, program = measured.run, measured.program
-    gemms = [i for i in program.instructions if i.opcode is Opcode.GEMM]
-    names = [layer_of(program.layers[i.layer]) for i in gemms]
+    numbers = [n for n, i in enumerate(program.instructions) if i.opcode is Opcode.GEMM]
+    gemms = [program.instructions[n] for n in numbers]
+    names = [layer_of(program.names[n]) for n in numbers]
     states = np.array(run.array, dtype=np.int64)
     if len(states) != 1 + len(names):
         raise RuntimeError(f"{len(names)} GEMMs, but the trace shows {len(states) - 1}")

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from fqvit_hw.errors import UserError
-from fqvit_hw.outputs import check_file, check_folder, write_file
+from fqvit_hw.outputs import check_file, check_folder, write_file, write_files
 
 
 def test_what_can_be_written(tmp_path, monkeypatch):
@@ -36,3 +36,14 @@ def test_a_folder_without_permission(tmp_path):
     locked.mkdir(mode=0o555)
     with pytest.raises(UserError, match="locked: nothing can be written"):
         check_file(locked / "new" / "a")
+
+
+def test_all_files_or_none(tmp_path):
+    write_files(tmp_path / "new", {"a": b"1", "b": b"2"})
+    (tmp_path / "new" / "c").mkdir()
+    (tmp_path / "new" / "c" / "precious").write_bytes(b"")
+    with pytest.raises(IsADirectoryError):
+        write_files(tmp_path / "new", {"a": b"3", "d": b"4", "c": b"5"})
+    assert (tmp_path / "new" / "a").read_bytes() == b"1"
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"a", "b", "c"}
+    assert (tmp_path / "new" / "c" / "precious").exists()

@@ -40,7 +40,7 @@ def compile_network(
     return Program(
         hardware=hw,
         instructions=built.instructions,
-        layers=built.layers,
+        names=built.names,
         made=built.made,
         regions=window.regions,
         size=window.size,

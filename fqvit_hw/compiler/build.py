@@ -8,7 +8,7 @@ import numpy as np
 
 from ..formats import ceil_log2
 from ..hardware import EXP_BYTES, NORM_BYTES, Hardware
-from ..isa import Epilogue, Instruction, Opcode, Space, Unit
+from ..isa import LAST_LAYER, Epilogue, Instruction, Opcode, Space, Unit
 from .hazards import Access, Tracker
 from .window import Window
 
@@ -87,7 +87,8 @@ class Builder:
         self.hw, self.window = hw, window
         self.spill, spill_size = spill
         self.instructions: list[Instruction] = []
-        self.layers: list[str] = []
+        self.names: list[str] = []  # of the instructions' layers
+        self.layers: dict[str, int] = {}  # numbers of the names
         self.made: list[dict[Unit, Made]] = []
         self.loaded: dict[Space, str] = {}  # what is in the tables
         self.tracker = Tracker(
@@ -172,18 +173,18 @@ class Builder:
         self.tracker.advance(unit, by, start, np.maximum(start, end))
 
     def append(self, opcode: Opcode, layer: str, made, waits: list[Wait], **fields) -> None:
-        if layer not in self.layers:
-            self.layers.append(layer)
+        number = min(self.layers.setdefault(layer, len(self.layers)), LAST_LAYER)
         for n, wait in enumerate(waits):
             fields |= {f"wait{n}_unit": int(wait.unit), f"wait{n}_count": wait.count}
             if n == 0 and opcode in (Opcode.NORM, Opcode.GEMM):
                 fields["wait0_step"] = wait.step
         fields = {name: int(value) for name, value in fields.items()}
         try:
-            instruction = Instruction(opcode, {"layer": self.layers.index(layer), **fields})
+            instruction = Instruction(opcode, {"layer": number, **fields})
         except OverflowError as error:
             raise ValueError(f"{layer}: {error}: a field of the instruction is too small") from None
         self.instructions.append(instruction)
+        self.names.append(layer)
         self.made.append(made)
 
     # --- instructions
@@ -308,6 +309,8 @@ class Builder:
     ):  # fmt: skip
         """to: Rows, or Tiles (keys and values, of the tokens from `first` on); tiles: resident."""
         hw, tracker = self.hw, self.tracker
+        if k_tiles * groups != source.words:
+            raise AssertionError(f"{layer}: reads {k_tiles} x {groups} words of {source.words}")
         outer = 1 if tiles else -(-columns // hw.cols)
         passes = outer * groups
         reads = [Access(source.space, source.addresses(rows), False)]

@@ -90,10 +90,3 @@ class Tracker:
             end = np.maximum(start, end)
             end[unit] = self.counts[unit]
             self.segments[unit].append(Segment(int(self.counts[unit]), start.copy(), end))
-
-
-def missing(needs: np.ndarray, known: np.ndarray) -> dict[Unit, np.ndarray]:
-    """needs: (UNITS, rows) -> the units that must be waited for, with the counts of each row."""
-    return {
-        Unit(u): needs[u] for u in range(1, UNITS) if needs.shape[1] and needs[u].max() > known[u]
-    }

@@ -49,6 +49,6 @@ def listing(program) -> str:
         f"; {r.address:#010x} {r.size:9} {r.kind:10} {r.name}" for r in program.regions.values()
     ]
     lines.append("")
-    for index, p in enumerate(program.instructions):
-        lines.append(line(index, p, program.layers[p.layer]))
+    for index, (p, name) in enumerate(zip(program.instructions, program.names, strict=True)):
+        lines.append(line(index, p, name))
     return "\n".join(lines) + "\n"

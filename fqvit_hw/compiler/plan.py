@@ -8,7 +8,8 @@ from itertools import pairwise
 from ..hardware import HARDWARE, PARAM_BYTES, Hardware
 
 MAX_GROUP_TILES = 255  # a field of the instruction
-SCRATCH_WORDS = 4  # of acts, at its end: where a LOAD that only waits may write
+SCRATCH_WORDS = 4  # of acts, at its end: where a LOAD that only waits may write, a beat at least
+MAX_OUTER = 4095  # a field, too: column tiles of a GEMM
 MAX_BLOCKS = 256
 
 
@@ -40,6 +41,8 @@ class Shape:
 
     @classmethod
     def of(cls, network) -> Shape:
+        if not network.blocks:
+            raise ValueError("compile: a network without blocks has no attention to run")
         block = network.blocks[0]
         for other in network.blocks:
             same = (other.heads, other.head_dim, len(other.fc1.weight))
@@ -69,10 +72,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Words of a row of each tensor on one machine, and its K tiles."""
+    """Words of a row of each tensor on one machine: what memory and the array's groups of K tiles
+    take, so that nobody ever reads or writes a part of another row."""
 
     normed: int  # LayerNorm output
     stream: int
+    stream_tiles: int  # words of them with channels
     head: int  # of q, and of one head's context
     context: int
     hidden: int
@@ -86,18 +91,16 @@ class Sizes:
     @classmethod
     def of(cls, s: Shape, hw: Hardware) -> Sizes:
         R, C = hw.rows, hw.cols
-        beat = max(1, hw.bus_bytes // R)  # spilled rows are whole beats
-
-        def words(n: int) -> int:
-            return ceil(ceil(n, R), beat) * beat
-
+        head = whole_beats(ceil(s.head_dim, R), R, hw)
+        tiles = ceil(s.channels, C)
         return cls(
-            normed=words(s.channels),
-            stream=ceil(s.channels, C),
-            head=words(s.head_dim),
-            context=words(s.head_dim) * s.heads,
-            hidden=ceil(s.hidden, R),
-            patch=ceil(s.patch_bytes, R),
+            normed=whole_groups(ceil(s.channels, R), hw, True),
+            stream=whole_beats(tiles, hw.stream_bytes, hw),
+            stream_tiles=tiles,
+            head=head,
+            context=whole_groups(head * s.heads, hw, True),
+            hidden=whole_groups(ceil(s.hidden, R), hw),
+            patch=whole_groups(ceil(s.patch_bytes, R), hw),
             codes=ceil(s.tokens, R),
             key_tiles=ceil(s.tokens, C) * ceil(s.head_dim, R),
             value_tiles=ceil(s.tokens, R) * ceil(s.head_dim, C),
@@ -114,11 +117,30 @@ def k_groups(k_tiles: int, hw: Hardware) -> tuple[int, int]:
     return groups, ceil(k_tiles, groups)
 
 
+def whole_beats(words: int, word: int, hw: Hardware) -> int:
+    """As many or a few more words of `word` bytes, a row of which fills beats of the bus."""
+    beat = max(1, hw.bus_bytes // word)
+    return ceil(words, beat) * beat
+
+
+def whole_groups(words: int, hw: Hardware, spilled: bool = False) -> int:
+    """As many or a few more words of acts, of which all groups of K tiles take as many; if they
+    may be spilled, whole beats, too."""
+    while True:
+        padded = whole_beats(words, hw.rows, hw) if spilled else words
+        groups, tiles = k_groups(padded, hw)
+        padded = groups * tiles
+        if padded == words:
+            return words
+        words = padded
+
+
 @dataclass(frozen=True)
 class Plan:
     """Which tensors stay on chip for all tokens, and how many tokens each phase takes at once.
 
-    outer: tokens of proj .. fc2; inner: of fc1, fc2 inside; attention: of q, k, v; strips: rows of
+    outer: tokens of proj .. fc2; inner: of fc1, fc2 inside; attention: of k, v (and q);
+    queries: of q, scores, codes, context; strips: rows of
     patches of the patch embedding. acts: normed | second, in words; spilled: bytes moved.
     """
 
@@ -128,9 +150,14 @@ class Plan:
     outer: int
     inner: int
     attention: int
+    queries: int
     strips: int
     normed_words: int
     spilled: int
+
+
+def scratch_words(hw: Hardware) -> int:
+    return max(SCRATCH_WORDS, hw.bus_bytes // hw.rows)
 
 
 def weight_bytes(outputs: int, k_words: int, hw: Hardware) -> int:
@@ -139,33 +166,29 @@ def weight_bytes(outputs: int, k_words: int, hw: Hardware) -> int:
 
 
 def refused(s: Shape, hw: Hardware) -> str | None:
-    """Why no plan can exist, or None."""
+    """Which of the machine's sizes this network exceeds, or None."""
     w = Sizes.of(s, hw)
-    slack = w.normed + SCRATCH_WORDS
+    slack = w.normed + scratch_words(hw)
+    strip = min(s.strip + 1, s.tokens)
     checks = (
-        ("tokens", s.tokens, hw.max_tokens),
-        ("channels", s.channels, hw.max_channels),
-        ("key and value tiles of a head", w.key_tiles + w.value_tiles, hw.tiles - hw.ring),
-        ("words of attention codes", s.tokens * w.codes, hw.codes),
-        ("words of a row of the stream", w.stream, hw.stream),
-        (
-            "words of a row of patches in the stream",
-            min(s.strip + 1, s.tokens) * w.stream,
-            hw.stream,
-        ),
-        ("words of the logits", ceil(2 * s.classes, hw.cols), hw.stream),
-        ("words of q and of a context", 2 * s.tokens * w.head + w.normed + slack, hw.acts),
-        ("words of a token's MLP", w.hidden + w.normed + slack, hw.acts),
-        ("words of a row of patches", s.strip * (w.patch + w.normed) + slack, hw.acts),
-        (
-            "rows of partial sums",
-            min(s.tokens, hw.max_tokens),
-            hw.sums if too_deep(w, hw) else 4096,
-        ),
-    )
-    for what, need, have in checks:
-        if need > have:
-            return f"{need} {what}, {hw.name} has room for {have}"
+        (f"{s.tokens} tokens", "max_tokens", s.tokens),
+        (f"{s.channels} channels", "max_channels", s.channels),
+        ("weights and the keys and values of a head", "tiles",
+         hw.ring + w.key_tiles + w.value_tiles),
+        ("the codes of a token", "codes", w.codes),
+        ("a row of patches in the stream", "stream", strip * w.stream),
+        ("the MLP of a token", "acts", w.hidden + w.normed + slack),
+        ("a row of patches", "acts", s.strip * (w.patch + w.normed) + slack),
+        ("partial sums of a token's K groups", "sums", s.tokens if too_deep(w, hw) else 1),
+    )  # fmt: skip
+    for what, name, need in checks:
+        if need > getattr(hw, name):
+            return (
+                f"{what}: {hw.name} has {name}={getattr(hw, name)}, this network needs {need} "
+                "(fqvit_hw.hardware.Hardware)"
+            )
+    if best_plan(s, hw) is None:
+        return f"{s.tokens} tokens of {s.channels} channels: no tiling fits acts={hw.acts}"
     return None
 
 
@@ -176,29 +199,26 @@ def too_deep(w: Sizes, hw: Hardware) -> bool:
 def plan(s: Shape, hw: Hardware) -> Plan:
     """The plan of fewest bytes. Raises ValueError naming the first thing that does not fit."""
     why = refused(s, hw)
-    best = None if why else best_plan(s, hw)
-    if best is None:
-        fits = [
-            o.name for o in HARDWARE.values()
-            if o.name != hw.name and not refused(s, o) and best_plan(s, o)
-        ]  # fmt: skip
+    if why:
+        fits = [o.name for o in HARDWARE.values() if o.name != hw.name and not refused(s, o)]
         would = f"it fits {', '.join(fits)}" if fits else "no named configuration holds it"
-        raise ValueError(f"compile: {why or f'no tiling fits {hw.name}'}; {would}")
-    return best
+        raise ValueError(f"compile: {why}; {would}")
+    return best_plan(s, hw)
 
 
 def best_plan(s: Shape, hw: Hardware) -> Plan | None:
+    """The plan of fewest bytes with as many queries at once as any plan has."""
+    most = hw.codes // Sizes.of(s, hw).codes
+    for queries in sorted({ceil(s.tokens, n) for n in range(1, s.tokens + 1)}, reverse=True):
+        found = queries <= most and tilings(s, hw, queries)
+        if found:
+            return found
+    return None
+
+
+def tilings(s: Shape, hw: Hardware, queries: int) -> Plan | None:
     w, N = Sizes.of(s, hw), s.tokens
-    slack = (
-        w.normed
-        + SCRATCH_WORDS
-        + max(  # the final LayerNorm, waits, padded K tiles
-            g * k - n
-            for n in (w.normed, w.context, w.hidden, w.patch)
-            for g, k in [k_groups(n, hw)]
-        )
-    )
-    acts = hw.acts - slack
+    acts = hw.acts - w.normed - scratch_words(hw)  # the final LayerNorm, waits
     row = {  # bytes
         "normed": w.normed * hw.rows,
         "context": w.context * hw.rows,
@@ -215,7 +235,7 @@ def best_plan(s: Shape, hw: Hardware) -> Plan | None:
         if stream_in and N * w.stream > hw.stream:
             continue
         # all tokens' context beside q, and as much of normed as attention needs
-        held = N * (w.context if context_in else w.head) + N * w.head
+        held = (N * w.context if context_in else queries * w.head) + queries * w.head
         for outer in sizes:
             if not stream_in and outer * w.stream > hw.stream:
                 continue
@@ -224,7 +244,9 @@ def best_plan(s: Shape, hw: Hardware) -> Plan | None:
             attention = N if normed_in else min(N, (acts - held) // w.normed)
             if context_in and not normed_in:  # the context stays where it is: one border for all
                 attention = min(attention, outer)
-            if attention < 1 or ((normed_in or context_in) and held > second):
+            if attention < (1 if queries == N else min(queries, N)) or (
+                (normed_in or context_in) and held > second
+            ):
                 continue
             here = N * w.context if context_in and outer < N else 0  # must stay during the MLP
             if not context_in and outer * w.context > second:
@@ -240,7 +262,7 @@ def best_plan(s: Shape, hw: Hardware) -> Plan | None:
             strips = min(s.strips, rows // s.strip)
             if strips < 1:
                 continue
-            fetches = 1 if attention == N else s.heads
+            fetches = 1 if attention == N else s.heads * (1 if queries == N else 2)
             parts = len(blocks(N, outer))
             inners = sum(len(blocks(b - a, inner)) for a, b in blocks(N, outer))
             spilled = (
@@ -252,13 +274,14 @@ def best_plan(s: Shape, hw: Hardware) -> Plan | None:
                     + (0 if context_in else 2 * N * row["context"])
                     + (0 if normed_in else (1 + fetches) * N * row["normed"])
                     + (len(blocks(N, attention)) - 1) * qkv
+                    + (len(blocks(N, queries)) - 1) * qkv // 3
                 )
                 + (len(blocks(s.strips, strips)) - 1) * embed
             )
             key = (spilled, parts + inners)
             if best is None or key < best[0]:
                 best = key, Plan(
-                    stream_in, normed_in, context_in, outer, inner, attention, strips, normed,
-                    spilled,
+                    stream_in, normed_in, context_in, outer, inner, attention, queries, strips,
+                    normed, spilled,
                 )  # fmt: skip
     return best and best[1]

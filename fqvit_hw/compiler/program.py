@@ -10,13 +10,14 @@ import numpy as np
 
 from ..hardware import Hardware
 from ..isa import INSTRUCTION_BYTES, Instruction, Unit
-from ..outputs import write_file
+from ..outputs import write_files
 from .build import Made
 from .listing import listing
 from .plan import Plan
 from .window import Region
 
 PROGRAM_FILE, MAP_FILE, LISTING_FILE = "program.bin", "map.json", "listing.txt"
+FILES = PROGRAM_FILE, MAP_FILE, LISTING_FILE
 
 NUMBERS = ("size", "classes", "macs", "input_address", "output_address", "entry")
 
@@ -25,13 +26,13 @@ NUMBERS = ("size", "classes", "macs", "input_address", "output_address", "entry"
 class Program:
     """image: uint8 (size,), the window at the start, without an input; None if left out.
 
-    layers: names, by the instructions' field `layer`; made: for each instruction what its units
+    names: of each instruction's layer; made: for each instruction what its units
     make, for comparison with QuantizedModel.trace; macs: the network's own.
     """
 
     hardware: Hardware
     instructions: list[Instruction]
-    layers: list[str]
+    names: list[str]
     made: list[dict[Unit, Made]]
     regions: dict[str, Region]
     size: int
@@ -70,15 +71,12 @@ class Program:
     # --- files
 
     def save(self, folder) -> None:
-        """program.bin (the window), map.json and listing.txt."""
-        folder = Path(folder)
-        write_file(folder / PROGRAM_FILE, self.image.tobytes())
-        write_file(folder / LISTING_FILE, listing(self).encode())
+        """program.bin (the window), map.json and listing.txt: all or none. Raises OSError."""
         tree = {
             "hardware": asdict(self.hardware),
             "plan": asdict(self.plan),
             "regions": [asdict(region) for region in self.regions.values()],
-            "layers": self.layers,
+            "names": self.names,
             "made": [
                 {unit.name: asdict(made) for unit, made in line.items()} for line in self.made
             ],
@@ -87,7 +85,14 @@ class Program:
                 for name in ("image_shape", *NUMBERS)
             },
         }  # fmt: skip
-        write_file(folder / MAP_FILE, (json.dumps(tree, indent=1) + "\n").encode())
+        write_files(
+            Path(folder),
+            {
+                PROGRAM_FILE: self.image.tobytes(),
+                MAP_FILE: (json.dumps(tree, indent=1) + "\n").encode(),
+                LISTING_FILE: listing(self).encode(),
+            },
+        )
 
     @classmethod
     def load(cls, folder) -> Program:
@@ -101,7 +106,7 @@ class Program:
             return cls(
                 hardware=Hardware(**tree["hardware"]),
                 instructions=[Instruction.decode(line.tobytes()) for line in code],
-                layers=tree["layers"],
+                names=tree["names"],
                 made=[
                     {Unit[unit]: Made(**tuples(made)) for unit, made in line.items()}
                     for line in tree["made"]

@@ -16,7 +16,6 @@ from ..hardware import Hardware
 from ..isa import Epilogue, Instruction, Opcode, Space, Unit
 
 UNITS = len(Unit)
-FOLLOWS = {Unit.EPILOGUE: Unit.ARRAY, Unit.CODES: Unit.EPILOGUE}
 
 
 class RaceError(RuntimeError):
@@ -178,9 +177,9 @@ class Checker:
         done = clock[:, Unit.NORM] + 1
         channels = np.arange(p.channels)
         self.read(Unit.NORM, "NORM_TABLE", np.zeros((p.rows, 1), int), clock, done)
-        read = rows_of(p, "from") + channels[:: self.hw.cols] // self.hw.cols
+        read = p.row("from", np.arange(p.rows)[:, None]) + channels[:: self.hw.cols] // self.hw.cols
         self.read(Unit.NORM, "stream", read, clock, done)
-        write = rows_of(p, "to") + channels[:: self.hw.rows] // self.hw.rows
+        write = p.row("to", np.arange(p.rows)[:, None]) + channels[:: self.hw.rows] // self.hw.rows
         self.write(Unit.NORM, "acts", write, clock, done)
 
     def gemm(self, p: Instruction) -> None:
@@ -188,7 +187,7 @@ class Checker:
         waits = self.waits(p, (0, 1), rows)
         array = [self.clocks.add(Unit.ARRAY, waits, rows) for _ in range(passes)]
         done = array[-1][:, Unit.ARRAY] + 1
-        words = rows_of(p, "from") + np.arange(p.k_tiles * p.k_groups)
+        words = p.row("from", np.arange(p.rows)[:, None]) + np.arange(p.k_tiles * p.k_groups)
         self.read(Unit.ARRAY, "codes" if p.bitshift else "acts", words, array[0], done)
         if p.resident:
             j, k = np.arange(p.inner * p.outer)[:, None], np.arange(p.k_tiles)
@@ -209,7 +208,7 @@ class Checker:
         table = np.zeros((rows, 1), int)
         width = p.inner * hw.cols
         columns = np.arange(o * width, min((o + 1) * width, p.columns))
-        to = rows_of(p, "to")
+        to = p.row("to", np.arange(p.rows)[:, None])
         if kind in (Epilogue.KEYS, Epilogue.VALUES):
             t = p.to_jump + np.arange(rows)[:, None]
             per, along = (hw.cols, hw.rows) if kind is Epilogue.KEYS else (hw.rows, hw.cols)
@@ -234,13 +233,6 @@ class Checker:
             self.read(Unit.CODES, "EXP_TABLE", table, clock, done)
             words = to + np.arange(-(-p.columns // hw.rows))
             self.write(Unit.CODES, "codes", words, clock, done)
-
-
-def rows_of(p: Instruction, name: str) -> np.ndarray:
-    """(rows, 1): the word at which every row starts."""
-    group, inside = np.divmod(np.arange(p.rows)[:, None], p.row_group)
-    base, stride, jump = (getattr(p, f"{name}_{part}") for part in ("base", "stride", "jump"))
-    return base + group * jump + inside * stride
 
 
 def check(instructions: list[Instruction], hw: Hardware, memory_bytes: int) -> dict[Unit, int]:

@@ -22,10 +22,11 @@ from .pack import (
     pack_stream,
     pack_weights,
 )
-from .plan import SCRATCH_WORDS, Plan, Shape, Sizes, blocks, ceil, k_groups
+from .plan import MAX_OUTER, Plan, Shape, Sizes, blocks, ceil, k_groups, scratch_words, whole_beats
 from .window import Window
 
 IMAGE, LOGITS = "image", "logits"
+LOGIT_BYTES = 4
 
 
 class Schedule:
@@ -56,21 +57,23 @@ class Schedule:
         self.context = Rows("acts", second, w.context, w.context)
         if not plan.context_resident:
             self.context = Rows("acts", second, w.head, w.head)
-        self.q = Rows("acts", second + N * self.context.stride, w.head, w.head)
+        held = N if plan.context_resident else plan.queries  # rows of context
+        self.q = Rows("acts", second + held * self.context.stride, w.head, w.head)
         self.second = plan.normed_words
         hidden = self.second
         if plan.context_resident and plan.outer < N:
             hidden = self.context.base + N * w.context
         self.hidden = Rows("acts", hidden, w.hidden, w.hidden)
-        self.final = Rows("acts", hw.acts - SCRATCH_WORDS - w.normed, w.normed, w.normed)
-        self.stream = Rows("stream", 0, w.stream, w.stream)
+        self.final = Rows("acts", hw.acts - scratch_words(hw) - w.normed, w.normed, w.normed)
+        self.stream = Rows("stream", 0, w.stream, w.stream_tiles)
         self.codes = Rows("codes", 0, w.codes, w.codes)
         self.keys = Tiles(hw.ring, w.key_stride)
         self.values = Tiles(hw.ring + w.key_tiles, w.value_stride)
 
     @property
     def logit_words(self) -> int:
-        return ceil(2 * self.shape.classes, self.hw.cols)
+        words = ceil(2 * self.shape.classes, self.hw.cols)
+        return whole_beats(words, self.hw.stream_bytes, self.hw)
 
     def address(self, region: str) -> int:
         return self.window.regions[region].address
@@ -134,6 +137,18 @@ class Schedule:
 
         return self.weights(name, k_words, make, len(linear.weight))
 
+    def column_blocks(self, columns: int, most: int | None = None) -> list[tuple[int, int]]:
+        """0..columns in blocks of whole column tiles, no more than `most` and `outer` allow."""
+        C = self.hw.cols
+        tiles = blocks(ceil(columns, C), min(most or MAX_OUTER, MAX_OUTER))
+        return [(first * C, min(end * C, columns)) for first, end in tiles]
+
+    def tiles_from(self, fields: dict, column: int) -> dict:
+        """Fields of `weights`, from a column on: the first of a tile."""
+        hw = self.hw
+        per = PARAM_BYTES * hw.cols + fields["k_tiles"] * fields["groups"] * hw.tile_bytes
+        return fields | dict(address=fields["address"] + column // hw.cols * per)
+
     def residual_fields(self, scaling, add) -> dict:
         return dict(
             zero=scaling.zero, wide=scaling.width == 16, x_zero=add.x_zero,
@@ -167,7 +182,7 @@ class Schedule:
         C = self.hw.cols
         patches = Rows("acts", self.second, w.patch, w.patch)
         if not begin:
-            self.positions(stream, token, rows, 0, w.stream)
+            self.positions(stream, token, rows, 0, w.stream_tiles)
             self.load_image(first, last, patches)
             return self.embed(stream, patches, token, rows, 0, s.channels)
         # the first column tile needs its own positions only
@@ -175,11 +190,11 @@ class Schedule:
         self.class_token(stream.at(-1))
         self.load_image(first, last, patches)
         self.embed(stream, patches, token, rows, 0, min(C, s.channels))
-        if w.stream > 1:
+        if w.stream_tiles > 1:
             self.positions(stream, token, rows, 1, 2)
             self.embed(stream, patches, token, rows, C, min(2 * C, s.channels))
-        if w.stream > 2:
-            self.positions(stream, token, rows, 2, w.stream)
+        if w.stream_tiles > 2:
+            self.positions(stream, token, rows, 2, w.stream_tiles)
             self.embed(stream, patches, token, rows, 2 * C, s.channels)
         return None
 
@@ -191,10 +206,10 @@ class Schedule:
         def make():  # (N - 1, tiles * lanes) -> (tiles, N - 1, lanes)
             padded = pack_stream(self.network.pos_embed[1:], hw)
             return np.ascontiguousarray(
-                padded.reshape(patches, w.stream, hw.cols).transpose(1, 0, 2)
+                padded.reshape(patches, w.stream_tiles, hw.cols).transpose(1, 0, 2)
             )
 
-        address = self.window.constant("positions", w.stream * patches * word, make)
+        address = self.window.constant("positions", w.stream_tiles * patches * word, make)
         address += (tile * patches + token - 1) * word
         part = stream.part(tile, end - tile)
         words = part.addresses(rows).T  # (tiles, rows): an outer step is a column tile
@@ -207,7 +222,7 @@ class Schedule:
 
     def class_token(self, stream: Rows) -> None:
         """Row 0 of the stream, a constant."""
-        hw, size = self.hw, self.words.stream * self.hw.stream_bytes
+        hw, size = self.hw, self.words.stream_tiles * self.hw.stream_bytes
 
         def make():
             from ..units import residual
@@ -241,13 +256,11 @@ class Schedule:
         n, w, C = self.network, self.words, self.hw.cols
         p, scaling, add = n.patch_embed, n.patch_embed_requantize, n.embed
         fields = self.linear("patch_embed", p, scaling, w.patch, add)
-        per = PARAM_BYTES * C + fields["k_tiles"] * fields["groups"] * self.hw.tile_bytes
-        fields["address"] += first // C * per
         made = Made("embed", (), (token, token + rows), (first, end))
         self.builder.gemm(
             "patch_embed", {Unit.EPILOGUE: made}, Epilogue.RESIDUAL, rows, patches,
             stream.part(first // C, ceil(end - first, C)), end - first,
-            **fields, **self.residual_fields(scaling, add),
+            **self.tiles_from(fields, first), **self.residual_fields(scaling, add),
         )  # fmt: skip
 
     # --- pieces of a block
@@ -262,78 +275,98 @@ class Schedule:
             self.spill_rows("normed", first, last, to)
 
     def spill_rows(self, region: str, first: int, last: int, rows: Rows) -> None:
-        word = self.hw.stream_bytes if rows.space == "stream" else self.hw.rows
-        size = rows.words * word
-        self.builder.store_rows(
-            f"{region} to memory", last - first, rows, self.address(region) + first * size, size,
-            word,
-        )  # fmt: skip
+        """Rows of tokens first..last to memory, each with what pads it to whole beats."""
+        self.builder.store_rows(f"{region} to memory", last - first, *self.row(region, first, rows))
 
     def fetch_rows(self, region: str, first: int, last: int, rows: Rows) -> None:
-        word = self.hw.stream_bytes if rows.space == "stream" else self.hw.rows
-        size = rows.words * word
         self.builder.load_rows(
-            f"{region} from memory", last - first, rows, self.address(region) + first * size, size,
-            word,
-        )  # fmt: skip
+            f"{region} from memory", last - first, *self.row(region, first, rows)
+        )
+
+    def row(self, region: str, first: int, rows: Rows) -> tuple[Rows, int, int, int]:
+        """On chip; in memory: address and bytes of a row; bytes of a word."""
+        word = self.hw.stream_bytes if rows.space == "stream" else self.hw.rows
+        size = rows.stride * word
+        whole = replace(rows, words=rows.stride)
+        return whole, self.address(region) + first * size, size, word
 
     # --- attention
 
     def attention(self, i: int) -> None:
-        """Head by head: keys and values into tiles, q, scores, codes, context."""
-        s, plan, w, b = self.shape, self.plan, self.words, self.builder
-        p = self.network.blocks[i]
-        N, D, R = s.tokens, s.head_dim, self.hw.rows
+        """Head by head: keys and values into tiles, then for each block of queries q, scores,
+        codes, context. The queries of one block that takes all go with the keys."""
+        s, plan = self.shape, self.plan
+        N = s.tokens
+        whole = plan.queries == N
         self.load_exponentials(i)
         for h in range(s.heads):
             for first, last in blocks(N, plan.attention):
-                source = self.normed.at(first if plan.normed_resident else 0)
-                if not plan.normed_resident and (h == 0 or plan.attention < N):
-                    self.fetch_rows("normed", first, last, source)
-                self.qkv(i, h, first, last, source)
-            context = self.context
-            if plan.context_resident:
-                context = context.part(h * w.head, w.head)
-            name = f"blocks.{i}.attn"
-            made = {
-                Unit.EPILOGUE: Made(f"{name}.score", (h,), (0, N), (0, N)),
-                Unit.CODES: Made(f"{name}.softmax", (h,), (0, N), (0, N)),
-            }
-            score, row_norm = p.attention.score, p.attention.softmax.row_norm
-            b.gemm(
-                f"{name} head {h} scores", made, Epilogue.SCORES, N,
-                replace(self.q, words=w.key_stride), self.codes, N, w.key_stride,
-                inner=ceil(N, self.hw.cols), tiles=self.keys,
-                tile_inner=w.key_stride, tile_k=1, scalar=1, multiplier=int(score.multiplier),
-                shift=int(score.shift), zero=score.zero, row_norm=row_norm,
-            )  # fmt: skip
-            if h == s.heads - 1 and i + 1 < s.depth:
-                self.load_exponentials(i + 1)
-            scaling = p.attention.context
-            made = {Unit.EPILOGUE: Made(f"{name}.context", (h,), (0, N), (0, D))}
-            b.gemm(
-                f"{name} head {h} context", made, Epilogue.CODES8, N, self.codes, context, D,
-                w.codes, inner=w.value_stride, tiles=self.values, tile_inner=1,
-                tile_k=w.value_stride, bitshift=1, scalar=1, multiplier=int(scaling.multiplier),
-                shift=int(scaling.shift), zero=scaling.zero, row_norm=row_norm,
-            )  # fmt: skip
-            if not plan.context_resident:
-                size = w.head * R
-                b.store_rows(
-                    "context to memory", N, context, self.address("context") + h * size,
-                    s.heads * size, R,
-                )  # fmt: skip
+                source = self.normed_rows(first, last, h == 0 or plan.attention < N)
+                self.qkv(i, h, first, last, source, "kvq" if whole else "kv")
+            for first, last in blocks(N, plan.queries):
+                if not whole:
+                    source = self.normed_rows(first, last, plan.attention < N)
+                    self.qkv(i, h, first, last, source, "q")
+                self.queries(i, h, first, last)
 
-    def qkv(self, i: int, h: int, first: int, last: int, source: Rows) -> None:
-        """One head's keys, values and q of tokens first..last."""
+    def normed_rows(self, first: int, last: int, fetch: bool) -> Rows:
+        """Where norm1 of tokens first..last lies; if it is spilled, fetched first."""
+        plan = self.plan
+        if plan.normed_resident:
+            return self.normed.at(first)
+        if fetch:
+            self.fetch_rows("normed", first, last, self.normed)
+        return self.normed if fetch else self.normed.at(first)
+
+    def queries(self, i: int, h: int, first: int, last: int) -> None:
+        """Scores, codes and context of head h, tokens first..last."""
+        s, plan, w, b = self.shape, self.plan, self.words, self.builder
+        p = self.network.blocks[i].attention
+        N, D, R, rows = s.tokens, s.head_dim, self.hw.rows, last - first
+        context = self.context
+        if plan.context_resident:
+            context = context.at(first).part(h * w.head, w.head)
+        name = f"blocks.{i}.attn"
+        made = {
+            Unit.EPILOGUE: Made(f"{name}.score", (h,), (first, last), (0, N)),
+            Unit.CODES: Made(f"{name}.softmax", (h,), (first, last), (0, N)),
+        }
+        score, row_norm = p.score, p.softmax.row_norm
+        b.gemm(
+            f"{name} head {h} scores", made, Epilogue.SCORES, rows,
+            replace(self.q, words=w.key_stride), self.codes, N, w.key_stride,
+            inner=ceil(N, self.hw.cols), tiles=self.keys,
+            tile_inner=w.key_stride, tile_k=1, scalar=1, multiplier=int(score.multiplier),
+            shift=int(score.shift), zero=score.zero, row_norm=row_norm,
+        )  # fmt: skip
+        if h == s.heads - 1 and last == N and i + 1 < s.depth:
+            self.load_exponentials(i + 1)
+        scaling = p.context
+        made = {Unit.EPILOGUE: Made(f"{name}.context", (h,), (first, last), (0, D))}
+        b.gemm(
+            f"{name} head {h} context", made, Epilogue.CODES8, rows, self.codes, context, D,
+            w.codes, inner=w.value_stride, tiles=self.values, tile_inner=1,
+            tile_k=w.value_stride, bitshift=1, scalar=1, multiplier=int(scaling.multiplier),
+            shift=int(scaling.shift), zero=scaling.zero, row_norm=row_norm,
+        )  # fmt: skip
+        if not plan.context_resident:
+            size, row = w.head * R, w.context * R
+            address = self.address("context") + first * row + h * size
+            b.store_rows("context to memory", rows, context, address, row, R)
+
+    def qkv(self, i: int, h: int, first: int, last: int, source: Rows, parts: str):
+        """One head's keys, values and q, as `parts` says, of tokens first..last."""
         s, w = self.shape, self.words
         p = self.network.blocks[i]
         D, HD, padded = s.head_dim, s.heads * s.head_dim, w.key_stride * self.hw.rows
+        q = self.q.at(first if self.plan.queries == s.tokens else 0)
         for part, third, epilogue, columns, to in (
             ("k", 1, Epilogue.KEYS, padded, self.keys),
             ("v", 2, Epilogue.VALUES, D, self.values),
-            ("q", 0, Epilogue.CODES8, padded, replace(self.q.at(first), words=w.key_stride)),
+            ("q", 0, Epilogue.CODES8, padded, replace(q, words=w.key_stride)),
         ):
+            if part not in parts:
+                continue
             start = third * HD + h * D
 
             def make(start=start, columns=columns):
@@ -393,15 +426,21 @@ class Schedule:
             self.load_norm(f"blocks.{i + 1}.norm2")
 
     def head(self) -> None:
-        """The class token's logits, two int16 each, go through the stream memory to the window."""
-        n, s, words, word = self.network, self.shape, self.logit_words, self.hw.stream_bytes
-        made = {Unit.EPILOGUE: Made("head", (), (0, 1), (0, s.classes))}
-        to = Rows("stream", 0, words, words)
-        self.builder.gemm(
-            "head", made, Epilogue.LOGITS, 1, self.final, to, s.classes,
-            **self.linear("head", n.head, n.head_requantize, self.words.normed),
-        )  # fmt: skip
-        self.builder.store_rows("logits to memory", 1, to, self.address(LOGITS), words * word, word)
+        """The class token's logits, two int16 each, go through the stream memory to the window: as
+        many column tiles at once as it holds."""
+        n, s, hw = self.network, self.shape, self.hw
+        fields = self.linear("head", n.head, n.head_requantize, self.words.normed)
+        start, word = self.address(LOGITS), hw.stream_bytes
+        for first, end in self.column_blocks(s.classes, hw.stream // 2):
+            words = whole_beats(ceil(2 * (end - first), hw.cols), word, hw)
+            to = Rows("stream", 0, words, words)
+            made = {Unit.EPILOGUE: Made("head", (), (0, 1), (first, end))}
+            self.builder.gemm(
+                "head", made, Epilogue.LOGITS, 1, self.final, to, end - first,
+                **self.tiles_from(fields, first),
+            )  # fmt: skip
+            address = start + LOGIT_BYTES * first
+            self.builder.store_rows("logits to memory", 1, to, address, words * word, word)
 
     def proj(self, i: int, first: int, last: int, context: Rows, stream: Rows) -> None:
         s, w = self.shape, self.words
@@ -431,12 +470,17 @@ class Schedule:
         s, w, b = self.shape, self.words, self.builder
         p, rows = self.network.blocks[i], last - first
         linear = p.gelu.linear
-        made = Made(f"blocks.{i}.gelu", (), (first, last), (0, s.hidden))
-        b.gemm(
-            f"blocks.{i}.fc1", {Unit.EPILOGUE: made}, Epilogue.GELU, rows, normed, self.hidden,
-            s.hidden, **self.linear(f"blocks.{i}.fc1", p.fc1, p.fc1_requantize, w.normed),
-            x_multiplier=int(linear.multiplier), add_shift=int(linear.shift), add_zero=linear.zero,
-        )  # fmt: skip
+        fields = self.linear(f"blocks.{i}.fc1", p.fc1, p.fc1_requantize, w.normed)
+        for begin, end in self.column_blocks(s.hidden):
+            word = begin // self.hw.rows
+            words = (end // self.hw.rows if end < s.hidden else w.hidden) - word
+            made = Made(f"blocks.{i}.gelu", (), (first, last), (begin, end))
+            b.gemm(
+                f"blocks.{i}.fc1", {Unit.EPILOGUE: made}, Epilogue.GELU, rows, normed,
+                self.hidden.part(word, words), end - begin, **self.tiles_from(fields, begin),
+                x_multiplier=int(linear.multiplier), add_shift=int(linear.shift),
+                add_zero=linear.zero,
+            )  # fmt: skip
         if i + 1 < s.depth and last == s.tokens:
             self.load_gelu(i + 1)
         made = Made(f"blocks.{i}.residual2", (), (first, last), (0, s.channels))

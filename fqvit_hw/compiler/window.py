@@ -9,7 +9,7 @@ import numpy as np
 
 from ..hardware import BURST_BYTES
 
-WINDOW_BYTES = 1 << 32
+WINDOW_BYTES = 1 << 32  # less one burst: the register SIZE has 32 bits
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,11 @@ class Window:
         if name not in self.regions:
             self.regions[name] = Region(name, kind, self.size, size)
             self.size += -(-size // BURST_BYTES) * BURST_BYTES
-            if self.size > WINDOW_BYTES:
-                raise ValueError(f"the memory window has 4 GiB; {name} does not fit any more")
+            if self.size >= WINDOW_BYTES:
+                raise ValueError(
+                    f"compile: the memory window has less than {WINDOW_BYTES} bytes (the register "
+                    f"SIZE has 32 bits), this network needs {self.size} up to {name}"
+                )
         return self.regions[name].address
 
     def constant(self, name: str, size: int, make: Callable[[], np.ndarray]) -> int:

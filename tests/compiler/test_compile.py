@@ -10,11 +10,13 @@ import pytest
 
 from fqvit_hw import QuantizedModel, digits, isa, machine
 from fqvit_hw.cli import main
-from fqvit_hw.compiler import Program, compile_network
-from fqvit_hw.compiler.shapes import VIT, blank
+from fqvit_hw.compiler import Program, compile_network, vit
+from fqvit_hw.compiler.races import check
+from fqvit_hw.compiler.shapes import VIT, Size, blank
+from fqvit_hw.compiler.window import Window
 from fqvit_hw.config import PRESETS
 from fqvit_hw.hardware import BASE, HARDWARE, TINY
-from fqvit_hw.isa import Opcode, Unit
+from fqvit_hw.isa import Epilogue, Opcode, Unit
 
 from ..models import random_images, tiny_quantized, tiny_quantized_swin, tiny_vit
 
@@ -32,7 +34,7 @@ def run_and_compare(model, hw, image):
 
     def compare(result: machine.Result):
         made = program.made[result.index][result.unit]
-        name = f"{program.layers[result.layer]}: {made}"
+        name = f"{program.names[result.index]}: {made}"
         np.testing.assert_array_equal(result.values, made.expected(trace), name)
         seen.append((result.index, result.unit))
 
@@ -62,6 +64,8 @@ SMALL = {
     "context spilled": dict(acts=720),
     "all spilled": dict(acts=420, stream=100),
     "K in groups": dict(ring=8),
+    "queries in blocks": dict(codes=40),
+    "few queries, all spilled": dict(codes=15, acts=420, stream=100),
     "little of everything": dict(acts=420, stream=85, ring=4, tiles=88),
 }
 
@@ -74,6 +78,47 @@ def test_what_does_not_fit_is_spilled(digits_model, name):
         assert program.plan.spilled == 0
     else:
         assert program.plan.spilled > 0
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_bus_wider_than_a_word(digits_model, name):
+    """Words of the stream and of the logits are half a beat."""
+    hw = replace(TINY, bus=128, **SMALL[name])
+    program, _ = run_and_compare(digits_model, hw, digits.test_set()[0][0])
+    check(program.instructions, hw, program.size)
+
+
+def test_a_tile_is_at_least_a_beat():
+    with pytest.raises(ValueError, match="2 x 4 bytes of a tile are less than a beat"):
+        replace(TINY, rows=2, norm_lanes=2, bus=128)
+
+
+def blocks_of(program, epilogue):
+    """Rows and columns of each such GEMM of the first block or the head."""
+    made = zip(program.instructions, program.made, program.names, strict=True)
+    return [
+        (m[Unit.EPILOGUE].rows, m[Unit.EPILOGUE].columns)
+        for p, m, name in made
+        if p.opcode is Opcode.GEMM and p.epilogue == epilogue and name.startswith(("blocks.0", "h"))
+    ]
+
+
+def test_more_logits_than_the_stream_memory_holds(monkeypatch):
+    """More than the field `outer` counts, too."""
+    model = tiny_quantized(num_classes=101)
+    hw = replace(TINY, stream=40)
+    program, _ = run_and_compare(model, hw, random_images(1)[0])
+    assert len(blocks_of(program, Epilogue.LOGITS)) == 2
+    check(program.instructions, hw, program.size)
+    size = replace(VIT["deit_tiny"], depth=1, hidden=16384, classes=21843)
+    program = compile_network(blank(size), TINY, weights=False)
+    assert len(blocks_of(program, Epilogue.LOGITS)) == 3
+    columns = [c for _, c in blocks_of(program, Epilogue.GELU)]
+    assert columns[:2] == [(0, 8192), (8192, 16384)]
+    monkeypatch.setattr(vit, "MAX_OUTER", 3)
+    program, _ = run_and_compare(model, TINY, random_images(1)[0])
+    assert len(blocks_of(program, Epilogue.GELU)) == 4
+    check(program.instructions, TINY, program.size)
 
 
 VARIANTS = {
@@ -103,7 +148,7 @@ def test_files_round_trip(digits_model, tmp_path, capsys):
     assert "instructions for tiny" in capsys.readouterr().out
     loaded = Program.load(tmp_path / "p")
     program = compile_network(digits_model.network, TINY)
-    for name in ("hardware", "layers", "made", "regions", "plan", "macs", "entry", "size"):
+    for name in ("hardware", "names", "made", "regions", "plan", "macs", "entry", "size"):
         assert getattr(loaded, name) == getattr(program, name)
     np.testing.assert_array_equal(loaded.image, program.image)
     image = digits.test_set()[0][1]
@@ -136,16 +181,47 @@ def test_refusals(digits_model, tmp_path, capsys):
 
     network = digits_model.network
     refused(
-        network, replace(TINY, max_tokens=16), "17 tokens", "room for 16", "fits ecp5_85k, base"
+        network, replace(TINY, max_tokens=16), "max_tokens=16", "needs 17", "fits ecp5_85k, base"
     )
     refused(network, replace(TINY, max_channels=32), "64 channels")
-    refused(network, replace(TINY, codes=80), "attention codes")
-    refused(network, replace(TINY, acts=160), "words of")
-    refused(network, replace(TINY, tiles=16, ring=8), "key and value tiles")
+    refused(network, replace(TINY, codes=4), "codes=4", "needs 5")
+    refused(network, replace(TINY, acts=160), "acts=160")
+    refused(network, replace(TINY, tiles=16, ring=8), "tiles=16", "keys and values")
     refused(tiny_quantized_swin().network, TINY, "Swin")
     refused(tiny_quantized(config=PRESETS["paper-888"]).network, TINY, "uniform8", "best")
     assert main(["compile", "--config", "huge", "--out", str(tmp_path)]) == 2
     assert "unknown configuration 'huge'" in capsys.readouterr().err
+
+
+def test_a_program_is_written_whole_or_not_at_all(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["compile", "--config", "tiny", "--out", ""]) == 2
+    (tmp_path / "p" / "listing.txt").mkdir(parents=True)
+    assert main(["compile", "--config", "tiny", "--out", "p"]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+    assert [path.name for path in (tmp_path / "p").iterdir()] == ["listing.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_more_layers_than_the_field_layer_counts():
+    """Its highest number stands for all that follow; names are as many as there are."""
+    size = Size(8, 4, channels=32, depth=52, heads=16, hidden=8, classes=2)
+    program = compile_network(blank(size), BASE, weights=False)
+    assert len(set(program.names)) > isa.LAST_LAYER + 100
+    assert program.instructions[-1].layer == isa.LAST_LAYER
+    assert program.names[-1] == "end" and program.names[-3] == "head"
+
+
+def test_no_blocks():
+    with pytest.raises(ValueError, match="without blocks"):
+        compile_network(blank(replace(VIT["deit_tiny"], depth=0)), BASE, weights=False)
+
+
+def test_the_window_is_less_than_4_gib():
+    window = Window()
+    window.region("a", "spill", (1 << 32) - 512)
+    with pytest.raises(ValueError, match=f"needs {1 << 32} up to b"):
+        window.region("b", "spill", 512)
 
 
 def test_the_machine_refuses_what_the_hardware_would_not_survive(digits_model):

@@ -7,9 +7,10 @@ import pytest
 from fqvit_hw import QuantizedModel, digits
 from fqvit_hw.compiler import compile_network
 from fqvit_hw.compiler.races import RaceError, check
-from fqvit_hw.compiler.shapes import VIT, blank
+from fqvit_hw.compiler.shapes import VIT, Size, blank
 from fqvit_hw.hardware import BASE, ECP5_85K, HARDWARE, TINY
-from fqvit_hw.isa import Instruction, Unit
+from fqvit_hw.isa import Instruction, Opcode, Unit
+from sim.micro import MICRO
 
 from .test_compile import SMALL
 
@@ -35,6 +36,14 @@ def test_deit_tiny_has_no_races(hw):
     size = replace(VIT["deit_tiny"], depth=2)
     program = compile_network(blank(size), hw, weights=False)
     check(program.instructions, hw, program.size)
+
+
+def test_padded_k_tiles_are_of_the_same_row():
+    """A patch of 13 words is read in 2 groups of 7 K tiles."""
+    size = Size(image=20, patch=5, colors=2, channels=62, depth=2, heads=2, hidden=17, classes=1)
+    program = compile_network(blank(size), MICRO, weights=False)
+    assert any(p.k_groups > 1 for p in program.instructions if p.opcode is Opcode.GEMM)
+    check(program.instructions, MICRO, program.size)
 
 
 def test_every_wait_is_needed(network):

@@ -48,9 +48,7 @@ def find(program, layer: str, epilogue: Epilogue) -> int:
     return next(
         n
         for n, p in enumerate(program.instructions)
-        if p.opcode is Opcode.GEMM
-        and p.epilogue == epilogue
-        and program.layers[p.layer].startswith(layer)
+        if p.opcode is Opcode.GEMM and p.epilogue == epilogue and program.names[n].startswith(layer)
     )
 
 
