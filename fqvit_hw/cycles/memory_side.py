@@ -11,12 +11,12 @@ from ..isa import INSTRUCTION_BYTES, Instruction, Opcode, Space, Unit
 from .counts import paced
 from .timing import FETCH, JOBS, LOAD_BEAT, LOAD_START, QUEUE, START, STORE, UNPACK
 
-QUEUES = ("weights", "array", "norm", "load", "store")  # the epilogue follows the array
+QUEUES = ("weights", "array", "epilogue", "norm", "load", "store")
 QUEUES_OF = {
     Opcode.LOAD: ("load",),
     Opcode.STORE: ("store",),
     Opcode.NORM: ("norm",),
-    Opcode.GEMM: ("weights", "array"),
+    Opcode.GEMM: ("weights", "array", "epilogue"),
 }
 
 
