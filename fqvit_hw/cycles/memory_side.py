@@ -151,6 +151,9 @@ class MemorySide:
                         room = self.released.span(tile, end - tile + 1)
                         ready = np.repeat(room, tile_beats)[begun : begun + n]
                         popped = paced(np.maximum(ready, popped), 1, first)
+                    yield None, int(popped[0])
+                    if popped[0] <= self.tiles_written:
+                        popped = self.refused(popped)
                     last = int(popped[-1])
                     self.weight_popped.add(popped)
                     whole = popped[tile_beats - begun - 1 :: tile_beats]
@@ -158,6 +161,16 @@ class MemorySide:
                     self.loaded.add([int(t) + 1 for t in whole])
                     times, left = times[n:], left - n
             self.unpacked_jobs.add([last])
+
+    def refused(self, times) -> list[int]:
+        """Beats for the tile memory that wait while the epilogue writes keys or values."""
+        moved, t = [], -1
+        for time in times:
+            t = max(t + 1, int(time))
+            while t in self.tile_writes:
+                t += 1
+            moved.append(t)
+        return moved
 
     def load_requests(self):
         """The bursts of an instruction, as long as the queue of beats has room."""

@@ -47,6 +47,8 @@ class Model(MemorySide, RowSide):
         self.weight_bursts: list[range] = []  # times of the beats
         self.weight_arrived, self.weight_popped = Count(self), Count(self)  # beats
         self.unpacked_jobs = Count(self)
+        self.tile_writes: set[int] = set()  # cycles in which the epilogue writes keys or values
+        self.tiles_written = -1  # the last of them
         self.bursts: list = []  # of loads: times of the beats, chunks of the burst and of its end
         self.burst_count, self.load_popped = Count(self), Count(self)
         self.queues = {name: Queue(self) for name in QUEUES}

@@ -79,6 +79,7 @@ class RowSide:
                         times = self.loaded.span(base + 1, i.k_tiles) - np.arange(i.k_tiles)
                         issue = max(issue, int(times.max()))
                     yield None, issue
+                    started = issue
                     ends = group == i.k_groups - 1
                     rows, chunks = self.rows_of_pass(i, o, ready, issue, chunk, ends)
                     issue = int(rows[-1]) + 1
@@ -92,6 +93,11 @@ class RowSide:
                     first, last = int(chunks[0]), int(chunks[-1])
                     span = (first + READ, last + READ, min(1, reads / (last - first + 1)))
                     self.residuals.append(span)
+                if i.epilogue in (Epilogue.KEYS, Epilogue.VALUES):
+                    writes = chunks[:, None] + WRITE - np.arange(self.chunks(i, o))
+                    self.tile_writes = {t for t in self.tile_writes if t >= started}
+                    self.tile_writes.update(writes.ravel().tolist())
+                    self.tiles_written = int(chunks[-1]) + WRITE
                 entered = int(chunks[-1])
                 chunk = entered + 1
                 if not i.scalar:
