@@ -34,18 +34,16 @@ class MemorySide:
         """Two bursts are asked for ahead; an instruction takes its beats and one cycle more."""
         per_burst = BURST_BYTES // INSTRUCTION_BYTES
         beats = INSTRUCTION_BYTES // self.hw.bus_bytes
+        bursts = -(-len(self.instructions) // per_burst)
         t, asked, arrived = START, START, []
         for n, instruction in enumerate(self.instructions):
-            ahead = min(n // per_burst + 2, -(-len(self.instructions) // per_burst))
-            while len(arrived) < ahead * per_burst:
-                yield None, asked
-                taken, times = self.bus.read(asked, self.hw.burst)
-                asked = taken + 1
-                arrived += [times[k * beats : (k + 1) * beats] for k in range(per_burst)]
-            first, last = arrived[n][0], arrived[n][-1]
+            if n == 0:
+                asked = yield from self.fetch(asked, min(2, bursts), arrived)
+            first, last = arrived[n * beats], arrived[(n + 1) * beats - 1]
             t = max(max(t, first + FETCH) + beats, last + FETCH + 1)  # it is whole
             if n % per_burst == per_burst - 1:
-                asked = max(asked, t)
+                ahead = min(n // per_burst + 3, bursts) - len(arrived) // self.hw.burst
+                asked = yield from self.fetch(max(asked, t), ahead, arrived)
             if instruction.opcode is Opcode.END:
                 break
             queues = [self.queues[name] for name in QUEUES_OF[instruction.opcode]]
@@ -61,6 +59,15 @@ class MemorySide:
             yield queue.finished, len(queue.items)
             last = max(last, queue.finished.time(len(queue.items)))
         self.end = last + 1
+
+    def fetch(self, t: int, bursts: int, arrived: list[int]):
+        """Asks for bursts of the program from t on; -> when it could ask for another one."""
+        for _ in range(bursts):
+            yield None, t
+            t, times = self.bus.read(t, self.hw.burst)
+            arrived += times
+            t += 1
+        return t
 
     def weight_requests(self):
         """The bursts of each GEMM, as long as the queue of beats has room.
@@ -209,6 +216,7 @@ class MemorySide:
             yield queue.finished, queue.popped.total + 1
             t = queue.finished.time(queue.popped.total + 1)
             queue.popped.add([t])
+            t += 1
 
     def load_writes(self):
         """Chunk after chunk of the beats that have come."""
