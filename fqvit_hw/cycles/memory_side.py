@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
+from itertools import count
 
 import numpy as np
 
 from ..hardware import BURST_BYTES, PARAM_BYTES, Hardware
 from ..isa import INSTRUCTION_BYTES, Instruction, Opcode, Space, Unit
+from .counts import paced
 from .timing import FETCH, JOBS, LOAD_BEAT, LOAD_START, QUEUE, START, STORE, UNPACK
 
-QUEUES = ("weights", "array", "norm", "load", "store")  # the epilogue follows the array
+QUEUES = ("weights", "array", "epilogue", "norm", "load", "store")
 QUEUES_OF = {
     Opcode.LOAD: ("load",),
     Opcode.STORE: ("store",),
     Opcode.NORM: ("norm",),
-    Opcode.GEMM: ("weights", "array"),
+    Opcode.GEMM: ("weights", "array", "epilogue"),
 }
 
 
@@ -33,18 +34,16 @@ class MemorySide:
         """Two bursts are asked for ahead; an instruction takes its beats and one cycle more."""
         per_burst = BURST_BYTES // INSTRUCTION_BYTES
         beats = INSTRUCTION_BYTES // self.hw.bus_bytes
+        bursts = -(-len(self.instructions) // per_burst)
         t, asked, arrived = START, START, []
         for n, instruction in enumerate(self.instructions):
-            ahead = min(n // per_burst + 2, -(-len(self.instructions) // per_burst))
-            while len(arrived) < ahead * per_burst:
-                yield None, asked
-                taken, times = self.bus.read(asked, self.hw.burst)
-                asked = taken + 1
-                arrived += [times[k * beats : (k + 1) * beats] for k in range(per_burst)]
-            first, last = arrived[n][0], arrived[n][-1]
+            if n == 0:
+                asked = yield from self.fetch(asked, min(2, bursts), arrived)
+            first, last = arrived[n * beats], arrived[(n + 1) * beats - 1]
             t = max(max(t, first + FETCH) + beats, last + FETCH + 1)  # it is whole
             if n % per_burst == per_burst - 1:
-                asked = max(asked, t)
+                ahead = min(n // per_burst + 3, bursts) - len(arrived) // self.hw.burst
+                asked = yield from self.fetch(max(asked, t), ahead, arrived)
             if instruction.opcode is Opcode.END:
                 break
             queues = [self.queues[name] for name in QUEUES_OF[instruction.opcode]]
@@ -61,59 +60,124 @@ class MemorySide:
             last = max(last, queue.finished.time(len(queue.items)))
         self.end = last + 1
 
-    def weights(self):
-        """Parameters, then the tiles of each column tile: asked for as long as the queue of beats
-        has room, unpacked a beat a cycle while parameter memory and ring have room.
+    def fetch(self, t: int, bursts: int, arrived: list[int]):
+        """Asks for bursts of the program from t on; -> when it could ask for another one."""
+        for _ in range(bursts):
+            yield None, t
+            t, times = self.bus.read(t, self.hw.burst)
+            arrived += times
+            t += 1
+        return t
+
+    def weight_requests(self):
+        """The bursts of each GEMM, as long as the queue of beats has room.
+
+        A cycle for each group of tiles that is added to what is wanted, one to size a burst.
         """
         queue, hw = self.queues["weights"], self.hw
         tile_beats = hw.tile_bytes // hw.bus_bytes
         param_beats = hw.cols * PARAM_BYTES // hw.bus_bytes
-        batch = max(hw.burst // tile_beats, 1)  # tiles looked at together
-        ahead = deque()  # (beats, when they were unpacked) of what still takes room in the queue
-        jobs = deque(maxlen=JOBS)  # when the last GEMMs were unpacked
-        asked = held = unpacked = 0
-
-        def stream(room: int, beats: int):
-            """-> when the last one of the next beats is written, from `room` on."""
-            nonlocal asked, held, unpacked
-            held += beats
-            while held > max(hw.prefetch, beats):
-                freed, time = ahead.popleft()
-                held, asked = held - freed, max(asked, time + 1)
-            yield None, asked
-            asked, times = self.bus.read(asked, beats)
-            asked += 2 * -(-beats // hw.burst)
-            first = max(unpacked + 1, room, times[0] + UNPACK)
-            unpacked = max(first + beats - 1, times[-1] + UNPACK)
-            ahead.append((beats, unpacked))
-
+        t = asked = jobs = 0
         while True:
-            i, t = yield from self.taken(queue, asked)
+            i, t = yield from self.taken(queue, t)
+            if not i.resident:
+                yield self.unpacked_jobs, jobs + 1 - JOBS
+                t = max(t, self.unpacked_jobs.time(jobs + 1 - JOBS) + 1)
+                jobs += 1
+                self.weight_jobs.append(i)
             queue.popped.add([t])
-            asked = t + 1
+            queue.finished.add([t])
+            t += 1
             if i.resident:
-                queue.finished.add([t])
                 continue
-            if len(jobs) == JOBS:
-                asked = max(asked, jobs[0])
-            asked += 1
             self.bytes_weights += weight_bytes(i, hw)
+            address, wanted, group, groups = i.address // hw.bus_bytes, 0, 0, i.outer * i.k_groups
+            while True:
+                most = hw.burst - address % hw.burst
+                while group < groups and wanted < most:
+                    wanted += i.k_tiles * tile_beats + (group % i.k_groups == 0) * param_beats
+                    group, t = group + 1, t + 1
+                beats, t = min(wanted, most), t + 1
+                if not beats:
+                    break
+                asked += beats
+                room = asked - hw.prefetch
+                yield self.weight_popped, room
+                t = max(t, self.weight_popped.time(room) + 1)
+                yield None, t
+                t, times = self.bus.read(t, beats)
+                t += 1
+                self.weight_bursts.append(times)
+                self.weight_arrived.add(times)
+                address, wanted = address + beats, wanted - beats
+
+    def weights(self):
+        """Beats that have come, one a cycle: into parameter memory, then into the ring, while they
+        have room. What lies in one burst and finds room is unpacked at once.
+        """
+        hw = self.hw
+        tile_beats = hw.tile_bytes // hw.bus_bytes
+        param_beats = hw.cols * PARAM_BYTES // hw.bus_bytes
+        last, number = -1, 0
+        times = range(0)  # of the burst's beats that are still to be unpacked
+
+        def burst():
+            nonlocal number
+            number += 1
+            yield self.weight_arrived, self.weight_popped.total + 1
+            return self.weight_bursts[number - 1]
+
+        for number_of_job in count():
+            yield self.weight_arrived, self.weight_popped.total + 1
+            i = self.weight_jobs[number_of_job]
             for _ in range(i.outer):
+                left = param_beats
                 room = self.params_loaded.total + 1 - hw.params
                 yield self.params_released, room
-                yield from stream(self.params_released.time(room), param_beats)
-                self.params_loaded.add([unpacked + 1])
-                left = i.k_groups * i.k_tiles
+                first = self.params_released.time(room)
                 while left:
-                    tiles = min(batch, left)
-                    room = self.loaded.total + tiles - hw.ring
-                    yield self.released, room
-                    yield from stream(self.released.time(room), tiles * tile_beats)
-                    last = unpacked + 1
-                    self.loaded.add(range(last - (tiles - 1) * tile_beats, last + 1, tile_beats))
-                    left -= tiles
-            queue.finished.add([unpacked])
-            jobs.append(unpacked + 1)
+                    times = times or (yield from burst())
+                    n = min(left, len(times))
+                    first = max(first, last + 1, times[0] + UNPACK)
+                    popped = range(first, first + n)
+                    last, first = popped[-1], 0
+                    self.weight_popped.add(popped)
+                    times, left = times[n:], left - n
+                self.params_loaded.add([last + 1])
+                left, begun = i.k_groups * i.k_tiles * tile_beats, 0  # begun: beats of a tile
+                while left:
+                    times = times or (yield from burst())
+                    tile = self.loaded.total + 1 - hw.ring  # to be released
+                    yield self.released, tile
+                    known = max(self.released.total - tile + 1, 1) * tile_beats - begun
+                    n = min(left, len(times), known)
+                    end = tile + (begun + n - 1) // tile_beats
+                    first = max(last + 1, times[0] + UNPACK, self.released.time(tile))
+                    popped = range(first, first + n)
+                    if self.released.time(end) > first:
+                        room = self.released.span(tile, end - tile + 1)
+                        ready = np.repeat(room, tile_beats)[begun : begun + n]
+                        popped = paced(np.maximum(ready, popped), 1, first)
+                    yield None, int(popped[0])
+                    if popped[0] <= self.tiles_written:
+                        popped = self.refused(popped)
+                    last = int(popped[-1])
+                    self.weight_popped.add(popped)
+                    whole = popped[tile_beats - begun - 1 :: tile_beats]
+                    begun = (begun + n) % tile_beats
+                    self.loaded.add([int(t) + 1 for t in whole])
+                    times, left = times[n:], left - n
+            self.unpacked_jobs.add([last])
+
+    def refused(self, times) -> list[int]:
+        """Beats for the tile memory that wait while the epilogue writes keys or values."""
+        moved, t = [], -1
+        for time in times:
+            t = max(t + 1, int(time))
+            while t in self.tile_writes:
+                t += 1
+            moved.append(t)
+        return moved
 
     def load_requests(self):
         """The bursts of an instruction, as long as the queue of beats has room."""
@@ -152,6 +216,7 @@ class MemorySide:
             yield queue.finished, queue.popped.total + 1
             t = queue.finished.time(queue.popped.total + 1)
             queue.popped.add([t])
+            t += 1
 
     def load_writes(self):
         """Chunk after chunk of the beats that have come."""

@@ -43,6 +43,12 @@ class Model(MemorySide, RowSide):
         self.bus = Bus(latency)
         self.loaded, self.released = Count(self), Count(self)  # weight tiles
         self.params_loaded, self.params_released = Count(self), Count(self)  # column tiles
+        self.weight_jobs: list[Instruction] = []  # taken by the weights unit
+        self.weight_bursts: list[range] = []  # times of the beats
+        self.weight_arrived, self.weight_popped = Count(self), Count(self)  # beats
+        self.unpacked_jobs = Count(self)
+        self.tile_writes: set[int] = set()  # cycles in which the epilogue writes keys or values
+        self.tiles_written = -1  # the last of them
         self.bursts: list = []  # of loads: times of the beats, chunks of the burst and of its end
         self.burst_count, self.load_popped = Count(self), Count(self)
         self.queues = {name: Queue(self) for name in QUEUES}
@@ -55,7 +61,7 @@ class Model(MemorySide, RowSide):
 
     def run(self) -> Prediction:
         units = (
-            self.sequencer, self.weights, self.array, self.norm,
+            self.sequencer, self.weight_requests, self.weights, self.array, self.norm,
             self.load_requests, self.load_writes, self.store,
         )  # fmt: skip
         for unit in units:

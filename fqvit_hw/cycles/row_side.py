@@ -12,7 +12,6 @@ from .counts import paced
 from .timing import (
     CHUNK,
     ISSUE,
-    NEXT,
     NORM_FEED,
     NORM_RATE,
     NORM_START,
@@ -22,6 +21,7 @@ from .timing import (
     ROW,
     ROW_RATE,
     SCORES,
+    SCORES_WAITING,
     SOFTMAX,
     WRITE,
     array_latency,
@@ -50,10 +50,14 @@ class RowSide:
         """
         queue = self.queues["array"]
         self.popped_rows = np.full(ROOM, -(1 << 40), np.int64)
-        issued, entered, before, self.spare_until = -1, -NEXT, -ISSUE, 0
+        issued, entered, before, self.spare_until = -1, -WRITE, -ISSUE, 0
         while True:
             i, taken = yield from self.taken(queue, before)
             queue.popped.add([taken])
+            behind = self.queues["epilogue"]  # is taken when the one before is written
+            begun = max(behind.pushed.time(behind.popped.total + 1), entered + WRITE)
+            behind.popped.add([begun])
+            behind.finished.add([begun])
             ready = (yield from self.row_waits(i)) + ROW
             ready[0] += 1
             issue = max(issued + 1, taken + ISSUE, int(ready[0]))
@@ -61,7 +65,7 @@ class RowSide:
             self.gemms.append(gemm)
             before = issue  # the next one may be taken
             chunk = yield from self.waited(i, 2)
-            chunk = max(chunk, entered + NEXT, taken + CHUNK)
+            chunk = max(chunk, begun + CHUNK)
             scored = []
             for o in range(i.outer):
                 if not i.scalar:
@@ -75,6 +79,7 @@ class RowSide:
                         times = self.loaded.span(base + 1, i.k_tiles) - np.arange(i.k_tiles)
                         issue = max(issue, int(times.max()))
                     yield None, issue
+                    started = issue
                     ends = group == i.k_groups - 1
                     rows, chunks = self.rows_of_pass(i, o, ready, issue, chunk, ends)
                     issue = int(rows[-1]) + 1
@@ -88,6 +93,11 @@ class RowSide:
                     first, last = int(chunks[0]), int(chunks[-1])
                     span = (first + READ, last + READ, min(1, reads / (last - first + 1)))
                     self.residuals.append(span)
+                if i.epilogue in (Epilogue.KEYS, Epilogue.VALUES):
+                    writes = chunks[:, None] + WRITE - np.arange(self.chunks(i, o))
+                    self.tile_writes = {t for t in self.tile_writes if t >= started}
+                    self.tile_writes.update(writes.ravel().tolist())
+                    self.tiles_written = int(chunks[-1]) + WRITE
                 entered = int(chunks[-1])
                 chunk = entered + 1
                 if not i.scalar:
@@ -133,27 +143,60 @@ class RowSide:
         begin = np.maximum(done + there, chunk) - (total - cost)
         popped = np.maximum.accumulate(begin) + total - 1
         history = np.concatenate([self.popped_rows, popped])
-        if (done <= history[: len(done)]).any():
+        late = (done <= history[: len(done)]).any()
+        if i.epilogue == Epilogue.SCORES and not late:
+            late = self.short_of_places(i, popped[i.inner - 1 :: i.inner])
+        if late:
             done, popped = self.held_rows(i, ready, issue, chunk, chunks)
             history = np.concatenate([self.popped_rows, popped])
         self.popped_rows = history[-ROOM:]
         return done[i.inner - 1 :: i.inner], popped[i.inner - 1 :: i.inner]
 
     def held_rows(self, i: Instruction, ready, issue: int, chunk: int, chunks):
-        """The same, where the array waits for the epilogue to take a row: one after another."""
+        """The same, where the array waits for the epilogue to take a row, or the epilogue for the
+        softmax to take scores: one after another.
+        """
         k, there = i.k_tiles, array_latency(self.hw)
+        scores = i.epilogue == Epilogue.SCORES
+        start, step, beats = self.softmax_pace(i)
         recent = self.popped_rows.tolist()
         done, popped = [], []
         at, free = issue - 1, chunk - 1
+        ends = [start - 1 - step] * (1 + -(-SCORES_WAITING // beats))  # of the rows in the softmax
         for r in range(i.rows):
             at = max(at, int(ready[r]) - 1)
-            for cost in chunks.tolist():
+            for n, cost in enumerate(chunks.tolist()):
                 at = max(at + k, recent[-ROOM] + 1)
                 free = max(at + there, free + 1) + cost - 1
+                if scores:  # the beat SCORES_WAITING before this one has left its place
+                    beat = r * beats + min((n + 1) * self.hw.cols // self.hw.lanes, beats) - 1
+                    row, place = divmod(beat - SCORES_WAITING, beats)
+                    if row >= 0:
+                        before = ends[row - r - 1]
+                        free = max(free, ends[row - r] + 1 if place == beats - 1
+                                   else before + place + 2)  # fmt: skip
                 done.append(at)
                 popped.append(free)
                 recent.append(free)
+            if scores:
+                first = start + beats - 1 if r == 0 else ends[-1] + step
+                ends.append(max(free + WRITE + SCORES, first))
         return np.array(done), np.array(popped)
+
+    def softmax_pace(self, i: Instruction):
+        """When the softmax takes the first beat of a SCORES; cycles and beats of a row."""
+        beats, count = -(-i.columns // self.hw.lanes), self.progress[Unit.CODES]
+        return count.time(count.total) + 1, max(beats, ROW_RATE), beats
+
+    def short_of_places(self, i: Instruction, entered: np.ndarray) -> bool:
+        """Would the scores of rows be more than their queue holds?"""
+        start, step, beats = self.softmax_pace(i)
+        left = paced(entered + WRITE + SCORES, step, start + beats - 1)
+        rows = SCORES_WAITING // beats
+        if i.rows * beats <= SCORES_WAITING:
+            return False
+        before = np.concatenate([[start - 1], left])[: len(left)]  # the row before has left
+        return bool((entered[rows:] <= before[: len(left) - rows]).any())
 
     def chunks(self, i: Instruction, tile: int) -> int:
         """Cycles of the epilogue for a row of column tile `tile`."""
@@ -162,10 +205,9 @@ class RowSide:
 
     def codes(self, i: Instruction, written: np.ndarray) -> None:
         """Rows of codes, from when the last score of each is written."""
-        beats = -(-i.columns // self.hw.lanes)
         count = self.progress[Unit.CODES]
-        start = count.time(count.total) + 1
-        last = paced(written + SCORES, max(beats, ROW_RATE), start)
+        start, step, beats = self.softmax_pace(i)
+        last = paced(written + SCORES, step, start + beats - 1)
         count.add(last + SOFTMAX + beats + beats - 1 + RECIPROCAL + 1)
 
     def norm(self):
