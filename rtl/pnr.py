@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "pnr"
 DEFAULT = "ecp5_85k"
 CHIP = ["--85k", "--package", "CABGA756", "--speed", "6"]
+LIMIT = 5400  # seconds of placing and routing
 TARGET = 100  # MHz that nextpnr tries to reach; a slower result is a result
 WORKERS = 2
 CELL = re.compile(r"_(?:TRELLIS_FF|DP16KD|MULT18X18D)\w*$")  # what Yosys adds to a signal's name
@@ -101,7 +102,7 @@ def place(block: str, config: str, build: Path = BUILD) -> Routed:
     start = time.monotonic()
     files = ["--json", "netlist.json", "--report", report.name]
     limits = ["--freq", str(TARGET), "--timing-allow-fail", "--router", "router2"]
-    routed.failure = run("nextpnr", [*CHIP, *files, *limits], folder, "nextpnr.txt")
+    routed.failure = run("nextpnr", [*CHIP, *files, *limits], folder, "nextpnr.txt", LIMIT)
     routed.seconds_routed = round(time.monotonic() - start, 1)
     if routed.failure is None:
         try:

@@ -20,19 +20,21 @@ TOOLS = {
 }
 
 
-def run(tool: str, arguments: list[str], folder: Path, log: str) -> str | None:
-    """Run in `folder`, what is said goes to the file `log`; None, or why it failed.
+def run(tool: str, arguments: list[str], folder: Path, log: str, limit=None) -> str | None:
+    """Run in `folder`, what is said goes to the file `log`; None, or why it failed, or that it was
+    not done after `limit` seconds.
 
     Files in the arguments are relative names: YoWASP shows its programs another /tmp.
     """
     file = folder / log
+    command = [sys.executable, "-c", TOOLS[tool], *arguments]
     with file.open("w") as out:
-        done = subprocess.run(
-            [sys.executable, "-c", TOOLS[tool], *arguments],
-            cwd=folder,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
+        try:
+            done = subprocess.run(
+                command, cwd=folder, stdout=out, stderr=subprocess.STDOUT, timeout=limit
+            )
+        except subprocess.TimeoutExpired:
+            return f"{tool}: not done after {limit} s; log {file}"
     if not done.returncode:
         return None
     said = file.read_text(errors="replace")

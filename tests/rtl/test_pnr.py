@@ -115,6 +115,12 @@ def test_a_tool_that_fails_gives_its_reason(log, reason, tmp_path, monkeypatch):
     assert failure.startswith(f"nextpnr: {reason}") and failure.endswith(f"log {tmp_path}/log.txt")
 
 
+def test_a_tool_that_does_not_end_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setitem(tools.TOOLS, "nextpnr", "import time; time.sleep(60)")
+    failure = tools.run("nextpnr", [], tmp_path, "log.txt", 0.2)
+    assert failure == f"nextpnr: not done after 0.2 s; log {tmp_path}/log.txt"
+
+
 def test_a_failure_is_in_table_file_and_status(tmp_path, monkeypatch, capsys):
     def made(block, config):
         if block == "gelu":
