@@ -3,7 +3,7 @@
 The instructions come from the compiler (Swin's from `swin_schedule`, for the compiler refuses it),
 the cycles from the cycle model; no weights are needed. All blocks of a ViT but the first and the
 last are the same, so the programs of DEPTHS blocks are timed and their difference is added for
-every further block: exact to the cycle for DeiT-T on the named machines.
+every further block.
 """
 
 from __future__ import annotations
