@@ -10,7 +10,8 @@ Reported as placed, harness included, whose flip-flops are also given alone:
 - Fmax of the clock; the harness's own paths pass one LUT at most. from, to: the signals
   (flip-flop, RAM or multiplier) between which the slowest path runs.
 
-What does not fit the chip or the tool is a line with the tool's reason, and exit status 1.
+What does not fit the chip or the tool, or is not routed after LIMIT seconds, is a line with the
+reason and how far the tool came, and exit status 1.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ LIMIT = 5400  # seconds of placing and routing
 TARGET = 100  # MHz that nextpnr tries to reach; a slower result is a result
 WORKERS = 2
 CELL = re.compile(r"_(?:TRELLIS_FF|DP16KD|MULT18X18D)\w*$")  # what Yosys adds to a signal's name
+EXPECTED = re.compile(r"Max frequency for clock.*?: ([\d.]+) MHz")
+OVERUSED = re.compile(r"iter=(\d+) wires=\d+ overused=(\d+)")
 SITES = {"combs": "TRELLIS_COMB", "ffs": "TRELLIS_FF", "dsps": "MULT18X18D", "brams": "DP16KD"}
 
 
@@ -81,6 +84,18 @@ def read_report(report: dict, routed: Routed) -> None:
             routed.slowest_from, routed.slowest_to = ends(path["path"])
 
 
+def how_far(log: str) -> str:
+    """What nextpnr had found before it stopped: "; ..." for people, or "" if it had not placed."""
+    found = ""
+    if expected := EXPECTED.findall(log):
+        found += f"; placed, {expected[-1]} MHz expected before routing"
+    if overused := OVERUSED.findall(log):
+        found += "; {} passes of the router left {} wires with more than one net".format(
+            *overused[-1]
+        )
+    return found
+
+
 def place(block: str, config: str, build: Path = BUILD) -> Routed:
     """Map, place and route one block; the folder holds source, netlist, logs and report."""
     folder = build / config / block
@@ -104,7 +119,9 @@ def place(block: str, config: str, build: Path = BUILD) -> Routed:
     limits = ["--freq", str(TARGET), "--timing-allow-fail", "--router", "router2"]
     routed.failure = run("nextpnr", [*CHIP, *files, *limits], folder, "nextpnr.txt", LIMIT)
     routed.seconds_routed = round(time.monotonic() - start, 1)
-    if routed.failure is None:
+    if routed.failure:
+        routed.failure += how_far((folder / "nextpnr.txt").read_text(errors="replace"))
+    else:
         try:
             read_report(json.loads(report.read_text()), routed)
         except (OSError, KeyError, ValueError) as error:

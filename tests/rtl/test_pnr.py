@@ -119,6 +119,18 @@ def test_a_tool_that_does_not_end_is_stopped(tmp_path, monkeypatch):
     assert failure == f"nextpnr: not done after 0.2 s; log {tmp_path}/log.txt"
 
 
+def test_how_far_a_run_came_that_was_stopped():
+    placed = "Info: Max frequency for clock 'clk': 35.91 MHz (FAIL at 100.00 MHz)\n"
+    passes = "Info:     iter=1 wires=9 overused=8 overuse=9 archfail=NA\n"
+    passes += "Info:     iter=12 wires=99 overused=7 overuse=7 archfail=NA\n"
+    assert pnr.how_far("Info: Packing\n") == ""
+    assert pnr.how_far(placed) == "; placed, 35.91 MHz expected before routing"
+    assert pnr.how_far(placed + passes) == (
+        "; placed, 35.91 MHz expected before routing"
+        "; 12 passes of the router left 7 wires with more than one net"
+    )
+
+
 def test_a_failure_is_in_table_file_and_status(tmp_path, monkeypatch, capsys):
     def made(block, config):
         if block == "gelu":
