@@ -52,11 +52,6 @@ FOURS = {  # programs that end with a burst: 4 instructions each
 }
 NETWORKS = {f"seed {n}": drawn(n) for n in range(10)}
 NETWORKS |= {f"{n} instructions": changes for n, changes in FOURS.items()}
-BEYOND = {  # the cycle model's known faults
-    "seed 3": pytest.mark.xfail(
-        reason="19801 cycles, the RTL 20042 (-1.2 %): NORM waits while GELU writes", strict=True
-    )
-}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +78,7 @@ def test_values(machine, name):
     run(qm, images, compile_network(qm.network, TINY), machine, [Job(0, LATENCY)])
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=BEYOND.get(n, ())) for n in NETWORKS])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_cycles(machine, name):
     qm, images = network(NETWORKS[name])
     program = compile_network(qm.network, TINY)
