@@ -159,7 +159,7 @@ class RowSide:
         return done[i.inner - 1 :: i.inner], popped[i.inner - 1 :: i.inner]
 
     def follows_norm(self, i: Instruction) -> bool:
-        """Does the GEMM write activations while the norm unit, on whose rows it waits, does, too?"""
+        """Does the GEMM write activations beside the norm unit, on whose rows it waits?"""
         if i.wait0_unit != Unit.NORM or not i.wait0_step or i.k_groups > 1:
             return False
         last = i.wait0_count + (i.rows - 1) * i.wait0_step
@@ -248,9 +248,7 @@ class RowSide:
         count.add(last + SOFTMAX + beats + beats - 1 + RECIPROCAL + 1)
 
     def norm(self):
-        """Row by row, on a clock of its own: it stands still while a beat of a row cannot be written
-        because the epilogue writes.
-        """
+        """Row by row, on a clock that stands still while the epilogue writes instead of a beat."""
         queue, hw = self.queues["norm"], self.hw
         t = 0
         while True:
