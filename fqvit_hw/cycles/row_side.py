@@ -267,7 +267,9 @@ class RowSide:
                 begin = max(at, there)
                 stood = bisect_right(refused, begin)
                 # the last word of the row read
-                end = self.read_stream(begin + stood, words) - stood + (beats - 1) - (words - 1)
+                end = (
+                    self.beside_residuals(begin + stood, words) - stood + (beats - 1) - (words - 1)
+                )
                 at = max(begin + step, end - step + 2)
                 for beat in range(end + through - beats + 1, end + through + 1):
                     yield None, beat + len(refused)
@@ -279,8 +281,8 @@ class RowSide:
             t = last
             queue.finished.add([t + 1])
 
-    def read_stream(self, t: int, words: int) -> int:
-        """When the last of `words` is read from t on: a residual add reads before the LayerNorm."""
+    def beside_residuals(self, t: int, words: int) -> int:
+        """When the last of `words` of the stream is read from t on: a residual add reads first."""
         for first, last, taken in self.residuals:
             if last < t:
                 continue
