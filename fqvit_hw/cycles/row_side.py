@@ -29,6 +29,9 @@ from .timing import (
     norm_latency,
 )
 
+TO_ACTS = (Epilogue.CODES8, Epilogue.GELU)  # what writes activations
+TO_TILES = (Epilogue.KEYS, Epilogue.VALUES)
+
 
 @dataclass
 class Gemm:
@@ -99,7 +102,7 @@ class RowSide:
                     first, last = int(chunks[0]), int(chunks[-1])
                     span = (first + READ, last + READ, min(1, reads / (last - first + 1)))
                     self.residuals.append(span)
-                if i.epilogue in (Epilogue.KEYS, Epilogue.VALUES):
+                if i.epilogue in TO_TILES:
                     writes = chunks[:, None] + WRITE - np.arange(self.chunks(i, o))
                     self.tile_writes = {t for t in self.tile_writes if t >= started}
                     self.tile_writes.update(writes.ravel().tolist())
@@ -159,21 +162,25 @@ class RowSide:
         return done[i.inner - 1 :: i.inner], popped[i.inner - 1 :: i.inner]
 
     def follows_norm(self, i: Instruction) -> bool:
-        """Does the GEMM write activations beside the norm unit, on whose rows it waits?"""
+        """Is the GEMM one whose writes hold up others while it waits for rows of the norm unit?"""
         if i.wait0_unit != Unit.NORM or not i.wait0_step or i.k_groups > 1:
             return False
         last = i.wait0_count + (i.rows - 1) * i.wait0_step
-        writes = i.epilogue in (Epilogue.CODES8, Epilogue.GELU)
+        writes = i.epilogue in (*TO_ACTS, *TO_TILES)
         return writes and self.progress[Unit.NORM].total < last
 
     def rows_after_norm(self, i: Instruction, issue: int, chunk: int):
-        """The first pass of such a GEMM, row by row: what it writes holds up the rows to come."""
+        """The first pass of such a GEMM, row by row: what it writes to the activations holds up the
+        rows to come, what to the tiles, weights.
+        """
         k, there = i.k_tiles, array_latency(self.hw)
         costs = [self.chunks(i, j) for j in range(i.inner)]
         recent = self.popped_rows.tolist()
         done, popped = [], []
         at, free = issue - 1, chunk - 1
-        self.acts_writes.clear()
+        acts = i.epilogue in TO_ACTS
+        writes = self.acts_writes if acts else self.tile_writes
+        writes.clear()
         start = yield from self.waited(i, 1)
         for r in range(i.rows):
             ready = (yield from self.row_wait(i, r, start)) + ROW
@@ -182,7 +189,9 @@ class RowSide:
                 at = max(at + k, recent[-ROOM] + 1)
                 free = max(at + there, free + 1) + cost - 1
                 recent.append(free)
-                self.acts_writes.update(range(free + WRITE - cost + 1, free + WRITE + 1))
+                writes.update(range(free + WRITE - cost + 1, free + WRITE + 1))
+                if not acts:
+                    self.tiles_written = free + WRITE
             done.append(at)
             popped.append(free)
             self.progress[Unit.ARRAY].add([at + 2])
