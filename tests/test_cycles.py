@@ -9,20 +9,21 @@ import dataclasses
 
 import pytest
 
+from fqvit_hw import QuantizedModel, digits
 from fqvit_hw.compiler import compile_network
 from fqvit_hw.compiler.shapes import VIT, blank
 from fqvit_hw.cycles import predict, timing
 from fqvit_hw.hardware import BASE, HARDWARE
 from fqvit_hw.isa import Instruction, Opcode, Unit
-from rtl import epilogue_math, gemm, norm, weights
+from rtl import codes, epilogue_math, gemm, norm, weights
 from rtl.axi_read import OUTSTANDING
-from rtl.codes import Codes
+from sim.micro import MICRO
 
 
 @pytest.mark.parametrize("name", HARDWARE)
 def test_latencies_are_those_of_the_units(name):
     hw = HARDWARE[name]
-    layernorm, softmax = norm.Norm(hw).layernorm, Codes(hw).softmax
+    layernorm, softmax = norm.Norm(hw).layernorm, codes.Codes(hw).softmax
     assert timing.norm_latency(hw) == layernorm.latency
     assert layernorm.cycles_per_row(1) == timing.NORM_RATE
     assert timing.array_latency(hw) == gemm.Gemm(hw).latency
@@ -33,18 +34,20 @@ def test_latencies_are_those_of_the_units(name):
 def test_constants_are_those_of_the_units():
     assert (timing.WRITE, timing.READ) == (epilogue_math.LATENCY, epilogue_math.READ - 1)
     assert (timing.ROOM, timing.OUTSTANDING) == (gemm.ROOM, OUTSTANDING)
+    assert codes.SCORES_WAITING == timing.SCORES_WAITING
     assert (norm.FEED, weights.JOBS) == (timing.NORM_FEED, timing.JOBS)
+
+
+def beats(program) -> list[int]:
+    """Of the array, for each GEMM."""
+    gemms = [i for i in program.instructions if i.opcode is Opcode.GEMM]
+    return [g.rows * g.outer * g.inner * g.k_tiles * g.k_groups for g in gemms]
 
 
 def test_deit_tiny_keeps_the_array_busy():
     program = compile_network(blank(VIT["deit_tiny"]), BASE, weights=False)
     prediction = predict(program.instructions, BASE)
-    beats = [
-        g.rows * g.outer * g.inner * g.k_tiles * g.k_groups
-        for g in program.instructions
-        if g.opcode is Opcode.GEMM
-    ]
-    assert [g.busy for g in prediction.gemms] == beats
+    assert [g.busy for g in prediction.gemms] == beats(program)
     assert program.macs / (BASE.rows * BASE.cols * prediction.cycles) > 0.97
 
 
@@ -61,3 +64,16 @@ def test_a_wait_that_nobody_satisfies_is_an_error():
     load = Instruction(Opcode.LOAD, {"wait0_unit": Unit.NORM, "wait0_count": 1})
     with pytest.raises(RuntimeError, match="waits for a count"):
         predict([load, Instruction(Opcode.END, {})], BASE)
+
+
+def test_a_ring_smaller_than_a_burst_of_weights():
+    """It is unpacked tile by tile, as the array releases what is in the ring."""
+    times = {}
+    for ring in (2, 24):
+        hw = dataclasses.replace(MICRO, ring=ring)
+        assert 2 * hw.tile_bytes < hw.burst * hw.bus_bytes
+        program = compile_network(QuantizedModel.load(digits.NETWORK_FILE).network, hw)
+        prediction = predict(program.instructions, hw)
+        assert prediction.busy == sum(beats(program))
+        times[ring] = prediction.cycles
+    assert times[2] > times[24]

@@ -28,8 +28,11 @@ class Count:
         """The count grows by one at each of `times`."""
         if not len(times):
             return
-        self.starts.append(self.total)
-        self.times.append(times)
+        if isinstance(times, list) and self.times and isinstance(self.times[-1], list):
+            self.times[-1] += times
+        else:
+            self.starts.append(self.total)
+            self.times.append(list(times) if isinstance(times, list) else times)
         self.total += len(times)
         if self.waiting:
             for n, process in self.waiting:

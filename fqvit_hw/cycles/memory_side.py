@@ -9,7 +9,18 @@ import numpy as np
 from ..hardware import BURST_BYTES, PARAM_BYTES, Hardware
 from ..isa import INSTRUCTION_BYTES, Instruction, Opcode, Space, Unit
 from .counts import paced
-from .timing import FETCH, JOBS, LOAD_BEAT, LOAD_START, QUEUE, START, STORE, UNPACK
+from .timing import (
+    FETCH,
+    JOBS,
+    LOAD_BEAT,
+    LOAD_START,
+    QUEUE,
+    READ,
+    START,
+    STORE,
+    UNPACK,
+    WRITE,
+)
 
 QUEUES = ("weights", "array", "epilogue", "norm", "load", "store")
 QUEUES_OF = {
@@ -208,7 +219,8 @@ class MemorySide:
                             t += 1
                             chunks = (stop - at) >> i.chunk
                             tail = (stop - 1) % hw.bus_bytes + 1  # bytes used of the last beat
-                            self.bursts.append((times, chunks, min(tail >> i.chunk, chunks)))
+                            tail = min(tail >> i.chunk, chunks)
+                            self.bursts.append((times, chunks, tail, i.space))
                             self.burst_count.add([t])
                             at = stop
                 self.bursts.append(i)
@@ -233,9 +245,13 @@ class MemorySide:
                     steps = 0
                     queue.finished.add([written + 1])
                 continue
-            times, chunks, tail = item
+            times, chunks, tail, space = item
             first = max(written + 1, times[0] + LOAD_BEAT + 1)
-            written = max(first + chunks - 1, times[-1] + LOAD_BEAT + tail)
+            end = first + chunks - 1
+            if space == Space.STREAM:  # the epilogue writes before it
+                yield None, first
+                end = self.beside_residuals(first - WRITE + READ, chunks) + WRITE - READ
+            written = max(end, times[-1] + LOAD_BEAT + tail)
             spread = np.linspace(first, written, len(times)).astype(np.int64)
             self.load_popped.add(spread)
 

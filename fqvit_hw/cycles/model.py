@@ -49,6 +49,7 @@ class Model(MemorySide, RowSide):
         self.unpacked_jobs = Count(self)
         self.tile_writes: set[int] = set()  # cycles in which the epilogue writes keys or values
         self.tiles_written = -1  # the last of them
+        self.acts_writes: set[int] = set()  # cycles in which it writes activations, beside the norm
         self.bursts: list = []  # of loads: times of the beats, chunks of the burst and of its end
         self.burst_count, self.load_popped = Count(self), Count(self)
         self.queues = {name: Queue(self) for name in QUEUES}
@@ -103,10 +104,10 @@ class Model(MemorySide, RowSide):
         yield count, target
         return count.time(target)
 
-    def row_waits(self, instruction: Instruction):
-        """When the wait of every row is satisfied."""
+    def row_waits(self, instruction: Instruction, rows: int):
+        """When the wait of each of the first rows is satisfied."""
         start = yield from self.waited(instruction, 1)
-        unit, rows = Unit(instruction.wait0_unit), instruction.rows
+        unit = Unit(instruction.wait0_unit)
         if unit is Unit.NONE:
             return np.full(rows, start, np.int64)
         count, first = self.progress[unit], instruction.wait0_count
@@ -114,3 +115,12 @@ class Model(MemorySide, RowSide):
         if instruction.wait0_step:
             return np.maximum(count.span(first, rows), start)
         return np.full(rows, max(count.time(first), start), np.int64)
+
+    def row_wait(self, instruction: Instruction, row: int, start: int):
+        """When the wait of one row is satisfied; start: that of wait 1."""
+        unit = Unit(instruction.wait0_unit)
+        if unit is Unit.NONE:
+            return start
+        count, n = self.progress[unit], instruction.wait0_count + row * instruction.wait0_step
+        yield count, n
+        return max(count.time(n), start)

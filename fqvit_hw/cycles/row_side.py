@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from math import ceil
 
@@ -27,6 +28,9 @@ from .timing import (
     array_latency,
     norm_latency,
 )
+
+TO_ACTS = (Epilogue.CODES8, Epilogue.GELU)  # what writes activations
+TO_TILES = (Epilogue.KEYS, Epilogue.VALUES)
 
 
 @dataclass
@@ -58,7 +62,8 @@ class RowSide:
             begun = max(behind.pushed.time(behind.popped.total + 1), entered + WRITE)
             behind.popped.add([begun])
             behind.finished.add([begun])
-            ready = (yield from self.row_waits(i)) + ROW
+            coupled = self.follows_norm(i)
+            ready = (yield from self.row_waits(i, 1 if coupled else i.rows)) + ROW
             ready[0] += 1
             issue = max(issued + 1, taken + ISSUE, int(ready[0]))
             gemm = Gemm(i, issue)
@@ -81,10 +86,14 @@ class RowSide:
                     yield None, issue
                     started = issue
                     ends = group == i.k_groups - 1
-                    rows, chunks = self.rows_of_pass(i, o, ready, issue, chunk, ends)
+                    if coupled:
+                        rows, chunks = yield from self.rows_after_norm(i, issue, chunk)
+                        coupled = False
+                    else:
+                        rows, chunks = self.rows_of_pass(i, o, ready, issue, chunk, ends)
+                        self.progress[Unit.ARRAY].add(rows + 2)
                     issue = int(rows[-1]) + 1
-                    ready = np.zeros(1, np.int64) if len(ready) != i.rows else ready * 0
-                    self.progress[Unit.ARRAY].add(rows + 2)
+                    ready = np.zeros(i.rows, np.int64)
                     gemm.busy += i.rows * i.inner * i.k_tiles
                     if not i.resident:
                         self.released.add([issue] * i.k_tiles)
@@ -93,7 +102,7 @@ class RowSide:
                     first, last = int(chunks[0]), int(chunks[-1])
                     span = (first + READ, last + READ, min(1, reads / (last - first + 1)))
                     self.residuals.append(span)
-                if i.epilogue in (Epilogue.KEYS, Epilogue.VALUES):
+                if i.epilogue in TO_TILES:
                     writes = chunks[:, None] + WRITE - np.arange(self.chunks(i, o))
                     self.tile_writes = {t for t in self.tile_writes if t >= started}
                     self.tile_writes.update(writes.ravel().tolist())
@@ -151,6 +160,43 @@ class RowSide:
             history = np.concatenate([self.popped_rows, popped])
         self.popped_rows = history[-ROOM:]
         return done[i.inner - 1 :: i.inner], popped[i.inner - 1 :: i.inner]
+
+    def follows_norm(self, i: Instruction) -> bool:
+        """Is the GEMM one whose writes hold up others while it waits for rows of the norm unit?"""
+        if i.wait0_unit != Unit.NORM or not i.wait0_step or i.k_groups > 1:
+            return False
+        last = i.wait0_count + (i.rows - 1) * i.wait0_step
+        writes = i.epilogue in (*TO_ACTS, *TO_TILES)
+        return writes and self.progress[Unit.NORM].total < last
+
+    def rows_after_norm(self, i: Instruction, issue: int, chunk: int):
+        """The first pass of such a GEMM, row by row: what it writes to the activations holds up the
+        rows to come, what to the tiles, weights.
+        """
+        k, there = i.k_tiles, array_latency(self.hw)
+        costs = [self.chunks(i, j) for j in range(i.inner)]
+        recent = self.popped_rows.tolist()
+        done, popped = [], []
+        at, free = issue - 1, chunk - 1
+        acts = i.epilogue in TO_ACTS
+        writes = self.acts_writes if acts else self.tile_writes
+        writes.clear()
+        start = yield from self.waited(i, 1)
+        for r in range(i.rows):
+            ready = (yield from self.row_wait(i, r, start)) + ROW
+            at = max(at, ready + (r == 0) - 1)
+            for cost in costs:
+                at = max(at + k, recent[-ROOM] + 1)
+                free = max(at + there, free + 1) + cost - 1
+                recent.append(free)
+                writes.update(range(free + WRITE - cost + 1, free + WRITE + 1))
+                if not acts:
+                    self.tiles_written = free + WRITE
+            done.append(at)
+            popped.append(free)
+            self.progress[Unit.ARRAY].add([at + 2])
+        self.popped_rows = np.array(recent[-ROOM:])
+        return np.array(done), np.array(popped)
 
     def held_rows(self, i: Instruction, ready, issue: int, chunk: int, chunks):
         """The same, where the array waits for the epilogue to take a row, or the epilogue for the
@@ -211,26 +257,41 @@ class RowSide:
         count.add(last + SOFTMAX + beats + beats - 1 + RECIPROCAL + 1)
 
     def norm(self):
+        """Row by row, on a clock that stands still while the epilogue writes instead of a beat."""
         queue, hw = self.queues["norm"], self.hw
         t = 0
         while True:
             i, t = yield from self.taken(queue, t)
             queue.popped.add([t])
-            ready = yield from self.row_waits(i)
+            start = yield from self.waited(i, 1)
             beats, words = -(-i.channels // hw.norm_lanes), -(-i.channels // hw.cols)
-            ends, at, step = [], t + NORM_START, max(beats, NORM_RATE)
-            for there in ready.tolist():  # the last word of every row read
+            at, step = t + NORM_START, max(beats, NORM_RATE)
+            through = NORM_FEED + (beats - 1) + norm_latency(hw)
+            refused: list[int] = []  # when the clock stood still, in its own time
+            last = t
+            for r in range(i.rows):
+                there = yield from self.row_wait(i, r, start)
+                if refused:
+                    there -= bisect_right(refused, there - len(refused))
                 begin = max(at, there)
-                end = self.read_stream(begin, words) + (beats - 1) - (words - 1)
-                ends.append(end)
+                stood = bisect_right(refused, begin)
+                # the last word of the row read
+                end = (
+                    self.beside_residuals(begin + stood, words) - stood + (beats - 1) - (words - 1)
+                )
                 at = max(begin + step, end - step + 2)
-            last = np.array(ends) + NORM_FEED + (beats - 1) + norm_latency(hw)
-            self.progress[Unit.NORM].add(last + 1)
-            t = int(last[-1])
+                for beat in range(end + through - beats + 1, end + through + 1):
+                    yield None, beat + len(refused)
+                    while beat + len(refused) in self.acts_writes:
+                        refused.append(beat)
+                        yield None, beat + len(refused)
+                last = end + through + len(refused)
+                self.progress[Unit.NORM].add([last + 1])
+            t = last
             queue.finished.add([t + 1])
 
-    def read_stream(self, t: int, words: int) -> int:
-        """When the last of `words` is read from t on: a residual add reads before the LayerNorm."""
+    def beside_residuals(self, t: int, words: int) -> int:
+        """When the last of `words` of the stream is read from t on: a residual add reads first."""
         for first, last, taken in self.residuals:
             if last < t:
                 continue
