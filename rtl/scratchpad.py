@@ -8,9 +8,10 @@ from amaranth.lib.wiring import In
 
 from .ports import read_port, write_port
 
-# Tells Yosys that no word is read in the cycle in which it is written (docs/accelerator.md: units
-# wait until what they read is written). Without it Yosys builds the old word by registers and a
-# multiplexer around the block RAMs: 2,313 flip-flops and 1,421 LUTs for tiles of 8 x 16 bytes.
+# Tells Yosys that nothing is needed that is read in the cycle in which it is written
+# (docs/accelerator.md: units wait until what they read is written). Without it Yosys builds the old
+# word by registers and a multiplexer around the block RAMs: 2,313 flip-flops and 1,421 LUTs for
+# tiles of 8 x 16 bytes.
 NO_COLLISIONS = {"no_rw_check": 1}
 
 # Bits of one memory: Yosys's time grows with the square of a memory's write enables (128 of them:
@@ -22,9 +23,9 @@ class Scratchpad(wiring.Component):
     """`depth` words of `width` bits, written in granules of `granularity` bits.
 
     Members: `readers`, `writers`: lists of ports (`rtl.ports`), the first has the highest priority
-    and is therefore never refused. A word must not be read in the cycle in which it is written:
-    block RAMs then give anything (`NO_COLLISIONS`). Simulation gives the old word, and with
-    poison = True its complement, so that a run that needs such a word goes wrong there too.
+    and is therefore never refused. A granule must not be needed that is read in the cycle in which
+    it is written: block RAMs then give anything (`NO_COLLISIONS`). Simulation gives the old one,
+    and with poison = True its complement, so that a run that needs it goes wrong there too.
     """
 
     def __init__(
@@ -75,10 +76,10 @@ class Scratchpad(wiring.Component):
                 m.d.comb += [write.addr.eq(chosen["addr"]) for write in writes]
         data = Cat(read.data for read in reads)
         if self.poison:
-            collided, (read, write) = Signal(), slices[0]  # all slices have the same addresses
+            (read, write), collided = slices[0], Signal.like(mask)  # all slices: the same addresses
             with m.If(read.en):
-                m.d.sync += collided.eq(mask.any() & (read.addr == write.addr))
-            data = data ^ collided.replicate(self.width)
+                m.d.sync += collided.eq(Mux(read.addr == write.addr, mask, 0))
+            data = data ^ Cat(bit.replicate(self.granularity) for bit in collided)
         for port in self.readers:
             m.d.comb += port.data.eq(data)
         return m
