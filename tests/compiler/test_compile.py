@@ -247,6 +247,29 @@ def test_the_machine_refuses_what_the_hardware_would_not_survive(digits_model):
     changed(first, "never written", from_base=8000)
 
 
+@pytest.mark.parametrize("name", HARDWARE)
+def test_useful_macs_are_those_of_the_gemms(name):
+    """Rows and columns of each GEMM are the instruction's, K is the network's, without padding."""
+    network = blank(VIT["deit_tiny"])
+    program = compile_network(network, HARDWARE[name], weights=False)
+    block, macs = network.blocks[0], 0
+    inputs = {
+        "patch_embed": network.patch_embed.weight[0].size,
+        "scores": block.head_dim,
+        "context": network.tokens,
+        "head": network.head.weight.shape[1],
+        **{f"qkv head {h} {part}": block.qkv.weight.shape[1]
+           for h in range(block.heads) for part in "qkv"},
+        **{layer: getattr(block, layer).weight.shape[1] for layer in ("proj", "fc1", "fc2")},
+    }  # fmt: skip
+    for gemm, layer in zip(program.instructions, program.names, strict=True):
+        if gemm.opcode is Opcode.GEMM:
+            last = layer.split(".")[-1]
+            key = last.split()[-1] if last.startswith("attn") else last
+            macs += gemm.rows * gemm.columns * inputs[key]
+    assert macs == program.macs
+
+
 def test_isa_page_is_current():
     page = Path(__file__).parents[2] / "docs" / "isa.md"
     made = subprocess.run(
