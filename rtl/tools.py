@@ -20,7 +20,9 @@ TOOLS = {
 }
 
 
-def run(tool: str, arguments: list[str], folder: Path, log: str, limit=None) -> str | None:
+def run(
+    tool: str, arguments: list[str], folder: Path, log: str, limit: float | None = None
+) -> str | None:
     """Run in `folder`, what is said goes to the file `log`; None, or why it failed, or that it was
     not done after `limit` seconds.
 

@@ -244,9 +244,8 @@ def tilings(s: Shape, hw: Hardware, queries: int) -> Plan | None:
             attention = N if normed_in else min(N, (acts - held) // w.normed)
             if context_in and not normed_in:  # the context stays where it is: one border for all
                 attention = min(attention, outer)
-            if attention < (1 if queries == N else min(queries, N)) or (
-                (normed_in or context_in) and held > second
-            ):
+            least = 1 if queries == N else queries
+            if attention < least or ((normed_in or context_in) and held > second):
                 continue
             here = N * w.context if context_in and outer < N else 0  # must stay during the MLP
             if not context_in and outer * w.context > second:

@@ -112,15 +112,21 @@ class MemorySide:
                 if not beats:
                     break
                 asked += beats
-                room = asked - hw.prefetch
-                yield self.weight_popped, room
-                t = max(t, self.weight_popped.time(room) + 1)
-                yield None, t
-                t, times = self.bus.read(t, beats)
-                t += 1
+                t, times = yield from self.burst(t, beats, asked, self.weight_popped)
                 self.weight_bursts.append(times)
                 self.weight_arrived.add(times)
                 address, wanted = address + beats, wanted - beats
+
+    def burst(self, t: int, beats: int, asked: int, popped):
+        """Ask from t on for a burst, when the queue of hw.prefetch beats has room for all `asked`
+        so far. Returns when the next may be asked for, and the times of its beats.
+        """
+        room = asked - self.hw.prefetch
+        yield popped, room
+        t = max(t, popped.time(room) + 1)
+        yield None, t
+        t, times = self.bus.read(t, beats)
+        return t + 1, times
 
     def weights(self):
         """Beats that have come, one a cycle: into parameter memory, then into the ring, while they
@@ -211,12 +217,7 @@ class MemorySide:
                             begin = at - at % hw.bus_bytes
                             beats = -(-(stop - begin) // hw.bus_bytes)
                             asked += beats
-                            room = asked - hw.prefetch
-                            yield self.load_popped, room
-                            t = max(t, self.load_popped.time(room) + 1)
-                            yield None, t
-                            t, times = self.bus.read(t, beats)
-                            t += 1
+                            t, times = yield from self.burst(t, beats, asked, self.load_popped)
                             chunks = (stop - at) >> i.chunk
                             tail = (stop - 1) % hw.bus_bytes + 1  # bytes used of the last beat
                             tail = min(tail >> i.chunk, chunks)

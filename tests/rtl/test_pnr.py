@@ -68,8 +68,7 @@ def test_a_harness_holds_every_bit_of_the_ports():
     inputs, outputs = port_bits(Adder())
     assert sorted(map(len, inputs)) == [3, 4] and sorted(map(len, outputs)) == [1, 5]
     assert stages(33) == [33, 9, 3, 1] and stages(1) == [1]
-    harness = Harness(Adder())
-    assert harness.ffs == 7 + 6 + 2 + 1
+    assert Harness(Adder()).ffs == 7 + 6 + 2 + 1
 
 
 def test_a_harness_gives_the_block_what_was_shifted_in():

@@ -1,9 +1,14 @@
 """rtl.scratchpad: priority of its ports, and what is read in the cycle of its write."""
 
+import json
+
 import pytest
 from amaranth.sim import Simulator
 
+from fqvit_hw.hardware import ECP5_85K
 from rtl.scratchpad import Scratchpad
+from rtl.tools import run as run_tool
+from rtl.verilog import convert
 
 DEPTH, WIDTH, GRANULE = 5, 96, 8  # two slices, the second of 32 bits
 OLD, NEW = 0x1111_2222_3333_4444_5555_6666, 0xAAAA_BBBB_CCCC_DDDD_EEEE_FFFF
@@ -80,3 +85,20 @@ def test_the_first_port_goes_first():
         assert ctx.get(pad.readers[1].data) == NEW
 
     run(bench)
+
+
+def test_no_block_ram_of_an_ecp5_holds_two_chunks_of_the_epilogue(tmp_path):
+    """It reads a chunk of a stream word while it writes another one: these are other RAMs."""
+    hw, chunk = ECP5_85K, 16 * ECP5_85K.lanes
+    (tmp_path / "pad.v").write_text(convert(Scratchpad(hw.stream, hw.cols * 16, 16, 1, 1), "pad"))
+    script = "read_verilog pad.v; synth_ecp5 -top pad; write_json pad.json"
+    assert run_tool("yosys", ["-p", script], tmp_path, "log.txt") is None
+    module = json.loads((tmp_path / "pad.json").read_text())["modules"]["pad"]
+    place = {bit: n for n, bit in enumerate(module["ports"]["writers__0__data"]["bits"])}
+    found = []
+    for cell in module["cells"].values():
+        if cell["type"] == "DP16KD":
+            pins = [bits for name, bits in cell["connections"].items() if name.startswith("DI")]
+            found.append({place[bit] // chunk for bits in pins for bit in bits if bit in place})
+    assert len(set().union(*found)) == hw.cols // hw.lanes
+    assert all(len(chunks) == 1 for chunks in found)
