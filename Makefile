@@ -17,27 +17,27 @@ setup: ## create .venv with everything, install what the system lacks
 sim: ## all benches on Icarus Verilog [BLOCK= CONFIG= CASE= SIZE=small WAVES=1]
 	@$(RTL) iverilog
 	@.venv/bin/fqvit-hw golden
-	@$(PYTHON) -m sim $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG)) \
+	@$(PYTHON) -m fqvit_hw.sim $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG)) \
 	    $(if $(CASE),--case '$(CASE)') $(if $(SIZE),--size $(SIZE)) $(if $(WAVES),--waves)
 
 sim-net: ## the built-in network on the whole accelerator [CONFIG= NETWORK=FILE IMAGES=N TRACE=1]
 	@$(RTL) verilator g++
-	@$(PYTHON) -m sim.net $(if $(CONFIG),--config $(CONFIG),--config tiny --config base) \
+	@$(PYTHON) -m fqvit_hw.sim.networks $(if $(CONFIG),--config $(CONFIG),--config tiny --config base) \
 	    $(if $(NETWORK),--network '$(NETWORK)') $(if $(IMAGES),--images $(IMAGES)) $(if $(TRACE),--trace)
 
 sim-deit: ## DeiT-Tiny, one image [MODEL=deit_small|vit_base WEIGHTS=FILE IMAGE=FILE CONFIG= TRACE=1]
 	@.ci/setup all verilator g++
-	@$(PYTHON) -m sim.net --model $(or $(MODEL),deit_tiny) --config $(or $(CONFIG),base) \
+	@$(PYTHON) -m fqvit_hw.sim.networks --model $(or $(MODEL),deit_tiny) --config $(or $(CONFIG),base) \
 	    $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(IMAGE),--image '$(IMAGE)') $(if $(TRACE),--trace)
 
 perf: ## cycles, utilization and bytes of every configuration [NETWORK= CONFIG= WEIGHTS=FILE CLOCK=MHZ]
 	@.ci/setup all verilator g++
-	@$(PYTHON) -m sim.perf $(if $(NETWORK)$(CONFIG),,--all) $(if $(NETWORK),--network '$(NETWORK)') \
+	@$(PYTHON) -m fqvit_hw.sim.perf $(if $(NETWORK)$(CONFIG),,--all) $(if $(NETWORK),--network '$(NETWORK)') \
 	    $(if $(CONFIG),--config $(CONFIG)) $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(CLOCK),--clock $(CLOCK))
 
 mutants: ## is every wrong operator in the RTL noticed? [ONLY=name]
 	@.ci/setup all verilator g++
-	@$(PYTHON) -m sim.mutants $(if $(ONLY),--only $(ONLY))
+	@$(PYTHON) -m fqvit_hw.sim.mutants $(if $(ONLY),--only $(ONLY))
 
 test: setup ## all tests, benches at small sizes [ARGS= for pytest]
 	$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
@@ -59,20 +59,20 @@ bench: ## engines against float32, side by side [ARGS= for benchmarks/throughput
 
 verilog: ## Verilog of every block in build/verilog [BLOCK= CONFIG=]
 	@$(RTL) iverilog verilator
-	@$(PYTHON) -m rtl.verilog $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
+	@$(PYTHON) -m fqvit_hw.rtl.flow.verilog $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
 
 synth: ## resources on ECP5 and Xilinx 7-series, by Yosys [BLOCK= CONFIG=]
 	@$(RTL)
-	@$(PYTHON) -m rtl.synth $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
+	@$(PYTHON) -m fqvit_hw.rtl.flow.synth $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
 
 pnr: ## Fmax: place and route on an ECP5-85k, slow [BLOCK= CONFIG=]
 	@$(RTL)
-	@$(PYTHON) -m rtl.pnr $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
+	@$(PYTHON) -m fqvit_hw.rtl.flow.pnr $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
 
 lint: setup ## ruff and the Verilog lint
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
-	$(PYTHON) -m rtl.verilog
+	$(PYTHON) -m fqvit_hw.rtl.flow.verilog
 
 clean: ## remove what the targets made; .venv stays
 	rm -rf build .pytest_cache .ruff_cache

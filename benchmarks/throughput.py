@@ -26,12 +26,12 @@ import numpy as np
 
 from fqvit_hw import quantize
 from fqvit_hw.calibrate import preprocessing
-from fqvit_hw.calibrate.timm_compat import import_timm
 from fqvit_hw.engines import fast, operations
 from fqvit_hw.engines.walk import Walk
 from fqvit_hw.errors import UserError
-from fqvit_hw.netfile import write_atomically
-from fqvit_hw.zoo import PAPER_MODELS, load_model, timm_name
+from fqvit_hw.files import write_atomically
+from fqvit_hw.timm_compat import import_timm
+from fqvit_hw.zoo.models import PAPER_MODELS, load_model, timm_name
 
 CALIBRATION = 2  # images: speed does not depend on the ranges
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import engines, netfile
+from . import engines
 from .config import QuantConfig
 from .network import SwinTransformer, VisionTransformer
-from .scale import Scale
+from .network import file as netfile
+from .network.scale import Scale
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,11 +18,11 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from fqvit_hw.cli import Parser
+from fqvit_hw.command_line import Parser
+from fqvit_hw.places import BUILD
 
-from .runner import (
+from .blocks.runner import (
     BLOCKS,
-    BUILD,
     Result,
     block_module,
     configurations,

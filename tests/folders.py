@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .models import tiny_swin, tiny_vit
+from tests.models import tiny_swin, tiny_vit
 
 SYNSETS = {"n01440764": 0, "n01443537": 1, "n02123045": 281}  # and their ImageNet-1k indices
 SIZES = ((20, 31), (16, 16), (40, 25), (17, 17), (64, 64))  # mixed, also smaller than the target
@@ -49,10 +49,10 @@ def small_swin():
 
 def use_small_model(monkeypatch, weights_seed=0, model=None) -> str:
     """Put small_model in the place of a model of timm's; returns its name."""
-    import fqvit_hw.zoo
+    import fqvit_hw.zoo.models
 
     model = model or small_model(weights_seed)
-    monkeypatch.setattr(fqvit_hw.zoo, "load_model", lambda name, weights: model)
+    monkeypatch.setattr(fqvit_hw.zoo.models, "load_model", lambda name, weights: model)
     return NAME
 
 

@@ -7,7 +7,7 @@ MEAN, STD = (0.5, 0.45, 0.4), (0.25, 0.3, 0.2)
 
 def tiny_vit(seed=0, **changes):
     """12 x 8 images, patch 4, 3 channels: 6 patches, 24 channels, 2 blocks, 3 heads, 5 classes."""
-    from fqvit_hw.calibrate.timm_compat import import_timm
+    from fqvit_hw.timm_compat import import_timm
 
     import_timm()
     import torch
@@ -47,7 +47,7 @@ def tiny_swin(seed=0, **changes):
 
     Nothing divides anything: windows, shifts and patch merging all have padding.
     """
-    from fqvit_hw.calibrate.timm_compat import import_timm
+    from fqvit_hw.timm_compat import import_timm
 
     import_timm()
     import torch

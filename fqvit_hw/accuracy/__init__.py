@@ -1,5 +1,5 @@
 """`fqvit-hw accuracy`: what the integers cost, image by image. See command.py."""
 
-from .command import add_parser
+from ..commands.accuracy import add_parser
 
 __all__ = ["add_parser"]

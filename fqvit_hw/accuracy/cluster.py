@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .. import reach
-from ..batches import read_batch
+from ..data.batches import read_batch
+from ..data.images import reason
 from ..errors import UserError
-from ..images import reason
+from ..zoo import reach
 from .evaluate import Evaluator
 
 HANDSHAKE = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)"
@@ -137,7 +137,7 @@ def score(held: list, indices: tuple[int, ...]) -> list[dict]:
     if key not in _held:
         import ray
 
-        from ..calibrate.timm_compat import import_timm
+        from ..timm_compat import import_timm
 
         import_timm()  # unpickling a timm model imports timm, which may need its repair first
         _held.clear()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..batches import Batch
+from ..data.batches import Batch
 from ..model import QuantizedModel
 
 FLOAT = "float"

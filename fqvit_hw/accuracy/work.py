@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import digits
+from ..data import digits
 from ..errors import UserError
 
 CALIBRATION_IMAGES = 100
@@ -57,13 +57,13 @@ def prepare(
         return prepare_digits(calibration_images)
     if data is None:
         raise UserError(f"{model} needs --data DIR, a folder with val/<synset>/*.JPEG")
-    from ..calibrate.timm_compat import import_timm
+    from ..timm_compat import import_timm
 
     import_timm()
     from ..calibrate import preprocessing
-    from ..imagenet import find_validation, load_calibration
-    from ..images import Preprocessing
-    from ..zoo import load_model
+    from ..data.imagenet import find_validation, load_calibration
+    from ..data.images import Preprocessing
+    from ..zoo.models import load_model
 
     net = load_model(model, weights)
     pixels = Preprocessing.of_model(net)
@@ -75,9 +75,9 @@ def prepare(
 
 def prepare_digits(calibration_images: int) -> Work:
     from ..calibrate import spaced
-    from ..imagenet import Arrays
-    from ..images import Preprocessing
-    from ..train import load
+    from ..data.imagenet import Arrays
+    from ..data.images import Preprocessing
+    from ..zoo.digits import load
 
     images, labels = digits.test_set()
     files = tuple(f"digits/{i * digits.TEST_EVERY}" for i in range(len(labels)))
@@ -88,7 +88,7 @@ def prepare_digits(calibration_images: int) -> Work:
 
 def choose(source, limit: int | None) -> list[int]:
     """Indices into source.files: all, or `limit` evenly spread ones, in order."""
-    from ..imagenet import spread
+    from ..data.imagenet import spread
 
     everything = range(len(source.files))
     return sorted(spread(everything, limit)[:limit]) if limit else list(everything)

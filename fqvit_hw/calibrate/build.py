@@ -7,19 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from ..config import QuantConfig
-from ..formats import (
-    ACC,
-    BITSHIFT_FRACTION,
-    INT8,
-    INT16,
-    MAX_TOKENS,
-    UINT8,
-    IntFormat,
-    saturate,
-)
+from ..formats import ACC, BITSHIFT_FRACTION, INT8, INT16, MAX_TOKENS, UINT8, IntFormat, saturate
 from ..network import Block, PatchMerging, SwinBlock, SwinTransformer, VisionTransformer
+from ..network.scale import Scale
 from ..network.swin import MERGED
-from ..scale import Scale
 from ..units import Attention, Pool, Softmax
 from .choose import symmetric
 from .fixed_point import (

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..config import QuantConfig
 from ..formats import INT8, INT16, PTF_MAX, IntFormat
-from ..scale import Scale
+from ..network.scale import Scale
 from .observers import OBSERVERS, SHRINK, Histogram, Mean, MinMax, Range, kind, observe
 from .ptf import is_stream, search_factors
 

@@ -21,7 +21,7 @@ from ..formats import (
     bits_needed,
     rshift_round,
 )
-from ..scale import Scale
+from ..network.scale import Scale
 from ..units import LayerNorm, Linear, Requantize, Residual
 from ..units.layernorm import MAX_GAMMA_SHIFT, LayerNormWidths
 from ..units.mac_array import worst_accumulator

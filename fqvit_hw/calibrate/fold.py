@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from ..config import QuantConfig
-from ..scale import Scale
+from ..network.scale import Scale
 from .observers import Range, kind, observe
 
 # 1 would make all channels equal: each value would leave its codes on other images, and the weights

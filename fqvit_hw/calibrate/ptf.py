@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..formats import INT8, PTF_MAX
-from ..scale import Scale
+from ..network.scale import Scale
 from .observers import all_steps, kind
 
 STREAM = ("embed", "conv", "reduction", "residual1", "residual2")

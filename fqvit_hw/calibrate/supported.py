@@ -5,7 +5,7 @@ Every refusal names the layer, so that nobody gets a network that computes somet
 
 from __future__ import annotations
 
-from .timm_compat import import_timm
+from ..timm_compat import import_timm
 
 import_timm()
 

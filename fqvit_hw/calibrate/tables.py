@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..formats import EXPONENTIAL, INT8, saturate
-from ..scale import Scale
+from ..network.scale import Scale
 from ..units import Gelu
 from .choose import gelu_step
 from .fixed_point import build_requantize

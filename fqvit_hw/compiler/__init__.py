@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..hardware import Hardware
-from ..isa import INSTRUCTION_BYTES
+from ..machine.hardware import Hardware
+from ..machine.isa import INSTRUCTION_BYTES
 from ..network import SwinTransformer, VisionTransformer
 from .plan import Plan, Shape, plan
 from .program import Program

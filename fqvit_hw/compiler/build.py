@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..formats import ceil_log2
-from ..hardware import EXP_BYTES, NORM_BYTES, Hardware
-from ..isa import LAST_LAYER, Epilogue, Instruction, Opcode, Space, Unit
+from ..machine.hardware import EXP_BYTES, NORM_BYTES, Hardware
+from ..machine.isa import LAST_LAYER, Epilogue, Instruction, Opcode, Space, Unit
 from .hazards import Access, Tracker
-from .window import Window
+from .memory_map import Window
 
 
 @dataclass(frozen=True)

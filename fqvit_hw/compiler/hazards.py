@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..isa import Unit
+from ..machine.isa import Unit
 
 UNITS = len(Unit)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..isa import INSTRUCTIONS, Epilogue, Instruction, Space, Unit
+from ..machine.isa import INSTRUCTIONS, Epilogue, Instruction, Space, Unit
 
 HIDDEN = {"opcode", "layer"}
 NAMED = {"epilogue": Epilogue, "space": Space}

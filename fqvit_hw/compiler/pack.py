@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..hardware import EXP_BYTES, GELU_ENTRIES, NORM_BYTES, PARAM_BYTES, Hardware
+from ..machine.hardware import EXP_BYTES, GELU_ENTRIES, NORM_BYTES, PARAM_BYTES, Hardware
 from ..units import Gelu, LayerNorm, gelu
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ..hardware import HARDWARE, PARAM_BYTES, Hardware
+from ..machine.hardware import HARDWARE, PARAM_BYTES, Hardware
 
 MAX_GROUP_TILES = 255  # a field of the instruction
 SCRATCH_WORDS = 4  # of acts, at its end: where a LOAD that only waits may write, a beat at least
@@ -185,7 +185,7 @@ def refused(s: Shape, hw: Hardware) -> str | None:
         if need > getattr(hw, name):
             return (
                 f"{what}: {hw.name} has {name}={getattr(hw, name)}, this network needs {need} "
-                "(fqvit_hw.hardware.Hardware)"
+                "(fqvit_hw.machine.hardware.Hardware)"
             )
     if best_plan(s, hw) is None:
         return f"{s.tokens} tokens of {s.channels} channels: no tiling fits acts={hw.acts}"

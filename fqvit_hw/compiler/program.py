@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..hardware import Hardware
-from ..isa import INSTRUCTION_BYTES, Instruction, Unit
-from ..outputs import write_files
+from ..files import write_files
+from ..machine.hardware import Hardware
+from ..machine.isa import INSTRUCTION_BYTES, Instruction, Unit
 from .build import Made
 from .listing import listing
+from .memory_map import Region
 from .plan import Plan
-from .window import Region
 
 PROGRAM_FILE, MAP_FILE, LISTING_FILE = "program.bin", "map.json", "listing.txt"
 FILES = PROGRAM_FILE, MAP_FILE, LISTING_FILE

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..hardware import Hardware
-from ..isa import Epilogue, Instruction, Opcode, Space, Unit
+from ..machine.hardware import Hardware
+from ..machine.isa import Epilogue, Instruction, Opcode, Space, Unit
 
 UNITS = len(Unit)
 

@@ -11,19 +11,12 @@ from dataclasses import replace
 import numpy as np
 
 from ..formats import ceil_log2
-from ..hardware import EXP_BYTES, GELU_ENTRIES, NORM_BYTES, PARAM_BYTES, Hardware
-from ..isa import Epilogue, Space, Unit
+from ..machine.hardware import EXP_BYTES, GELU_ENTRIES, NORM_BYTES, PARAM_BYTES, Hardware
+from ..machine.isa import Epilogue, Space, Unit
 from .build import Builder, Made, Rows, Tiles
-from .pack import (
-    pack_exponentials,
-    pack_gelu,
-    pack_norm,
-    pack_params,
-    pack_stream,
-    pack_weights,
-)
+from .memory_map import Window
+from .pack import pack_exponentials, pack_gelu, pack_norm, pack_params, pack_stream, pack_weights
 from .plan import MAX_OUTER, Plan, Shape, Sizes, blocks, ceil, k_groups, scratch_words, whole_beats
-from .window import Window
 
 IMAGE, LOGITS = "image", "logits"
 LOGIT_BYTES = 4

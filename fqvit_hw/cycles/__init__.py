@@ -5,13 +5,13 @@ units know of each other are counts (`Count`): rows finished, tiles loaded, inst
 process that needs count n goes on at the time at which n was reached. All rows of a pass of a GEMM
 are computed at once, as numpy arrays of times, so that a whole DeiT takes a second.
 
-The constants are those of the RTL; `tests/test_cycles.py` holds both together.
+The constants are those of the RTL; `tests/cycles/test_cycles.py` holds both together.
 """
 
 from __future__ import annotations
 
-from ..hardware import Hardware
-from ..isa import Instruction
+from ..machine.hardware import Hardware
+from ..machine.isa import Instruction
 from .model import Model, Prediction
 from .row_side import Gemm
 

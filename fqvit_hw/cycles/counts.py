@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..isa import Instruction
+from ..machine.isa import Instruction
 from .timing import OUTSTANDING, REQUEST
 
 if TYPE_CHECKING:

@@ -6,21 +6,10 @@ from itertools import count
 
 import numpy as np
 
-from ..hardware import BURST_BYTES, PARAM_BYTES, Hardware
-from ..isa import INSTRUCTION_BYTES, Instruction, Opcode, Space, Unit
+from ..machine.hardware import BURST_BYTES, PARAM_BYTES, Hardware
+from ..machine.isa import INSTRUCTION_BYTES, Instruction, Opcode, Space, Unit
 from .counts import paced
-from .timing import (
-    FETCH,
-    JOBS,
-    LOAD_BEAT,
-    LOAD_START,
-    QUEUE,
-    READ,
-    START,
-    STORE,
-    UNPACK,
-    WRITE,
-)
+from .timing import FETCH, JOBS, LOAD_BEAT, LOAD_START, QUEUE, READ, START, STORE, UNPACK, WRITE
 
 QUEUES = ("weights", "array", "epilogue", "norm", "load", "store")
 QUEUES_OF = {

@@ -9,8 +9,8 @@ from heapq import heappop, heappush
 
 import numpy as np
 
-from ..hardware import Hardware
-from ..isa import Instruction, Unit
+from ..machine.hardware import Hardware
+from ..machine.isa import Instruction, Unit
 from .counts import Bus, Count, Queue
 from .memory_side import QUEUES, MemorySide
 from .row_side import Gemm, RowSide

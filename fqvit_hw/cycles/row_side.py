@@ -8,7 +8,7 @@ from math import ceil
 
 import numpy as np
 
-from ..isa import Epilogue, Instruction, Unit
+from ..machine.isa import Epilogue, Instruction, Unit
 from .counts import paced
 from .timing import (
     CHUNK,

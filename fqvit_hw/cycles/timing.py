@@ -1,12 +1,12 @@
 """Cycles between an event in one unit and its effect in another, as built in rtl/.
 
-`tests/test_cycles.py` holds them equal to the constants of the RTL.
+`tests/cycles/test_cycles.py` holds them equal to the constants of the RTL.
 """
 
 from __future__ import annotations
 
 from ..formats import ceil_log2
-from ..hardware import Hardware
+from ..machine.hardware import Hardware
 
 START = 1  # the first cycle with a request of the sequencer
 REQUEST = 1  # a request taken to its address on the bus

@@ -1,5 +1,5 @@
 """`fqvit-hw report`: one page, HTML and Markdown, of all measurements in a folder."""
 
-from .command import add_parser
+from ..commands.report import add_parser
 
 __all__ = ["add_parser"]

@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Iterator
 
+from ..accuracy.picture import noise_png
 from ..accuracy.summary import cells, decibels, simulated
-from ..zoo import short_name
+from ..zoo.models import short_name
 from . import pictures
 from .paper import MODELS, ROWS, VALIDATION_IMAGES
 from .parts import Part
@@ -223,7 +224,7 @@ def drawn(slug: str, summary: dict) -> Iterator[Part]:
         f"Signal to noise of every unit's output against the float model, {images}. At the "
         f"logits, all images: {ends}.",
         name=f"{slug}-noise",
-        png=pictures.noise_png(summary),
+        png=noise_png(summary),
     )
     yield Part(
         "picture",

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fqvit_hw import PRESETS, cli
+from fqvit_hw import PRESETS
 from fqvit_hw.accuracy import cluster
 from fqvit_hw.accuracy.evaluate import Evaluator
 from fqvit_hw.accuracy.summary import summarize
-from fqvit_hw.batches import chunks, read_batch
+from fqvit_hw.commands import cli
+from fqvit_hw.data.batches import chunks, read_batch
+from fqvit_hw.data.imagenet import Arrays
 from fqvit_hw.errors import UserError
-from fqvit_hw.imagenet import Arrays
-
-from ..folders import assert_same_records
-from ..models import MEAN, STD, random_images, tiny_quantized, tiny_vit
+from tests.folders import assert_same_records
+from tests.models import MEAN, STD, random_images, tiny_quantized, tiny_vit
 
 torch = pytest.importorskip("torch", reason="the float model runs in torch")
 pytest.importorskip("ray", reason="Ray is an extra")

@@ -5,9 +5,8 @@ import pytest
 
 from fqvit_hw import PRESETS
 from fqvit_hw.accuracy.evaluate import Evaluator, top
-from fqvit_hw.batches import Batch
-
-from ..models import MEAN, STD, random_images, tiny_quantized, tiny_vit
+from fqvit_hw.data.batches import Batch
+from tests.models import MEAN, STD, random_images, tiny_quantized, tiny_vit
 
 torch = pytest.importorskip("torch", reason="the float model runs in torch")
 

@@ -8,8 +8,7 @@ import pytest
 from fqvit_hw import PRESETS
 from fqvit_hw.accuracy.evaluate import Evaluator
 from fqvit_hw.accuracy.noise import code_counts, measure
-
-from ..models import MEAN, STD, random_images, tiny_quantized, tiny_vit
+from tests.models import MEAN, STD, random_images, tiny_quantized, tiny_vit
 
 pytest.importorskip("torch", reason="the float model runs in torch")
 CONFIGS = {

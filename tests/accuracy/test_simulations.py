@@ -31,9 +31,9 @@ def test_names():
 
 def test_calibration_images():
     pytest.importorskip("torch", reason="the simulation runs in torch")
-    from fqvit_hw.accuracy.command import calibrate
     from fqvit_hw.accuracy.work import prepare_digits
     from fqvit_hw.calibrate import spaced
+    from fqvit_hw.commands.accuracy import calibrate
     from fqvit_hw.reference import build_reference
 
     work = prepare_digits(PRESETS["best"].calibration_images)

@@ -8,17 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fqvit_hw import QuantizedModel, digits, isa, machine
-from fqvit_hw.cli import main
+from fqvit_hw import QuantizedModel
+from fqvit_hw.commands.cli import main
 from fqvit_hw.compiler import Program, compile_network, vit
+from fqvit_hw.compiler.memory_map import Window
 from fqvit_hw.compiler.races import check
 from fqvit_hw.compiler.shapes import VIT, Size, blank
-from fqvit_hw.compiler.window import Window
 from fqvit_hw.config import PRESETS
-from fqvit_hw.hardware import BASE, HARDWARE, TINY
-from fqvit_hw.isa import Epilogue, Opcode, Unit
-
-from ..models import random_images, tiny_quantized, tiny_quantized_swin, tiny_vit
+from fqvit_hw.data import digits
+from fqvit_hw.machine import interpreter as machine
+from fqvit_hw.machine import isa
+from fqvit_hw.machine.hardware import BASE, HARDWARE, TINY
+from fqvit_hw.machine.isa import Epilogue, Opcode, Unit
+from tests.models import random_images, tiny_quantized, tiny_quantized_swin, tiny_vit
 
 
 @pytest.fixture(scope="module")
@@ -273,6 +275,6 @@ def test_useful_macs_are_those_of_the_gemms(name):
 def test_isa_page_is_current():
     page = Path(__file__).parents[2] / "docs" / "isa.md"
     made = subprocess.run(
-        [sys.executable, "-m", "fqvit_hw.isa"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "fqvit_hw.machine.isa"], capture_output=True, text=True, check=True
     )
     assert page.read_text() == made.stdout

@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from fqvit_hw import QuantizedModel, digits
+from fqvit_hw import QuantizedModel
 from fqvit_hw.compiler import compile_network
 from fqvit_hw.compiler.races import RaceError, check
 from fqvit_hw.compiler.shapes import VIT, Size, blank
-from fqvit_hw.hardware import BASE, ECP5_85K, HARDWARE, TINY
-from fqvit_hw.isa import Instruction, Opcode, Unit
-from sim.micro import MICRO
-
-from .test_compile import SMALL
+from fqvit_hw.data import digits
+from fqvit_hw.machine.hardware import BASE, ECP5_85K, HARDWARE, TINY
+from fqvit_hw.machine.isa import Instruction, Opcode, Unit
+from fqvit_hw.sim.networks.micro import MICRO
+from tests.compiler.test_compile import SMALL
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fqvit_hw import PRESETS, QuantConfig, QuantizedModel, digits
+from fqvit_hw import PRESETS, QuantConfig, QuantizedModel
+from fqvit_hw.data import digits
 from fqvit_hw.engines import fast, operations
 from fqvit_hw.engines.fast.selfcheck import cases
 from fqvit_hw.engines.numpy_ops import NumpyOps
 from fqvit_hw.units import Attention, Requantize, Softmax
-
-from ..models import SWIN_SHAPE, random_images, tiny_quantized, tiny_quantized_swin
-from .same import assert_same
+from tests.engines.same import assert_same
+from tests.models import SWIN_SHAPE, random_images, tiny_quantized, tiny_quantized_swin
 
 pytest.importorskip("torch", reason="making a network needs torch")
 

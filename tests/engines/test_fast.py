@@ -13,7 +13,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from fqvit_hw import QuantizedModel, digits
+from fqvit_hw import QuantizedModel
+from fqvit_hw.data import digits
 from fqvit_hw.engines import fast
 from fqvit_hw.engines.fast import build, ops, selfcheck
 from fqvit_hw.engines.fast.library import Library

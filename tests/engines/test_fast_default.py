@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from fqvit_hw import QuantizedModel, digits, engines
+from fqvit_hw import QuantizedModel, engines
+from fqvit_hw.data import digits
 from fqvit_hw.engines import fast
 
 reason = fast.available()

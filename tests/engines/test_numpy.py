@@ -7,7 +7,8 @@ from dataclasses import fields, is_dataclass, replace
 import numpy as np
 import pytest
 
-from fqvit_hw import QuantizedModel, digits
+from fqvit_hw import QuantizedModel
+from fqvit_hw.data import digits
 
 
 @pytest.fixture(scope="module")

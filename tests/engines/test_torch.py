@@ -2,10 +2,10 @@
 
 import pytest
 
-from fqvit_hw import QuantizedModel, digits, engines
-
-from ..models import SWIN_SHAPE, random_images, tiny_quantized, tiny_quantized_swin
-from .same import assert_same
+from fqvit_hw import QuantizedModel, engines
+from fqvit_hw.data import digits
+from tests.engines.same import assert_same
+from tests.models import SWIN_SHAPE, random_images, tiny_quantized, tiny_quantized_swin
 
 torch = pytest.importorskip("torch", reason="the torch engine needs torch")
 

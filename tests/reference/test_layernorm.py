@@ -5,11 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the reference engine needs torch")
 
-from fqvit_hw.reference.layernorm import (  # noqa: E402
-    integer_layer_norm,
-    mantissa_and_shift,
-    standard_deviation,
-)
+from fqvit_hw.reference.layernorm import integer_layer_norm, mantissa_and_shift, standard_deviation  # noqa: E402
 
 
 def layer(weight, bias):

@@ -6,13 +6,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the reference engine needs torch")
 
 from fqvit_hw.reference.fake_quant import Uniform  # noqa: E402
-from fqvit_hw.reference.observers import (  # noqa: E402
-    Ema,
-    MinMax,
-    Omse,
-    Percentile,
-    PowerOfTwoFactors,
-)
+from fqvit_hw.reference.observers import Ema, MinMax, Omse, Percentile, PowerOfTwoFactors  # noqa: E402
 
 BATCHES = [torch.tensor([[-1.0, 2.0]]), torch.tensor([[-3.0, 1.0]]), torch.tensor([[-2.0, 4.0]])]
 

@@ -10,16 +10,10 @@ torch = pytest.importorskip("torch", reason="the reference engine needs torch")
 
 from fqvit_hw import PRESETS, QuantConfig  # noqa: E402
 from fqvit_hw.calibrate.float_steps import normalize  # noqa: E402
-from fqvit_hw.reference import (  # noqa: E402
-    AUTHORS_DEFECTS,
-    Defects,
-    ReferenceConfig,
-    build_reference,
-)
+from fqvit_hw.reference import AUTHORS_DEFECTS, Defects, ReferenceConfig, build_reference  # noqa: E402
 from fqvit_hw.reference.forward import forward  # noqa: E402
 from fqvit_hw.reference.simulation import FloatSimulation, Simulation  # noqa: E402
-
-from ..models import MEAN, STD, SWIN_SHAPE, random_images, tiny_swin, tiny_vit  # noqa: E402
+from tests.models import MEAN, STD, SWIN_SHAPE, random_images, tiny_swin, tiny_vit  # noqa: E402
 
 VIT = tiny_vit(), random_images(20), random_images(6, seed=1)
 SWIN = (

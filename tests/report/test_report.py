@@ -6,11 +6,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from fqvit_hw import cli
+from fqvit_hw.commands import cli
 from fqvit_hw.report.content import is_whole
 from fqvit_hw.report.paper import MODELS, ROWS
-
-from ..folders import imagenet, use_small_model
+from tests.folders import imagenet, use_small_model
 
 pytest.importorskip("torch", reason="the measurements need torch")
 pytest.importorskip("matplotlib", reason="the pictures need matplotlib")

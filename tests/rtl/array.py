@@ -11,11 +11,11 @@ from amaranth.hdl import Module
 from amaranth.lib import memory, wiring
 from amaranth.sim import Simulator
 
-from fqvit_hw.hardware import Hardware
-from fqvit_hw.isa import Instruction, Opcode, Unit
-from rtl.gemm import STATES, Gemm
-from rtl.tiles import Tiles
-from rtl.weights import Weights
+from fqvit_hw.machine.hardware import Hardware
+from fqvit_hw.machine.isa import Instruction, Opcode, Unit
+from fqvit_hw.rtl.accelerator.gemm import STATES, Gemm
+from fqvit_hw.rtl.accelerator.tiles import Tiles
+from fqvit_hw.rtl.accelerator.weights import Weights
 
 MEMORY_BYTES = 1 << 15
 

@@ -1,10 +1,10 @@
-"""Runs a memory-side unit in Amaranth's simulator against sim.axi, a cycle at a time."""
+"""Runs a memory-side unit in Amaranth's simulator against sim.bus.axi, a cycle at a time."""
 
 from __future__ import annotations
 
 from amaranth.sim import Simulator
 
-from sim.axi import Memory
+from fqvit_hw.sim.bus.axi import Memory
 
 
 def memory_cycle(ctx, sides, memory: Memory) -> None:

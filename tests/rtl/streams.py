@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
-from sim.stream import pack, unpack
+from fqvit_hw.sim.blocks.stream import pack, unpack
 
 QUIET_CYCLES = 16  # watched after the last output beat
 
@@ -37,7 +37,7 @@ def drive(
     seed: int = 0,
     limit: int = 20_000,
 ) -> dict[str, Record]:
-    """Feed `inputs` (stream name -> payloads, as sim.stream.pack takes them) to `dut`.
+    """Feed `inputs` (stream name -> payloads, as sim.blocks.stream.pack takes them) to `dut`.
 
     counts: beats to expect on each output stream; constants: plain ports; tables: write streams,
     fed before the inputs; stall: probability of an idle cycle on every input and of a busy one on

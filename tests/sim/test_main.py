@@ -8,13 +8,13 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-import sim.__main__ as command
-from sim.runner import Result
+import fqvit_hw.sim.__main__ as command
+from fqvit_hw.sim.blocks.runner import Result
 
 
 def call(*arguments, **environment) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "sim", *arguments],
+        [sys.executable, "-m", "fqvit_hw.sim", *arguments],
         env=os.environ | environment,
         capture_output=True,
         text=True,
@@ -77,7 +77,7 @@ def test_a_run_compares_draws_waves_and_needs_no_torch(tmp_path):
 
 def test_all_bench_modules_load_without_torch():
     code = (
-        "import sys, sim.__main__ as m\n"
+        "import sys, fqvit_hw.sim.__main__ as m\n"
         "for block in m.BLOCKS: m.block_module(block)\n"
         "assert not {'torch', 'timm'} & set(sys.modules)"
     )
@@ -131,8 +131,8 @@ def test_case_selects_the_configurations_that_have_it():
 
 
 def test_what_a_size_leaves_out_is_named():
-    from sim.__main__ import left_out
-    from sim.runner import Result
+    from fqvit_hw.sim.__main__ import left_out
+    from fqvit_hw.sim.blocks.runner import Result
 
     too_long = Result("mac_array", "4x4", left_out={"block0_qkv": "13056 beats"})
     lines = left_out([Result("gelu", "lanes5_w8"), too_long])
@@ -141,8 +141,8 @@ def test_what_a_size_leaves_out_is_named():
 
 
 def test_every_case_is_run_or_left_out_with_a_reason():
-    from sim import mac_array
-    from sim.golden import golden_cases
+    from fqvit_hw.sim.blocks import mac_array
+    from fqvit_hw.sim.blocks.golden import golden_cases
 
     config = mac_array.CONFIGURATIONS["8x16"]
     found = {t.name: t.left_out for t in mac_array.transactions(config, "small")}

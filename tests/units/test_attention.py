@@ -10,8 +10,7 @@ import pytest
 
 from fqvit_hw.units import Attention, Requantize, Softmax, attention
 from fqvit_hw.units.attention import normalize_rows
-
-from .reference import clamp, dyadic, half_up, log_int_softmax_code
+from tests.units.reference import clamp, dyadic, half_up, log_int_softmax_code
 
 TABLE = np.array([round(2**23 * exp(-0.08 * d)) for d in range(256)])
 

@@ -32,8 +32,7 @@ from fqvit_hw.units import (
     softmax,
 )
 from fqvit_hw.units.attention import normalize_rows
-
-from .test_gelu import make as make_gelu
+from tests.units.test_gelu import make as make_gelu
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "datapath.md"
 

@@ -10,8 +10,7 @@ import pytest
 from fqvit_hw import formats
 from fqvit_hw.formats import IntFormat, bit_length, bits_needed, ceil_log2, require, saturate
 from fqvit_hw.formats import rshift_round as shift
-
-from .reference import half_up
+from tests.units.reference import half_up
 
 
 @pytest.mark.parametrize("width", range(1, 64))

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from fqvit_hw.units import Gelu, Requantize, gelu
-
-from .reference import clamp, dyadic, half_up
+from tests.units.reference import clamp, dyadic, half_up
 
 INT16 = np.arange(-(2**15), 2**15, dtype=np.int16)
 WIDTHS = (8, 10, 12)

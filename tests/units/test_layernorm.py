@@ -16,8 +16,7 @@ import pytest
 from fqvit_hw.formats import LayerNormWidths
 from fqvit_hw.units import LayerNorm, layernorm
 from fqvit_hw.units.layernorm import isqrt, reciprocal_root
-
-from .reference import clamp, half_up
+from tests.units.reference import clamp, half_up
 
 CHANNELS = [1, 2, 3, 64, 192, 1000, 2048]
 SLACK = 1e-6  # float64 of the reference: 2^-53 of 2^16 codes times 60 steps, over std >= 1/46

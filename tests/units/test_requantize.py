@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from fqvit_hw.units import Requantize, requantize
-
-from .reference import clamp, half_up
+from tests.units.reference import clamp, half_up
 
 ACC_EXTREMES = [-(2**31), -(2**31) + 1, -65537, -3, -2, -1, 0, 1, 2, 3, 65537, 2**31 - 2, 2**31 - 1]
 MULTIPLIERS = [0, 2**15, 2**15 + 1, 40503, 2**16 - 1]

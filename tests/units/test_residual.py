@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from fqvit_hw.units import Residual, residual
-
-from .reference import clamp, half_up
+from tests.units.reference import clamp, half_up
 
 # (x_width, y_width, width): PTF stream or 16-bit stream; codes or accumulator branch
 PATHS = [(8, 8, 8), (8, 16, 8), (8, 8, 16), (8, 16, 16), (16, 8, 16), (16, 16, 16), (16, 16, 8)]

@@ -14,8 +14,7 @@ import pytest
 
 from fqvit_hw.units import Softmax, row_reciprocal, softmax
 from fqvit_hw.units.softmax import log2_code
-
-from .reference import half_up, log_int_softmax_code
+from tests.units.reference import half_up, log_int_softmax_code
 
 D = range(256)
 

@@ -19,7 +19,7 @@ SHAPES = [
 @pytest.mark.parametrize(("height", "width", "window", "shift"), SHAPES)
 def test_partition_is_timms(height, width, window, shift):
     torch = pytest.importorskip("torch")
-    from fqvit_hw.calibrate.timm_compat import import_timm
+    from fqvit_hw.timm_compat import import_timm
 
     import_timm()
     from timm.models.swin_transformer import window_partition
@@ -37,7 +37,7 @@ def test_partition_is_timms(height, width, window, shift):
 @pytest.mark.parametrize(("height", "width", "window", "shift"), SHAPES)
 def test_mask_is_timms(height, width, window, shift):
     pytest.importorskip("torch")
-    from fqvit_hw.calibrate.timm_compat import import_timm
+    from fqvit_hw.timm_compat import import_timm
 
     import_timm()
     from timm.models.swin_transformer import SwinTransformerBlock

@@ -1,0 +1,51 @@
+"""`fqvit-hw sweep`: array shape against cycles, traffic and multipliers, for all eight models."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+
+from ..files import check_file, write_file
+from ..sweep.page import markdown
+from ..sweep.picture import picture
+from ..sweep.points import MODELS, SHAPES, as_json, sweep
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "sweep", help="array shape against cycles, traffic and multipliers, from the cycle model"
+    )
+    names = [hw.name for hw in SHAPES]
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME",
+                        help=f"{', '.join(MODELS)} (default: all)")  # fmt: skip
+    parser.add_argument("--shapes", nargs="+", choices=names, default=names, metavar="RxC",
+                        help=f"{', '.join(names)} (default: all)")  # fmt: skip
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables (else: printed)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="the picture (needs matplotlib)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
+                        help="processes (default: one a core)")  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(args) -> None:
+    if args.jobs < 1:
+        raise ValueError(f"--jobs: expected at least 1, got {args.jobs}")
+    for path in (args.markdown, args.json, args.png):  # before the work
+        if path:
+            check_file(path)
+    if args.png:
+        importlib.import_module("matplotlib")
+    shapes = tuple(hw for hw in SHAPES if hw.name in args.shapes)
+    points = sweep(list(dict.fromkeys(args.models)), shapes, args.jobs)
+    for path, make in (
+        (args.markdown, lambda: markdown(points).encode()),
+        (args.json, lambda: as_json(points).encode()),
+        (args.png, lambda: picture(points)),
+    ):
+        if path:
+            write_file(path, make())
+            print(path)
+    if not args.markdown:
+        print(markdown(points), end="")

@@ -1,0 +1,170 @@
+"""The accelerator's sizes: what the compiler, the cycle model and the RTL agree on.
+
+Every memory is addressed in its own words; `docs/accelerator.md` has the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from ..formats import CODE, INT8, INT16, MAX_CHANNELS, MAX_TOKENS, ceil_log2
+
+PARAM_BYTES = 8  # of a column: bias int32, multiplier uint16, shift uint8, PTF factors uint8
+NORM_BYTES = 8  # of a channel: gamma int16, beta int24 in 4 bytes, factor uint8, one unused
+EXP_BYTES = 4  # of an entry of the exponential table: uint24 in 4 bytes
+GELU_ENTRIES = 1 << 12  # the table covers the pre-activations -2048..2047
+BURST_BYTES = 256  # bursts never cross a multiple of it (nor, with it, of 4 KiB)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One size of the machine.
+
+    rows x cols: the MAC array (R x C); lanes: of the epilogue and the softmax (E);
+    norm_lanes: of the LayerNorm (L); bus: bits of the AXI data bus
+    acts: words of R int8, activations; stream: words of C int16, the residual stream;
+    codes: words of R nibbles, attention codes; tiles: words of R x C int8, of which the first
+    `ring` hold weights and the rest keys and values; sums: rows of C int32, partial sums
+    params: column tiles whose epilogue parameters may wait; prefetch: bus beats each of the two
+    readers (weights, loads) may have under way; queue: instructions waiting before each unit
+    max_tokens: longest softmax row; max_channels: longest LayerNorm row
+    """
+
+    name: str
+    rows: int
+    cols: int
+    lanes: int
+    norm_lanes: int
+    bus: int
+    acts: int
+    stream: int
+    codes: int
+    tiles: int
+    ring: int
+    sums: int
+    max_tokens: int
+    max_channels: int
+    params: int = 16
+    prefetch: int = 256
+    queue: int = 4
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "name" and (type(value) is not int or value < 1):
+                raise ValueError(f"Hardware.{field.name}: expected at least 1, got {value!r}")
+        for name in ("rows", "cols", "lanes", "norm_lanes", "params"):
+            if getattr(self, name) & (getattr(self, name) - 1):
+                raise ValueError(
+                    f"Hardware.{name}: expected a power of two, got {getattr(self, name)}"
+                )
+        ordered = (
+            ("lanes", self.lanes, "half of cols", self.cols // 2),
+            ("lanes", self.lanes, "rows", self.rows),
+            ("norm_lanes", self.norm_lanes, "rows", self.rows),
+            ("rows", self.rows, "cols", self.cols),
+            ("ring", self.ring, "half of tiles", self.tiles // 2),
+            ("max_tokens", self.max_tokens, "the proven limit", MAX_TOKENS),
+            ("max_channels", self.max_channels, "the proven limit", MAX_CHANNELS),
+        )
+        for name, value, what, limit in ordered:
+            if value > limit:
+                raise ValueError(f"Hardware.{name}: {value} is more than {what}, {limit}")
+        if self.bus not in (64, 128):
+            raise ValueError(f"Hardware.bus: expected 64 or 128 bits, got {self.bus}")
+        if self.tile_bytes < self.bus_bytes:
+            raise ValueError(
+                f"Hardware.rows, cols: {self.rows} x {self.cols} bytes of a tile are less than a "
+                f"beat of the bus, {self.bus_bytes}"
+            )
+
+    @property
+    def bus_bytes(self) -> int:
+        return self.bus // 8
+
+    @property
+    def tile_bytes(self) -> int:
+        return self.rows * self.cols
+
+    @property
+    def stream_bytes(self) -> int:
+        """Bytes of a word of the residual stream."""
+        return 2 * self.cols
+
+    @property
+    def burst(self) -> int:
+        """Beats of the longest burst."""
+        return BURST_BYTES // self.bus_bytes
+
+    @property
+    def multipliers(self) -> int:
+        """Products that a cycle can make: `*` in the RTL between two values that are not constants.
+
+        The array: R C, operand x tile (attention codes take the same ones). An epilogue lane: 5,
+        row normalization, requantize, the GELU's linear part, both sides of the residual add. A
+        LayerNorm lane: 4, X^2, C X, D R and T gamma; one more makes the variance of a row. The
+        softmax has none: its exponentials come from a table, its reciprocal from a division.
+        """
+        return self.rows * self.cols + 5 * self.lanes + 4 * self.norm_lanes + 1
+
+    @property
+    def memories(self) -> dict[str, int]:
+        """Bits of every on-chip memory of more than a few words, by name."""
+        wait = 64  # beats that a LayerNorm row waits for its statistics, about
+        norm_beats = -(-self.max_channels // self.norm_lanes)
+        score_beats = 1 << ceil_log2(-(-self.max_tokens // self.lanes) + 8)
+        return {
+            "acts": self.acts * self.rows * INT8.width,
+            "stream": self.stream * self.cols * INT16.width,
+            "codes": self.codes * self.rows * CODE.width,
+            "tiles": self.tiles * self.tile_bytes * INT8.width,
+            "sums": self.sums * self.cols * 32,
+            "params": self.params * self.cols * PARAM_BYTES * 8,
+            "prefetch": 2 * self.prefetch * self.bus,
+            "norm rows": (1 << ceil_log2(norm_beats + wait)) * self.norm_lanes * 16,
+            "norm parameters": norm_beats * self.norm_lanes * 42,
+            "exponentials": 256 * 24 * self.lanes,
+            "gelu tables": GELU_ENTRIES * 8 * -(-self.lanes // 2),
+            "softmax rows": score_beats * self.lanes * (9 + 24),
+            "reciprocals": self.max_tokens * 17,
+        }
+
+    @property
+    def memory_bytes(self) -> int:
+        return sum(self.memories.values()) // 8
+
+
+# Small enough to read the waveforms of; runs every network, slowly.
+TINY = Hardware(
+    "tiny", rows=4, cols=4, lanes=1, norm_lanes=4, bus=64,
+    acts=16384, stream=4096, codes=16384, tiles=4096, ring=1024, sums=256,
+    max_tokens=256, max_channels=1024, prefetch=64,
+)  # fmt: skip
+
+# An ECP5-85k: 156 multipliers, 208 block RAMs of 18 Kbit.
+ECP5_85K = Hardware(
+    "ecp5_85k", rows=8, cols=16, lanes=2, norm_lanes=2, bus=64,
+    acts=12288, stream=3072, codes=8192, tiles=512, ring=256, sums=256,
+    max_tokens=256, max_channels=1024,
+)  # fmt: skip
+
+# DeiT-Tiny whole on chip, in less than 512 KiB.
+BASE = Hardware(
+    "base", rows=16, cols=16, lanes=4, norm_lanes=16, bus=128,
+    acts=12288, stream=5120, codes=4096, tiles=256, ring=128, sums=256,
+    max_tokens=256, max_channels=1024,
+)  # fmt: skip
+
+LARGE = Hardware(
+    "large", rows=32, cols=32, lanes=16, norm_lanes=32, bus=128,
+    acts=16384, stream=8192, codes=8192, tiles=256, ring=128, sums=1024,
+    max_tokens=1024, max_channels=2048, prefetch=512,
+)  # fmt: skip
+
+HARDWARE = {hw.name: hw for hw in (TINY, ECP5_85K, BASE, LARGE)}
+
+
+def hardware(name: str) -> Hardware:
+    if name not in HARDWARE:
+        raise ValueError(f"unknown configuration {name!r}; there are {', '.join(HARDWARE)}")
+    return HARDWARE[name]

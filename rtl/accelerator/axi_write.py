@@ -1,0 +1,105 @@
+"""The write side of the memory bus: bursts of one client, several under way.
+
+Timing: a request taken in cycle t is on AW in t + 1; a beat taken in t is on W in t + 1; a beat a
+cycle. Beats are taken from the cycle after that of their request on. BREADY is always 1.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import fifo, wiring
+from amaranth.lib.wiring import In, Out
+
+from fqvit_hw.machine.hardware import Hardware
+from fqvit_hw.machine.isa import Error
+
+from .axi import BUS_ADDRESS, ERRORS, INCR, allowed, write_channels
+from .ports import ADDRESS, memory_writer
+
+OUTSTANDING = 8  # bursts taken and not acknowledged
+
+
+class AxiWrite(wiring.Component):
+    """Members:
+    - `client`: a memory writer; `done` when a burst of its is acknowledged.
+    - `axi`: AW, W and B of the bus.
+    - `base`, `size`: the window, held still while bursts are taken. A request that is not `allowed`
+      in it is not taken; `errors` then has bit Error.ADDRESS. BRESP not OKAY: bit Error.WRITE.
+    - `beat`: a beat is written in this cycle.
+    - `drain`: take no request; complete the bursts under way, with strobe 0 for what is missing.
+    - `idle`: nothing is under way.
+    """
+
+    def __init__(self, hw: Hardware):
+        self.hw = hw
+        super().__init__(
+            {
+                "client": In(memory_writer(hw)),
+                "axi": Out(write_channels(hw)),
+                "base": In(BUS_ADDRESS),
+                "size": In(ADDRESS),
+                "beat": Out(1),
+                "errors": Out(ERRORS),
+                "drain": In(1),
+                "idle": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        hw, axi = self.hw, self.axi
+        request, beats = self.client.request, self.client.beats
+        shift = hw.bus_bytes.bit_length() - 1
+        m.submodules.lengths = lengths = fifo.SyncFIFO(
+            width=len(request.payload.beats), depth=OUTSTANDING
+        )
+        outstanding = Signal(range(OUTSTANDING + 1))
+
+        right, may, take, acknowledged = Signal(), Signal(), Signal(), Signal()
+        room = outstanding != OUTSTANDING
+        m.d.comb += [
+            right.eq(allowed(hw, request.payload, self.size)),
+            may.eq(request.valid & ~self.drain & room & (~axi.awvalid | axi.awready)),
+            take.eq(may & right),
+            request.ready.eq(take),
+            lengths.w_en.eq(take),
+            lengths.w_data.eq(request.payload.beats),
+            axi.awsize.eq(shift),
+            axi.awburst.eq(INCR),
+            axi.bready.eq(1),
+            acknowledged.eq(axi.bvalid),
+            self.client.done.eq(acknowledged & ~self.drain),
+            self.errors[Error.ADDRESS].eq(may & ~right),
+            self.errors[Error.WRITE].eq(acknowledged & ~self.drain & (axi.bresp != 0)),
+            self.idle.eq((outstanding == 0) & ~axi.awvalid),
+        ]
+        m.d.sync += outstanding.eq(outstanding + take - acknowledged)
+        with m.If(take):
+            m.d.sync += [
+                axi.awaddr.eq(self.base + request.payload.address),
+                axi.awlen.eq(request.payload.beats - 1),
+            ]
+        with m.If(~axi.awvalid | axi.awready):
+            m.d.sync += axi.awvalid.eq(take)
+
+        # W has a register, so that a beat stays on the bus when its client is reset.
+        free, move, last = Signal(), Signal(), Signal()
+        sent = Signal.like(request.payload.beats)
+        m.d.comb += [
+            free.eq(lengths.r_rdy & (~axi.wvalid | axi.wready)),
+            move.eq(free & (beats.valid | self.drain)),
+            beats.ready.eq(free & ~self.drain),
+            last.eq(sent + 1 == lengths.r_data),
+            lengths.r_en.eq(move & last),
+            self.beat.eq(axi.wvalid & axi.wready & ~self.drain),
+        ]
+        with m.If(move):
+            m.d.sync += [
+                sent.eq(Mux(last, 0, sent + 1)),
+                axi.wdata.eq(beats.payload.data),
+                axi.wstrb.eq(Mux(self.drain, 0, beats.payload.strobe)),
+                axi.wlast.eq(last),
+            ]
+        with m.If(~axi.wvalid | axi.wready):
+            m.d.sync += axi.wvalid.eq(move)
+        return m

@@ -1,0 +1,172 @@
+"""The codes unit: rows of scores become attention codes in the code memory, and reciprocals.
+
+    score queue -> Softmax of E lanes -> nibbles of a word of the code memory
+                                      -> queue of reciprocals, for the epilogue of codes x values
+
+Timing. The scores of a SCORES instruction leave the queue as the softmax (`rtl.blocks.softmax`)
+takes them, E a cycle; every beat of codes is written in the cycle in which it leaves the softmax,
+and is never refused. A row is `finished` when its reciprocal goes into the queue, rows_latency = 11
+cycles after its last beat of codes; it leaves there 2 cycles later at the earliest. The constants
+of the softmax hold still while rows are inside: the scores of the next instruction wait in the
+score queue until 2 cycles after the last row of the one before is finished.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from fqvit_hw.formats import CODE, INT8, RECIPROCAL, ZERO_CODE, ceil_log2
+from fqvit_hw.machine.hardware import Hardware
+from fqvit_hw.machine.isa import Opcode
+
+from ..blocks.softmax import Softmax, SoftmaxConfig
+from ..parts.packed import packed
+from ..parts.row_walk import RowWalk
+from .ports import instruction, write_port
+from .trace import trace
+
+SCORES_WAITING = 32  # beats: more than the epilogue has under way, so that it need not pause
+FIELDS = ("rows", "row_group", "to_base", "to_stride", "to_jump", "columns", "row_norm")
+
+
+def scores_job() -> data.StructLayout:
+    """What the unit has to know of a SCORES instruction."""
+    layout = instruction(Opcode.GEMM)
+    return data.StructLayout({name: layout.members[name] for name in FIELDS})
+
+
+def scores_beat(hw: Hardware) -> data.StructLayout:
+    """last: of the instruction. The lanes beyond the last column are ignored."""
+    return data.StructLayout({"data": data.ArrayLayout(signed(INT8.width), hw.lanes), "last": 1})
+
+
+class Codes(wiring.Component):
+    """Log-Int-Softmax of rows of scores, `columns` long.
+
+    Members: `job` stream (scores_job), one taken while another is under way; `scores` stream, never
+    refused: the sender has SCORES_WAITING places, and `score_taken` gives it back one; `codes`: a
+    write port that is never refused; `reciprocals` stream (uint17), hw.max_tokens may wait;
+    `finished`: a row's codes are written and its reciprocal goes into the queue; `table` of the
+    exponentials {addr, data}; `error`: sticky, a row had no sum; `busy`: a job is there; `trace`:
+    codes as they are written.
+
+    A row ends inside a word: the rest of the word is filled with 15, the code of 0.
+    """
+
+    def __init__(self, hw: Hardware):
+        self.hw = hw
+        self.softmax = SoftmaxConfig(hw.lanes, hw.max_tokens)
+        super().__init__(
+            {
+                "job": In(stream.Signature(scores_job())),
+                "scores": In(stream.Signature(scores_beat(hw))),
+                "score_taken": Out(1),
+                "codes": Out(write_port(hw.codes, hw.rows * CODE.width, CODE.width)),
+                "reciprocals": Out(stream.Signature(RECIPROCAL.width)),
+                "table": In(stream.Signature(self.softmax.table)),
+                "finished": Out(1),
+                "error": Out(1),
+                "busy": Out(1),
+                "trace": Out(trace(hw.lanes, CODE.width)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.softmax = softmax = Softmax(self.softmax)
+        wiring.connect(m, wiring.flipped(self.table), softmax.table)
+        job = Signal(scores_job(), reset_less=True)
+        m.d.comb += [
+            softmax.config.tokens.eq(job.columns),
+            softmax.config.row_norm.eq(job.row_norm),
+            self.error.eq(softmax.error),
+        ]
+        active = self.jobs(m, job)
+        self.feed(m, active, softmax)
+        self.write(m, job, softmax)
+
+        m.submodules.reciprocals = queue = SyncFIFOBuffered(
+            width=RECIPROCAL.width, depth=max(self.hw.max_tokens, 2)
+        )
+        m.d.comb += [
+            queue.w_data.eq(softmax.rows.payload.reciprocal),
+            queue.w_en.eq(softmax.rows.valid),
+            softmax.rows.ready.eq(queue.w_rdy),
+            self.finished.eq(softmax.rows.valid & queue.w_rdy),
+            self.reciprocals.payload.eq(queue.r_data),
+            self.reciprocals.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.reciprocals.ready),
+        ]
+        return m
+
+    def jobs(self, m: Module, job) -> Signal:
+        """The job at hand and one that waits. Returns: is there one, `start` a cycle ago?"""
+        waiting, valid = Signal.like(job, name="waiting", reset_less=True), Signal()
+        loaded, self.start, active = Signal(), Signal(), Signal()
+        left = Signal(len(job.rows))  # rows to finish
+        ends = Signal()
+        m.d.comb += [
+            ends.eq(self.finished & (left == 1)),
+            self.job.ready.eq(~valid),
+            self.busy.eq(valid | loaded),
+        ]
+        with m.If(self.job.valid & self.job.ready):
+            m.d.sync += [valid.eq(1), waiting.eq(self.job.payload)]
+        m.d.sync += [left.eq(left - self.finished), self.start.eq(0), active.eq(loaded & ~ends)]
+        with m.If(ends):
+            m.d.sync += loaded.eq(0)
+        with m.If(valid & (~loaded | ends)):
+            m.d.sync += [
+                valid.eq(0), loaded.eq(1), self.start.eq(1), active.eq(0),
+                job.eq(waiting), left.eq(waiting.rows),
+            ]  # fmt: skip
+        return active
+
+    def feed(self, m: Module, active: Signal, softmax: Softmax) -> None:
+        """Scores of this job, not of the next one, from the queue to the softmax."""
+        beat = self.scores.payload
+        m.submodules.scores = queue = SyncFIFO(width=len(beat.as_value()), depth=SCORES_WAITING)
+        out = data.View(beat.shape(), queue.r_data)
+        fed = Signal()  # all rows of the job are in the softmax
+        m.d.comb += [
+            self.scores.ready.eq(1),
+            queue.w_data.eq(beat),
+            queue.w_en.eq(self.scores.valid),
+            softmax.i.valid.eq(queue.r_rdy & active & ~fed),
+            softmax.i.payload.data.eq(out.data),
+            queue.r_en.eq(softmax.i.valid & softmax.i.ready),
+            self.score_taken.eq(queue.r_en),
+        ]
+        with m.If(self.start):
+            m.d.sync += fed.eq(0)
+        with m.Elif(queue.r_en & out.last):
+            m.d.sync += fed.eq(1)
+
+    def write(self, m: Module, job, softmax: Softmax) -> None:
+        """Every beat to its lanes of the row's word; the last one to the word's end."""
+        hw, E = self.hw, self.hw.lanes
+        beat, step = softmax.o.payload, softmax.o.valid
+        column = Signal.like(job.columns)  # of lane 0
+        walk = RowWalk(m, job, "to", self.start, step & beat.last)
+        with m.If(step):
+            m.d.sync += column.eq(Mux(beat.last, 0, column + E))
+        live = [column + n < job.columns for n in range(E)]
+        codes = packed((Mux(live[n], beat.data[n], ZERO_CODE) for n in range(E)), CODE.width)
+        places = hw.rows // E  # of a beat in a word
+        lane, place = column[: ceil_log2(hw.rows)], Signal(range(max(places, 2)))
+        m.d.comb += place.eq(lane >> ceil_log2(E))
+        later = ((place < n).replicate(E * CODE.width) for n in range(1, places))
+        to_end = Mux(beat.last, (1 << hw.rows) - (1 << E), 0)  # the lanes after the beat's own
+        m.d.comb += [
+            softmax.o.ready.eq(1),
+            self.codes.valid.eq(step),
+            self.codes.addr.eq(walk.addr + (column >> ceil_log2(hw.rows))),
+            self.codes.data.eq(codes.replicate(places) | Cat(Const(0, E * CODE.width), *later)),
+            self.codes.mask.eq((to_end | (1 << E) - 1) << lane),
+            self.trace.valid.eq(step),
+            self.trace.mask.eq(Cat(live)),
+            self.trace.data.eq(beat.data),
+        ]

@@ -1,0 +1,260 @@
+"""The epilogue unit: from rows of accumulators to activations, keys and values, stream and scores.
+
+Timing. A chunk of E columns enters every cycle in which all it needs is there (a row of
+accumulators; before the first one wait2; parameters or `scalar`; a reciprocal, if `bitshift`; a
+place in the score queue, if SCORES) and is written LATENCY = 12 cycles later, whatever becomes of
+it: nothing stalls on the way. A row of a column tile takes as many cycles as it has chunks with
+columns below `columns`, at least one; rows, column tiles and passes follow each other without a
+bubble. The constants of an instruction hold still while it is inside: the next one is taken in the
+cycle in which its last chunk is written, and its first chunk may enter two cycles later, 14 cycles
+after the last one entered.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fqvit_hw.formats import ACC, INT8, INT16, RECIPROCAL, ceil_log2
+from fqvit_hw.machine.hardware import Hardware
+from fqvit_hw.machine.isa import Epilogue, Opcode
+
+from ..blocks.gelu import GeluConfig
+from ..parts.packed import packed
+from ..parts.row_walk import RowWalk
+from .codes import SCORES_WAITING, scores_beat, scores_job
+from .epilogue_math import LATENCY, PARAMS, READ, EpilogueMath
+from .ports import PROGRESS, instruction, reached, read_port, write_port
+from .tiles import lane_writer
+from .trace import trace
+
+
+class EpilogueUnit(wiring.Component):
+    """Bias, row normalization, requantize, GELU or residual add, E columns a cycle.
+
+    Members: `i` (every GEMM), `progress`; `rows` {data: int32 x C}, in the order row, inner column
+    tile; the parameters of the oldest column tile with scalar = 0: `params_ready`, `params_addr`
+    (which chunk), `params_data` in the next cycle, `params_release` in the cycle in which the last
+    chunk of the last row enters; `reciprocals`, one taken a row if `bitshift`, with its last chunk;
+    `acts`, `stream_read`, `stream`, `tiles`: ports of the memories, never refused; `job`: a SCORES
+    instruction for the codes unit, taken when `i` is; `scores`: its beats, never refused, for
+    `score_taken` says when one of the SCORES_WAITING places is free again; `table`: of the GELU
+    (`rtl.blocks.gelu`); `finished`: the last chunk of a row is written in this cycle, a pulse for
+    every row of every pass; `busy`: an instruction is under way; `trace`: every chunk, when
+    written.
+    """
+
+    latency = LATENCY
+
+    def __init__(self, hw: Hardware):
+        self.hw = hw
+        E = hw.lanes
+        beat = data.StructLayout({"data": data.ArrayLayout(signed(ACC.width), hw.cols)})
+        super().__init__(
+            {
+                "i": In(stream.Signature(instruction(Opcode.GEMM))),
+                "progress": In(PROGRESS),
+                "rows": In(stream.Signature(beat)),
+                "params_ready": In(1),
+                "params_addr": Out(range(hw.cols // E)),
+                "params_data": In(data.ArrayLayout(PARAMS, E)),
+                "params_release": Out(1),
+                "reciprocals": In(stream.Signature(RECIPROCAL.width)),
+                "acts": Out(write_port(hw.acts, hw.rows * INT8.width, INT8.width)),
+                "stream_read": Out(read_port(hw.stream, hw.cols * INT16.width)),
+                "stream": Out(write_port(hw.stream, hw.cols * INT16.width, INT16.width)),
+                "tiles": Out(lane_writer(hw)),
+                "job": Out(stream.Signature(scores_job())),
+                "scores": Out(stream.Signature(scores_beat(hw))),
+                "score_taken": In(1),
+                "table": In(stream.Signature(GeluConfig(E).table)),
+                "finished": Out(1),
+                "busy": Out(1),
+                "trace": Out(trace(E, signed(32))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.math = math = EpilogueMath(self.hw.lanes)
+        wiring.connect(m, wiring.flipped(self.table), math.table)
+        ins = Signal(instruction(Opcode.GEMM), name="ins", reset_less=True)
+        # what goes along with a chunk: marks[k] after k registers
+        mark = data.StructLayout(
+            {
+                "valid": 1,
+                "mask": self.hw.lanes,
+                "ends_row": 1,
+                "ends": 1,  # the instruction
+                "column": len(ins.columns),
+                "row": len(ins.to_base),  # word where its row begins
+                "token": len(ins.to_jump),
+            }
+        )
+        marks = [Signal(mark, name=f"mark{n}") for n in range(LATENCY + 1)]
+        m.d.sync += [after.eq(before) for before, after in pairwise(marks)]
+        is_op = {op: ins.epilogue == op for op in Epilogue}
+        m.d.comb += math.ins.eq(ins)
+        self.enter(m, ins, is_op, marks, math)
+        self.write(m, is_op, marks, self.place(m, ins, is_op, marks), math)
+        return m
+
+    def enter(self, m: Module, ins, is_op, marks, math) -> None:
+        """Stage 0: an instruction's rows, their column tiles and chunks; admission."""
+        hw, E = self.hw, self.hw.lanes
+        loaded, start, active, first = Signal(), Signal(), Signal(), Signal()
+        free, take, fire = Signal(), Signal(), Signal()
+        scores = self.i.payload.epilogue == Epilogue.SCORES
+        m.d.comb += [
+            free.eq(~loaded | (marks[-1].valid & marks[-1].ends)),
+            self.job.valid.eq(self.i.valid & free & scores),
+            self.i.ready.eq(free & (~scores | self.job.ready)),
+            take.eq(self.i.valid & self.i.ready),
+            self.busy.eq(loaded),
+            math.active.eq(loaded),
+        ]
+        m.d.comb += [
+            getattr(self.job.payload, name).eq(getattr(self.i.payload, name))
+            for name in scores_job().members
+        ]
+        m.d.sync += start.eq(take)
+        with m.If(free):
+            m.d.sync += loaded.eq(take)
+        with m.If(take):
+            m.d.sync += ins.eq(self.i.payload)
+
+        chunk = Signal.like(self.params_addr)
+        inner, outer = Signal.like(ins.inner), Signal.like(ins.outer)
+        tile = Signal(len(ins.columns) - ceil_log2(hw.cols))
+        pass_tile = Signal.like(tile)  # the pass's first
+        column = Signal.like(ins.columns)
+        m.d.comb += column.eq(Cat(Const(0, ceil_log2(E)), chunk, tile))
+        ends_tile, ends_row, ends_pass, ends = (
+            Signal(name=f"ends_{what}") for what in ("tile", "row", "pass", "instruction")
+        )
+        walk = RowWalk(m, ins, "to", start, fire & ends_row)
+        m.d.comb += [
+            ends_tile.eq((chunk == hw.cols // E - 1) | (column + E >= ins.columns)),
+            ends_row.eq(ends_tile & (inner == ins.inner - 1)),
+            ends_pass.eq(ends_row & walk.last),
+            ends.eq(ends_pass & (outer == ins.outer - 1)),
+        ]
+        with m.If(start):
+            m.d.sync += [active.eq(1), first.eq(1), outer.eq(0), tile.eq(0), pass_tile.eq(0)]
+        with m.If(fire):
+            m.d.sync += [first.eq(0), chunk.eq(Mux(ends_tile, 0, chunk + 1))]
+            with m.If(ends_tile):
+                m.d.sync += [inner.eq(inner + 1), tile.eq(tile + 1)]
+            with m.If(ends_row):
+                m.d.sync += [inner.eq(0), tile.eq(pass_tile)]
+            with m.If(ends_pass):
+                m.d.sync += [outer.eq(outer + 1), tile.eq(tile + 1), pass_tile.eq(tile + 1)]
+            with m.If(ends):
+                m.d.sync += active.eq(0)
+
+        some = column < ins.columns
+        places = Signal(range(SCORES_WAITING + 1), init=SCORES_WAITING)
+        scored = Signal()
+        waited = reached(m, "waited", self.progress, ins.wait2_unit, ins.wait2_count)
+        m.d.comb += [
+            scored.eq(fire & is_op[Epilogue.SCORES] & some),
+            fire.eq(
+                active
+                & self.rows.valid
+                & (waited | ~first)
+                & (ins.scalar | self.params_ready)
+                & (~ins.bitshift | self.reciprocals.valid)
+                & (~is_op[Epilogue.SCORES] | (places != 0))
+            ),
+            self.rows.ready.eq(fire & ends_tile),
+            self.params_addr.eq(chunk),
+            self.params_release.eq(fire & ends_pass & ~ins.scalar),
+            self.reciprocals.ready.eq(fire & ends_row & ins.bitshift),
+        ]
+        m.d.sync += [
+            places.eq(places + self.score_taken - scored),
+            math.acc.eq(self.rows.payload.data.as_value().word_select(chunk, E * ACC.width)),
+            math.reciprocal.eq(self.reciprocals.payload),
+        ]
+        m.d.comb += [
+            math.params.eq(self.params_data),
+            marks[0].valid.eq(fire),
+            marks[0].mask.eq(Cat(column + n < ins.columns for n in range(E))),
+            marks[0].ends_row.eq(ends_row),
+            marks[0].ends.eq(ends),
+            marks[0].column.eq(column),
+            marks[0].row.eq(walk.addr),
+            marks[0].token.eq(ins.to_jump + walk.index),
+        ]
+
+    def place(self, m: Module, ins, is_op, marks) -> list:
+        """Where each stage's chunk is written; from stage 3 on. addr: of the word, or the tile; at:
+        the first of its lanes; lane: the column or row of a tile.
+        """
+        hw, here = self.hw, marks[1]
+        R, C = ceil_log2(hw.rows), ceil_log2(hw.cols)
+        keys, values = is_op[Epilogue.KEYS], is_op[Epilogue.VALUES]
+        doubled = here.column << is_op[Epilogue.LOGITS]  # two int16 a column
+        of_cols = values | is_op[Epilogue.RESIDUAL] | is_op[Epilogue.LOGITS]
+        layout = data.StructLayout(
+            {"addr": len(ins.to_base), "at": range(hw.cols), "lane": range(hw.cols)}
+        )
+        places = [Signal(layout, name=f"place{n}") for n in range(LATENCY + 1)]
+        word, base, group = (Signal(len(ins.to_base), name=n) for n in ("word", "base", "group"))
+        token = here.token
+        m.d.sync += [
+            word.eq(Mux(of_cols, doubled >> C, here.column >> R)),
+            base.eq(Mux(keys | values, ins.to_base, here.row)),
+            group.eq(Mux(keys | values, Mux(values, token >> R, token >> C) * ins.to_stride, 0)),
+            places[2].at.eq(Mux(of_cols, doubled[:C], here.column[:R])),
+            places[2].lane.eq(Mux(values, token[:R], token[:C])),
+        ]
+        m.d.sync += [after.eq(before) for before, after in pairwise(places[2:])]
+        m.d.sync += places[3].addr.eq(word + base + group)
+        return places
+
+    def write(self, m: Module, is_op, marks, places, math) -> None:
+        """Stage 6 reads the stream for stage 7; the last stage writes."""
+        hw, E = self.hw, self.hw.lanes
+        mark, place = marks[READ - 1], places[READ - 1]
+        at = places[READ].at >> ceil_log2(E)
+        m.d.comb += [
+            self.stream_read.valid.eq(mark.valid & mark.mask.any() & is_op[Epilogue.RESIDUAL]),
+            self.stream_read.addr.eq(place.addr),
+            math.x.eq(self.stream_read.data.word_select(at, E * INT16.width)),
+        ]
+        mark, place, result = marks[LATENCY], places[LATENCY], math.result
+        valid = Signal()
+        codes = packed(result, INT8.width)
+        halves = packed(result, INT16.width)
+        logits = is_op[Epilogue.LOGITS]
+        wide = Cat(bit.replicate(2) for bit in mark.mask)
+        wide_lanes = result.as_value().replicate(hw.cols // (2 * E))
+        m.d.comb += [
+            valid.eq(mark.valid & mark.mask.any()),
+            self.acts.valid.eq(valid & (is_op[Epilogue.CODES8] | is_op[Epilogue.GELU])),
+            self.acts.addr.eq(place.addr),
+            self.acts.data.eq(codes.replicate(hw.rows // E)),
+            self.acts.mask.eq(mark.mask << place.at),
+            self.stream.valid.eq(valid & (is_op[Epilogue.RESIDUAL] | logits)),
+            self.stream.addr.eq(place.addr),
+            self.stream.data.eq(Mux(logits, wide_lanes, halves.replicate(hw.cols // E))),
+            self.stream.mask.eq(Mux(logits, wide, mark.mask) << place.at),
+            self.tiles.valid.eq(valid & (is_op[Epilogue.KEYS] | is_op[Epilogue.VALUES])),
+            self.tiles.kind.eq(is_op[Epilogue.VALUES]),
+            self.tiles.tile.eq(place.addr),
+            self.tiles.lane.eq(place.lane),
+            self.tiles.at.eq(place.at),
+            self.tiles.data.eq(codes),
+            self.tiles.mask.eq(mark.mask),
+            self.scores.valid.eq(valid & is_op[Epilogue.SCORES]),
+            self.scores.payload.data.eq(codes),
+            self.scores.payload.last.eq(mark.ends),
+            self.finished.eq(mark.valid & mark.ends_row),
+            self.trace.valid.eq(mark.valid),
+            self.trace.mask.eq(mark.mask),
+            self.trace.data.eq(result),
+        ]

@@ -1,0 +1,164 @@
+"""The arithmetic of the epilogue: E accumulators in, what becomes of them 11 cycles later.
+
+1        accumulators, their parameters, the row's reciprocal
+2, 3     plus bias, times the reciprocal; rounded                      units.attention
+4..6     requantized to 32 bits                                        units.requantize
+7        saturated to 8 or 16 bits; the lanes of the stream are there
+8..11    GELU                                                          units.gelu
+8..12    residual add                                                  units.residual
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fqvit_hw.formats import ACC, BITSHIFT_ACC, INT8, INT16, MULTIPLIER, RECIPROCAL, ROW_NORM_SHIFT
+from fqvit_hw.machine.hardware import PARAM_BYTES
+from fqvit_hw.machine.isa import Epilogue, Opcode
+
+from ..blocks.gelu import Gelu, GeluConfig
+from ..blocks.requantize import Requantize, RequantizeConfig
+from ..blocks.residual import Residual, ResidualConfig
+from ..parts.packed import packed
+from ..parts.pipeline import saturate
+from .ports import instruction
+
+LATENCY = 12  # the stage of `result`
+READ = 7  # the stage of `x`
+PARAMS = data.StructLayout(  # of a column
+    {"bias": signed(32), "multiplier": 16, "shift": 8, "x_factor": 2, "factor": 2, "unused": 4}
+)
+assert PARAMS.size == 8 * PARAM_BYTES
+
+
+def delay(m: Module, value, cycles: int, name: str):
+    """`value`, `cycles` later."""
+    for n in range(cycles):
+        register = Signal.like(value, name=f"{name}_{n}", reset_less=True)
+        m.d.sync += register.eq(value)
+        value = register
+    return value
+
+
+class EpilogueMath(wiring.Component):
+    """All epilogues side by side; `ins` says which comes out and holds still meanwhile.
+
+    Members: `active`: chunks may be inside; in stage 1 `acc` int32 x E, `params` (PARAMS x E) and
+    `reciprocal`; in stage 7 `x`, the lanes of the stream; in stage 12 `result` int32 x E; `table`
+    of the GELU (`rtl.blocks.gelu`). A chunk every cycle; no valid bits: what comes of nothing is
+    ignored.
+    """
+
+    def __init__(self, lanes: int):
+        self.lanes = lanes
+        super().__init__(
+            {
+                "active": In(1),
+                "ins": In(instruction(Opcode.GEMM)),
+                "acc": In(data.ArrayLayout(signed(ACC.width), lanes)),
+                "params": In(data.ArrayLayout(PARAMS, lanes)),
+                "reciprocal": In(RECIPROCAL.width),
+                "x": In(data.ArrayLayout(signed(INT16.width), lanes)),
+                "result": Out(data.ArrayLayout(signed(32), lanes)),
+                "table": In(stream.Signature(GeluConfig(lanes).table)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes, ins = range(self.lanes), self.ins
+        is_op = {op: ins.epilogue == op for op in Epilogue}
+        value = self.requantize(m, self.normalize(m))
+
+        # stage 7: the first clamp was to 32 bits, a second, narrower one makes it as if it were one
+        half = is_op[Epilogue.GELU] | (is_op[Epilogue.RESIDUAL] & ins.wide)
+        whole = is_op[Epilogue.LOGITS]
+        narrow = Signal.like(self.result, reset_less=True)
+        clamped = [
+            Mux(whole, value[n], Mux(half, saturate(value[n], INT16), saturate(value[n], INT8)))
+            for n in lanes
+        ]
+        m.d.sync += narrow.eq(packed(clamped, 32))
+        codes = [narrow[n][: INT16.width].as_signed() for n in lanes]
+
+        # What is not needed stands still, which saves power.
+        gelu, writes = Gelu(GeluConfig(self.lanes)), Signal(2)  # a write takes two cycles
+        add = Residual(ResidualConfig(self.lanes, 16, 16, 16, flexible=True))
+        m.d.sync += writes.eq(Cat(self.table.valid, writes))
+        m.submodules.gelu = EnableInserter(
+            (self.active & is_op[Epilogue.GELU]) | self.table.valid | writes.any()
+        )(gelu)
+        m.submodules.residual = EnableInserter(self.active & is_op[Epilogue.RESIDUAL])(add)
+        wiring.connect(m, wiring.flipped(self.table), gelu.table)
+        m.d.comb += [
+            gelu.config.multiplier.eq(ins.x_multiplier[: MULTIPLIER.width]),
+            gelu.config.shift.eq(ins.add_shift),
+            gelu.config.zero.eq(ins.add_zero),
+            gelu.i.valid.eq(1),
+            gelu.i.payload.eq(packed(codes, INT16.width)),
+            gelu.o.ready.eq(1),
+        ]
+        factors = Cat(Cat(p.x_factor, p.factor) for p in self.params)
+        factors = delay(m, Mux(ins.scalar, 0, factors), READ - 1, "factors")
+        m.d.comb += [
+            add.config.x_zero.eq(ins.x_zero),
+            add.config.branch_zero.eq(ins.zero),
+            add.config.x_multiplier.eq(ins.x_multiplier),
+            add.config.branch_multiplier.eq(ins.y_multiplier),
+            add.config.shift.eq(ins.add_shift),
+            add.config.zero.eq(ins.add_zero),
+            add.config.wide.eq(ins.stream16),
+            add.i.valid.eq(1),
+            add.i.payload.eq(
+                Cat(Cat(self.x[n], codes[n], factors.word_select(n, 4)) for n in lanes)
+            ),
+            add.o.ready.eq(1),
+        ]
+
+        # stage 11, the GELU, and stage 12, the residual add
+        kept = delay(m, narrow.as_value(), Gelu.latency, "kept")
+        after_gelu = Signal.like(kept, reset_less=True)
+        m.d.sync += after_gelu.eq(Mux(is_op[Epilogue.GELU], packed(gelu.o.payload.data, 32), kept))
+        m.d.comb += self.result.eq(
+            Mux(is_op[Epilogue.RESIDUAL], packed(add.o.payload.data, 32), after_gelu)
+        )
+        return m
+
+    def normalize(self, m: Module):
+        """Stages 2 and 3: the accumulators as the requantize takes them."""
+        width = ACC.width + ROW_NORM_SHIFT
+        products = Signal(data.ArrayLayout(signed(width), self.lanes), reset_less=True)
+        scaled = self.ins.row_norm & self.ins.bitshift  # SCORES have a row_norm of their own
+        values = []
+        for acc, p in zip(self.acc, self.params, strict=True):
+            biased = (acc + Mux(self.ins.scalar, 0, p.bias))[: ACC.width].as_signed()
+            product = acc[: BITSHIFT_ACC.width].as_signed() * self.reciprocal
+            # as biased * 2^15 an accumulator without row norm takes the same way
+            values.append(Mux(scaled, product, biased << ROW_NORM_SHIFT))
+        rounded = Signal.like(self.acc, reset_less=True)
+        half = 1 << (ROW_NORM_SHIFT - 1)
+        m.d.sync += [
+            products.eq(packed(values, width)),
+            rounded.eq(packed(((p + half) >> ROW_NORM_SHIFT for p in products), ACC.width)),
+        ]
+        return rounded
+
+    def requantize(self, m: Module, acc):
+        """Stages 4 to 6."""
+        ins = self.ins
+        m.submodules.requantize = block = Requantize(RequantizeConfig(self.lanes, 32))
+        scales = Cat(Cat(p.multiplier, p.shift[:6]) for p in self.params)
+        scalar = Cat(Cat(ins.multiplier, ins.shift) for _ in range(self.lanes))
+        scales = delay(m, Mux(ins.scalar, scalar, scales), 2, "scales")
+        size = len(scales) // self.lanes
+        m.d.comb += [
+            block.i.valid.eq(1),
+            block.i.payload.lanes.eq(
+                Cat(Cat(acc[n], scales.word_select(n, size)) for n in range(self.lanes))
+            ),
+            block.i.payload.zero.eq(ins.zero),
+            block.o.ready.eq(1),
+        ]
+        return block.o.payload.data

@@ -1,0 +1,88 @@
+"""What the accelerator's units share: instruction layouts, memory ports, progress and waits."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Module, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fqvit_hw.machine.hardware import Hardware
+from fqvit_hw.machine.isa import INSTRUCTION_BYTES, INSTRUCTIONS, Opcode, Unit
+
+COUNT = 32  # bits of a progress counter
+ADDRESS = 32  # bits of a byte address relative to the memory window
+
+
+def instruction(opcode: Opcode) -> data.StructLayout:
+    """The fields of fqvit_hw.machine.isa, in the same bits."""
+    return data.StructLayout(
+        {
+            field.name: signed(field.width) if field.signed else unsigned(field.width)
+            for field in INSTRUCTIONS[opcode]
+        }
+    )
+
+
+INSTRUCTION_BITS = 8 * INSTRUCTION_BYTES
+
+# Units that have a count; a wait for NONE is always satisfied.
+PROGRESS = data.StructLayout({unit.name.lower(): COUNT for unit in Unit if unit is not Unit.NONE})
+
+
+def read_port(depth: int, width: int) -> wiring.Signature:
+    """A client's side: `data` in the cycle after one with `valid` and `ready`, and only then."""
+    return wiring.Signature(
+        {"valid": Out(1), "ready": In(1), "addr": Out(range(max(depth, 2))), "data": In(width)}
+    )
+
+
+def write_port(depth: int, width: int, granularity: int) -> wiring.Signature:
+    """A client's side: written in a cycle with `valid` and `ready`; a mask bit per granule."""
+    return wiring.Signature(
+        {
+            "valid": Out(1),
+            "ready": In(1),
+            "addr": Out(range(max(depth, 2))),
+            "data": Out(width),
+            "mask": Out(width // granularity),
+        }
+    )
+
+
+def burst_request(hw: Hardware) -> data.StructLayout:
+    """address: of the first byte, a multiple of the bus; the burst stays inside BURST_BYTES."""
+    return data.StructLayout({"address": ADDRESS, "beats": range(hw.burst + 1)})
+
+
+def memory_reader(hw: Hardware) -> wiring.Signature:
+    """A client's side: bursts asked for, and their beats in order. A client asks only for what it
+    has room for: there is no back pressure on `data`.
+    """
+    return wiring.Signature(
+        {
+            "request": Out(stream.Signature(burst_request(hw))),
+            "valid": In(1),
+            "data": In(hw.bus),
+            "last": In(1),  # of a burst
+        }
+    )
+
+
+def memory_writer(hw: Hardware) -> wiring.Signature:
+    """A client's side: a burst asked for, its beats, and a pulse `done` when it is acknowledged."""
+    beat = data.StructLayout({"data": hw.bus, "strobe": hw.bus_bytes})
+    return wiring.Signature(
+        {
+            "request": Out(stream.Signature(burst_request(hw))),
+            "beats": Out(stream.Signature(beat)),
+            "done": In(1),
+        }
+    )
+
+
+def reached(m: Module, name: str, progress, unit: Value, count: Value) -> Value:
+    """Has `unit` counted up to `count`? Counts do not wrap within a program."""
+    counts = Array([0, *(progress[name] for name in PROGRESS.members), 0][: 1 << len(unit)])
+    done = Signal(name=name)
+    m.d.comb += done.eq((unit == Unit.NONE) | (counts[unit] >= count))
+    return done

@@ -1,0 +1,209 @@
+"""STORE: lines of words of the activations or the stream, packed into beats and written to memory.
+
+Words are read when the queue of beats has room for them; a burst is asked for when all its beats
+are in the queue, so that the bus never waits for a beat.
+
+Timing: a read that is granted in cycle t puts its last beat into the queue in t + 2 (words of at
+most a beat) or, a beat a cycle, from t + 2 on. One word or one beat a cycle, whichever is more.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fqvit_hw.machine.hardware import Hardware
+from fqvit_hw.machine.isa import Opcode, Space
+
+from .ports import ADDRESS, PROGRESS, instruction, memory_writer, reached, read_port
+
+BURSTS = 16  # asked for and not acknowledged; more than rtl.accelerator.axi_write takes
+
+
+def log2(value: int) -> int:
+    return value.bit_length() - 1
+
+
+class Store(wiring.Component):
+    """Members:
+    - `i`: stream of instructions, taken when memory has acknowledged the last line.
+    - `progress`: counts of all units, for the waits.
+    - `acts`, `stream`: read ports; may be refused.
+    - `writer`: a client's side of the memory bus.
+    - `finished`: a line is acknowledged.
+    - `idle`: no instruction waits or is under way.
+    """
+
+    def __init__(self, hw: Hardware):
+        self.hw = hw
+        super().__init__(
+            {
+                "i": In(stream.Signature(instruction(Opcode.STORE))),
+                "progress": In(PROGRESS),
+                "acts": Out(read_port(hw.acts, hw.rows * 8)),
+                "stream": Out(read_port(hw.stream, hw.cols * 16)),
+                "writer": Out(memory_writer(hw)),
+                "finished": Out(1),
+                "idle": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        hw, i, writer = self.hw, self.i.payload, self.writer
+        depth = 2 * hw.burst
+        m.submodules.beats = beats = fifo.SyncFIFOBuffered(width=hw.bus, depth=depth + 1)
+        begin, running, finish = Signal(), Signal(), Signal()
+        waited = reached(m, "reached0", self.progress, i.wait0_unit, i.wait0_count) & reached(
+            m, "reached1", self.progress, i.wait1_unit, i.wait1_count
+        )
+        m.d.comb += [
+            begin.eq(self.i.valid & ~running & waited),
+            self.i.ready.eq(finish),
+            self.idle.eq(~self.i.valid),
+            writer.beats.valid.eq(beats.r_rdy),
+            writer.beats.payload.data.eq(beats.r_data),
+            writer.beats.payload.strobe.eq((1 << hw.bus_bytes) - 1),
+            beats.r_en.eq(writer.beats.ready),
+        ]
+        with m.If(finish):
+            m.d.sync += running.eq(0)
+        with m.Elif(begin):
+            m.d.sync += running.eq(1)
+        self.read(m, begin, beats)
+        self.ask(m, begin, beats, finish)
+        return m
+
+    def read(self, m: Module, begin: Value, beats) -> None:
+        """Reads words and takes them apart, or puts them together, into beats."""
+        hw, i = self.hw, self.i.payload
+        depth = 2 * hw.burst
+        ports = {Space.ACTS: self.acts, Space.STREAM: self.stream}
+        bits = {Space.ACTS: hw.rows * 8, Space.STREAM: hw.stream_bytes * 8}
+        widest = max(hw.bus, *bits.values())
+        beats_of = {s: max(bits[s] // hw.bus, 1) for s in ports}  # in a word
+        words_of = {s: max(hw.bus // bits[s], 1) for s in ports}  # in a beat
+
+        reading, granted = Signal(), Signal()
+        line, at = Signal.like(i.base), Signal.like(i.base)
+        words, lines = Signal.like(i.words), Signal.like(i.lines)
+        gap = Signal(range(max(beats_of.values()) + 1))  # cycles until the next word
+        room = Signal(range(depth + 1), init=depth)
+        popped = beats.r_rdy & beats.r_en
+        cost, spacing = Signal(range(max(beats_of.values()) + 1)), Signal.like(gap)
+        first = {s: at_first(m, begin, granted, words_of[s], s) for s in ports}
+        with m.Switch(i.space):
+            for space, port in ports.items():
+                with m.Case(space):
+                    m.d.comb += [
+                        port.valid.eq(reading & (gap == 0) & (room >= beats_of[space])),
+                        granted.eq(port.valid & port.ready),
+                        spacing.eq(beats_of[space] - 1),
+                        # The first word of a beat takes the room of the beat.
+                        cost.eq(Mux(first[space], beats_of[space], 0)),
+                    ]
+        for port in ports.values():
+            m.d.comb += port.addr.eq(at)
+        m.d.sync += room.eq(room - Mux(granted, cost, 0) + popped)
+        with m.If(granted):
+            m.d.sync += gap.eq(spacing)
+        with m.Elif(gap != 0):
+            m.d.sync += gap.eq(gap - 1)
+        with m.If(begin):
+            m.d.sync += [reading.eq(1), line.eq(i.base), at.eq(i.base)]
+            m.d.sync += [words.eq(i.words), lines.eq(i.lines)]
+        with m.Elif(granted):
+            m.d.sync += [at.eq(at + 1), words.eq(words - 1)]
+            with m.If(words == 1):
+                m.d.sync += [
+                    line.eq(line + i.stride),
+                    at.eq(line + i.stride),
+                    words.eq(i.words),
+                    lines.eq(lines - 1),
+                    reading.eq(lines != 1),
+                ]
+
+        # The word read: its beats leave from the bottom; short words come in at the top.
+        arrives, held = Signal(), Signal(widest)
+        pending = Signal(range(max(beats_of.values()) + 1))
+        gathered = Signal(range(max(words_of.values()) + 1))
+        m.d.sync += arrives.eq(granted)
+        m.d.comb += [beats.w_data.eq(held), beats.w_en.eq(pending != 0)]
+        with m.If(pending != 0):
+            m.d.sync += [held.eq(held >> hw.bus), pending.eq(pending - 1)]
+        with m.If(arrives), m.Switch(i.space):
+            for space, port in ports.items():
+                n, whole = words_of[space], Signal(name=f"whole_{space.name.lower()}")
+                m.d.comb += whole.eq(gathered == n - 1)
+                with m.Case(space):
+                    if n == 1:
+                        m.d.sync += [held.eq(port.data), pending.eq(beats_of[space])]
+                    else:
+                        m.d.sync += [
+                            held[: hw.bus].eq(Cat(held[bits[space] : hw.bus], port.data)),
+                            gathered.eq(Mux(whole, 0, gathered + 1)),
+                            pending.eq(whole),
+                        ]
+
+    def ask(self, m: Module, begin: Value, beats, finish: Value) -> None:
+        """Asks for a burst when its beats are there, and counts the lines acknowledged."""
+        hw, i, request = self.hw, self.i.payload, self.writer.request
+        shift, burst, depth = log2(hw.bus_bytes), hw.burst, 2 * hw.burst
+        m.submodules.ends = ends = fifo.SyncFIFO(width=2, depth=BURSTS)  # of a line, of all
+        asking, taken = Signal(), Signal()
+        there = Signal(range(2 * depth + 1))  # beats in the queue that no burst has been asked for
+        line, at = Signal(ADDRESS - shift), Signal(ADDRESS - shift)
+        left, whole = Signal(24), Signal(24)  # beats of the line
+        lines = Signal.like(i.lines)
+        sizes = {Space.ACTS: hw.rows, Space.STREAM: hw.stream_bytes}
+        with m.Switch(i.space):
+            for space, size in sizes.items():
+                with m.Case(space):
+                    m.d.comb += whole.eq((i.words * size) >> shift)
+        here, last = Signal(range(burst + 1)), Signal()
+        following = line + (i.to0 >> shift)
+        m.d.comb += [
+            here.eq(burst - at[: log2(burst)]),
+            last.eq(left <= here),
+            request.payload.beats.eq(Mux(last, left, here)),
+            request.payload.address.eq(at << shift),
+            request.valid.eq(asking & (there >= request.payload.beats) & ends.w_rdy),
+            taken.eq(request.valid & request.ready),
+            ends.w_en.eq(taken),
+            ends.w_data.eq(Cat(last, last & (lines == 1))),
+            ends.r_en.eq(self.writer.done),
+            self.finished.eq(self.writer.done & ends.r_data[0]),
+            finish.eq(self.writer.done & ends.r_data[1]),
+        ]
+        m.d.sync += there.eq(there + beats.w_en - Mux(taken, request.payload.beats, 0))
+        with m.If(begin):
+            m.d.sync += [
+                asking.eq(1),
+                lines.eq(i.lines),
+                left.eq(whole),
+                line.eq(i.address >> shift),
+                at.eq(i.address >> shift),
+            ]
+        with m.Elif(taken):
+            m.d.sync += [at.eq(at + here), left.eq(left - here)]
+            with m.If(last):
+                m.d.sync += [
+                    line.eq(following),
+                    at.eq(following),
+                    left.eq(whole),
+                    lines.eq(lines - 1),
+                    asking.eq(lines != 1),
+                ]
+
+
+def at_first(m: Module, begin: Value, granted: Value, words: int, space: Space) -> Value | int:
+    """Is the next word read the first one of its beat of `words` words?"""
+    if words == 1:
+        return 1
+    count = Signal(range(words), name=f"word_of_beat_{space.name.lower()}")
+    with m.If(begin):
+        m.d.sync += count.eq(0)
+    with m.Elif(granted):
+        m.d.sync += count.eq(count + 1)
+    return count == 0

@@ -1,0 +1,102 @@
+"""The tile memory: weights, and keys and values that the epilogue writes."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from fqvit_hw.formats import INT8
+from fqvit_hw.machine.hardware import Hardware
+
+from ..parts.packed import packed
+
+
+def tile_reader(hw: Hardware) -> wiring.Signature:
+    """The array's side: `data`, byte r * C + c, is the tile at the last cycle's `addr`."""
+    return wiring.Signature({"addr": Out(range(hw.tiles)), "data": In(INT8.width * hw.tile_bytes)})
+
+
+def weight_writer(hw: Hardware) -> wiring.Signature:
+    """The weights' side: `beat` is which bus-sized piece of the tile; may be refused."""
+    return wiring.Signature(
+        {
+            "valid": Out(1),
+            "ready": In(1),
+            "tile": Out(range(hw.tiles)),
+            "beat": Out(range(max(hw.tile_bytes // hw.bus_bytes, 2))),
+            "data": Out(hw.bus),
+        }
+    )
+
+
+def lane_writer(hw: Hardware) -> wiring.Signature:
+    """The epilogue's side, never refused: E bytes of one column (KEYS) or one row (VALUES).
+
+    kind: 0 keys, 1 values; lane: the column (keys) or the row (values); at: the first row (keys) or
+    column (values), a multiple of E; mask: a bit for each of `data`.
+    """
+    return wiring.Signature(
+        {
+            "valid": Out(1),
+            "kind": Out(1),
+            "tile": Out(range(hw.tiles)),
+            "lane": Out(range(hw.cols)),
+            "at": Out(range(hw.cols)),
+            "data": Out(data.ArrayLayout(INT8.width, hw.lanes)),
+            "mask": Out(hw.lanes),
+        }
+    )
+
+
+class Tiles(wiring.Component):
+    """hw.tiles words of R x C int8, byte r * C + c is row r, column c.
+
+    Members: `epilogue` (`lane_writer`), `weights` (`weight_writer`, refused while the epilogue
+    writes), `array` (`tile_reader`). Written at the end of a cycle; a read of the same word in that
+    cycle delivers the old one.
+    """
+
+    def __init__(self, hw: Hardware):
+        self.hw = hw
+        super().__init__(
+            {
+                "epilogue": In(lane_writer(hw)),
+                "weights": In(weight_writer(hw)),
+                "array": In(tile_reader(hw)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        hw, lanes, weights = self.hw, self.epilogue, self.weights
+        m.submodules.memory = ram = memory.Memory(
+            shape=INT8.width * hw.tile_bytes, depth=hw.tiles, init=[]
+        )
+        read, write = ram.read_port(), ram.write_port(granularity=INT8.width)
+        m.d.comb += [read.addr.eq(self.array.addr), self.array.data.eq(read.data)]
+
+        # the piece of a row or column that the epilogue writes: one bit a row, one bit a column
+        piece = Signal(hw.cols)
+        m.d.comb += piece.eq(lanes.mask << lanes.at)
+        one = Signal(hw.cols)
+        m.d.comb += one.eq(Const(1, 1) << lanes.lane)
+        rows, columns = Mux(lanes.kind, one, piece), Mux(lanes.kind, piece, one)
+        lane_mask = packed((rows[r].replicate(hw.cols) for r in range(hw.rows)), hw.cols)
+        lane_mask = lane_mask & columns.replicate(hw.rows)
+        # its bytes: the same in every column (keys) or in every row (values)
+        bytes_ = [lanes.data[n] for n in range(hw.lanes)]
+        down = Cat(bytes_[r % hw.lanes].replicate(hw.cols) for r in range(hw.rows))
+        across = Cat(*bytes_).replicate(hw.tile_bytes // hw.lanes)
+
+        pieces = hw.tile_bytes // hw.bus_bytes
+        beat_mask = Cat((weights.beat == n).replicate(hw.bus_bytes) for n in range(pieces))
+        m.d.comb += [
+            weights.ready.eq(~lanes.valid),
+            write.addr.eq(Mux(lanes.valid, lanes.tile, weights.tile)),
+            write.data.eq(
+                Mux(lanes.valid, Mux(lanes.kind, across, down), weights.data.replicate(pieces))
+            ),
+            write.en.eq(Mux(lanes.valid, lane_mask, Mux(weights.valid, beat_mask, 0))),
+        ]
+        return m

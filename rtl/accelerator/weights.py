@@ -1,0 +1,232 @@
+"""Streams weights and the epilogue's parameters from memory, ahead of the array."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fqvit_hw.machine.hardware import PARAM_BYTES, Hardware
+from fqvit_hw.machine.isa import Opcode
+
+from .ports import ADDRESS, instruction, memory_reader
+from .tiles import weight_writer
+
+JOBS = 2  # GEMMs whose beats may be requested before the oldest one is unpacked
+
+
+def weight_ring(hw: Hardware) -> wiring.Signature:
+    """The array's side: `loaded`: tiles loaded completely and not released; `release`: how many
+    of the oldest ones it gives back. A tile may be read in the cycle after its release.
+    """
+    return wiring.Signature({"loaded": In(range(hw.ring + 1)), "release": Out(range(hw.ring + 1))})
+
+
+def param_reader(hw: Hardware) -> wiring.Signature:
+    """The epilogue's side: parameters of the oldest column tile, E columns at a time.
+
+    ready: they are all there; addr: which E columns; data: those of the last cycle's `addr`, 64
+    bits a column as in memory; release: the column tile is done with (only while `ready`).
+    """
+    return wiring.Signature(
+        {
+            "ready": In(1),
+            "addr": Out(range(max(hw.cols // hw.lanes, 2))),
+            "data": In(8 * PARAM_BYTES * hw.lanes),
+            "release": Out(1),
+        }
+    )
+
+
+class Weights(wiring.Component):
+    """Takes GEMMs; those with `resident` = 1 are dropped, a cycle each.
+
+    Members: `i`: stream of GEMMs; `memory`: `memory_reader`; `tiles`: `weight_writer`; `ring`: the
+    other side of `weight_ring`; `params`: the other side of `param_reader`.
+
+    For each GEMM: outer times C parameters and k_groups * k_tiles tiles, in order. Two machines
+    with a queue of beats between them: one requests, up to hw.prefetch beats ahead and also for
+    the next GEMM (`JOBS`); the other unpacks a beat a cycle, into parameter memory while it has
+    room for a column tile, into tiles 0..hw.ring-1 while one of them is free.
+
+    Timing: a beat that memory delivers in cycle t can be written in cycle t + 2; `loaded` and
+    `ready` count what was written up to the last cycle. Requests: a burst every 2 cycles at most,
+    plus a cycle for each group of tiles.
+    """
+
+    def __init__(self, hw: Hardware):
+        self.hw = hw
+        super().__init__(
+            {
+                "i": In(stream.Signature(instruction(Opcode.GEMM))),
+                "memory": Out(memory_reader(hw)),
+                "tiles": Out(weight_writer(hw)),
+                "ring": In(weight_ring(hw)),
+                "params": In(param_reader(hw)),
+            }
+        )
+
+    @property
+    def param_beats(self) -> int:
+        """Of a column tile."""
+        return self.hw.cols * PARAM_BYTES // self.hw.bus_bytes
+
+    @property
+    def tile_beats(self) -> int:
+        return self.hw.tile_bytes // self.hw.bus_bytes
+
+    @property
+    def job(self) -> data.StructLayout:
+        """What both machines need of a GEMM, each number less 1."""
+        return data.StructLayout({"k_tiles": 8, "k_groups": 6, "outer": 12})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.beats = beats = fifo.SyncFIFOBuffered(
+            width=self.hw.bus,
+            depth=self.hw.prefetch + 1,  # one of them at the output
+        )
+        m.submodules.jobs = jobs = fifo.SyncFIFO(width=self.job.size, depth=JOBS)
+        m.d.comb += [beats.w_data.eq(self.memory.data), beats.w_en.eq(self.memory.valid)]
+        self._request(m, jobs, beats)
+        self._unpack(m, jobs, beats)
+        return m
+
+    def _request(self, m: Module, jobs, beats) -> None:
+        """`wanted` beats are known to be needed: a group of tiles is added whenever they are fewer
+        than the next burst could take. So no product of sizes is ever computed.
+        """
+        hw, gemm, request = self.hw, self.i.payload, self.memory.request
+        group_beats = Signal(range(256 * self.tile_beats + 1))
+        job, group, outer = Signal(self.job), Signal(6), Signal(12)
+        group_last = Signal()
+        m.d.comb += group_last.eq(group == job.k_groups)
+        wanted = Signal(range(hw.burst + self.param_beats + 256 * self.tile_beats + 1))
+        more = Signal()  # groups to come
+        room = Signal(range(hw.prefetch + 1), init=hw.prefetch)  # of the queue, not yet asked for
+        address = Signal(ADDRESS)
+        index = (address >> (hw.bus_bytes.bit_length() - 1))[: hw.burst.bit_length() - 1]
+        most = Signal(range(hw.burst + 1))  # beats to the next boundary
+        m.d.comb += most.eq(hw.burst - index)
+        burst, asked = Signal(range(hw.burst + 1)), Signal(range(hw.burst + 1))
+        m.d.sync += room.eq(room + (beats.r_rdy & beats.r_en) - asked)
+
+        new = Cat((gemm.k_tiles - 1)[:8], (gemm.k_groups - 1)[:6], (gemm.outer - 1)[:12])
+        m.d.comb += jobs.w_data.eq(new)
+        busy, asking = Signal(), Signal()  # with a GEMM; for a burst
+        with m.If(~busy):
+            m.d.comb += [
+                self.i.ready.eq(gemm.resident | jobs.w_rdy),
+                jobs.w_en.eq(self.i.valid & ~gemm.resident),
+            ]
+            m.d.sync += [
+                job.eq(new),
+                address.eq(gemm.address),
+                group_beats.eq(gemm.k_tiles * self.tile_beats),
+                Cat(group, outer).eq(0),
+                more.eq(1),
+                busy.eq(jobs.w_en & jobs.w_rdy),
+            ]
+        with m.Elif(asking):
+            m.d.comb += request.valid.eq(burst <= room)
+            with m.If(request.valid & request.ready):
+                m.d.comb += asked.eq(burst)
+                m.d.sync += [
+                    wanted.eq(wanted - burst),
+                    address.eq(address + burst * hw.bus_bytes),
+                    asking.eq(0),
+                ]
+        with m.Elif(more & (wanted < most)):
+            m.d.sync += [
+                wanted.eq(wanted + group_beats + Mux(group == 0, self.param_beats, 0)),
+                group.eq(Mux(group_last, 0, group + 1)),
+                outer.eq(outer + group_last),
+                more.eq(~(group_last & (outer == job.outer))),
+            ]
+        with m.Else():
+            m.d.sync += [
+                burst.eq(Mux(wanted < most, wanted, most)),
+                asking.eq(wanted != 0),
+                busy.eq(wanted != 0),
+            ]
+        m.d.comb += [request.payload.address.eq(address), request.payload.beats.eq(burst)]
+
+    def _unpack(self, m: Module, jobs, beats) -> None:
+        hw, tiles, ring, params = self.hw, self.tiles, self.ring, self.params
+        job = data.View(self.job, jobs.r_data)
+        k, group, outer = Signal(8), Signal(6), Signal(12)
+        in_tiles = Signal()  # the parameters of this column tile are through
+        param_beat = Signal(range(max(self.param_beats, 2)))
+        beat = Signal(range(max(self.tile_beats, 2)))
+        newest = Signal(range(hw.ring))  # the tile being loaded
+
+        param_step, tile_step = Signal(), Signal()
+        m.d.comb += [
+            tiles.tile.eq(newest),
+            tiles.beat.eq(beat),
+            tiles.data.eq(beats.r_data),
+            tiles.valid.eq(in_tiles & beats.r_rdy & (ring.loaded != hw.ring)),
+            tile_step.eq(tiles.valid & tiles.ready),
+            beats.r_en.eq(param_step | tile_step),
+        ]
+        param_end, tile_end = Signal(), Signal()
+        m.d.comb += [
+            param_end.eq(param_step & (param_beat == self.param_beats - 1)),
+            tile_end.eq(tile_step & (beat == self.tile_beats - 1)),
+        ]
+        with m.If(param_step):
+            m.d.sync += param_beat.eq(Mux(param_end, 0, param_beat + 1))
+        with m.If(param_end):
+            m.d.sync += in_tiles.eq(1)
+        with m.If(tile_step):
+            m.d.sync += beat.eq(Mux(tile_end, 0, beat + 1))
+        # tiles, groups, column tiles
+        k_last, group_last, outer_last = Signal(), Signal(), Signal()
+        m.d.comb += [
+            k_last.eq(k == job.k_tiles),
+            group_last.eq(group == job.k_groups),
+            outer_last.eq(outer == job.outer),
+            jobs.r_en.eq(tile_end & k_last & group_last & outer_last),
+        ]
+        with m.If(tile_end):
+            m.d.sync += newest.eq(Mux(newest == hw.ring - 1, 0, newest + 1))
+            m.d.sync += k.eq(Mux(k_last, 0, k + 1))
+            with m.If(k_last):
+                m.d.sync += group.eq(Mux(group_last, 0, group + 1))
+                with m.If(group_last):
+                    m.d.sync += [in_tiles.eq(0), outer.eq(Mux(outer_last, 0, outer + 1))]
+        m.d.sync += ring.loaded.eq(ring.loaded + tile_end - ring.release)
+
+        # parameters: a memory word is a bus beat or E columns, whichever is more
+        chunk = 8 * PARAM_BYTES * hw.lanes
+        word = max(chunk, hw.bus)
+        column_words = 8 * PARAM_BYTES * hw.cols // word
+        m.submodules.params = ram = memory.Memory(
+            shape=word, depth=hw.params * column_words, init=[]
+        )
+        write, read = ram.write_port(granularity=hw.bus), ram.read_port()
+        held = Signal(range(hw.params + 1))  # column tiles loaded completely and not released
+        slot = Signal(range(hw.params))
+        oldest = Signal.like(slot)
+        piece = (word // hw.bus).bit_length() - 1  # bits of the address inside a word
+        part = (word // chunk).bit_length() - 1
+        within = Cat(param_beat[piece:][: column_words.bit_length() - 1], slot)
+        m.d.comb += [
+            param_step.eq(~in_tiles & beats.r_rdy & (held != hw.params)),
+            write.addr.eq(within),
+            write.data.eq(beats.r_data.replicate(word // hw.bus)),
+            write.en.eq(Mux(param_step, 1 << param_beat[:piece] if piece else 1, 0)),
+            params.ready.eq(held != 0),
+            read.addr.eq(Cat(params.addr[part:][: column_words.bit_length() - 1], oldest)),
+        ]
+        m.d.sync += [
+            slot.eq(slot + param_end),
+            oldest.eq(oldest + params.release),
+            held.eq(held + param_end - params.release),
+        ]
+        if part:
+            chosen = Signal(part)
+            m.d.sync += chosen.eq(params.addr[:part])
+            m.d.comb += params.data.eq(read.data.word_select(chosen, chunk))
+        else:
+            m.d.comb += params.data.eq(read.data)

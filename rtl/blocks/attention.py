@@ -1,0 +1,336 @@
+"""One attention head after another: Q x K^T, requantize, Log-Int-Softmax, BitShift attention x V.
+
+    q -> replay -> array (K) -> requantize -> softmax -> replay -> array (V) -> row norm
+                    ^  ^ bias                   ^ mask              ^           -> requantize
+                    k                                               v           -> o
+
+Arithmetic: `fqvit_hw.units.attention`, docs/datapath.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fqvit_hw.formats import (
+    ACC,
+    CODE,
+    INT8,
+    MAX_TOKENS,
+    MULTIPLIER,
+    OPERAND,
+    SHIFT,
+    UINT8,
+    ZERO_CODE,
+)
+
+from ..parts.checks import check_fields
+from ..parts.packed import packed
+from ..parts.replay import Replay, ReplayConfig, inside, position
+from ..parts.row_norm import RowNorm, RowNormConfig
+from .mac_array import MacArray, MacArrayConfig
+from .requantize import Requantize, RequantizeConfig
+from .softmax import Softmax, SoftmaxConfig
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """rows: channels a beat of q, k, v and o; cols: keys a beat of scores.
+
+    max_tokens, head_dim: the largest; bias: a bias per score; uniform8: the second code format too.
+    """
+
+    rows: int
+    cols: int
+    max_tokens: int
+    head_dim: int
+    bias: bool = False
+    uniform8: bool = False
+
+    def __post_init__(self):
+        check_fields(self)
+        if self.max_tokens > MAX_TOKENS:
+            raise ValueError(
+                f"AttentionConfig.max_tokens: expected at most {MAX_TOKENS}, got {self.max_tokens}"
+            )
+
+    def d_tiles(self, head_dim: int) -> int:
+        return -(-head_dim // self.rows)
+
+    def k_tiles(self, tokens: int) -> int:
+        return -(-tokens // self.cols)
+
+    @property
+    def tiles(self) -> int:
+        """Two heads: one loads while the other is used."""
+        return 2 * self.d_tiles(self.head_dim) * self.k_tiles(self.max_tokens)
+
+    @property
+    def score_array(self) -> MacArrayConfig:
+        """K stands in it: a tile has `rows` channels of `cols` keys, loaded key by key."""
+        return MacArrayConfig(
+            self.rows, self.cols, self.tiles, bias=self.bias, bitshift=False,
+            load="columns", group=self.d_tiles(self.head_dim),
+        )  # fmt: skip
+
+    @property
+    def context_array(self) -> MacArrayConfig:
+        """V stands in it: a tile has `cols` keys with `rows` channels of each."""
+        return MacArrayConfig(
+            self.cols, self.rows, self.tiles, multiply=self.uniform8,
+            group=self.d_tiles(self.head_dim),
+        )  # fmt: skip
+
+    @property
+    def softmax(self) -> SoftmaxConfig:
+        return SoftmaxConfig(self.cols, self.max_tokens, self.uniform8)
+
+    @property
+    def code_width(self) -> int:
+        return UINT8.width if self.uniform8 else CODE.width
+
+    @property
+    def layer(self) -> data.StructLayout:
+        requantize = data.StructLayout(
+            {
+                "multiplier": unsigned(MULTIPLIER.width),
+                "shift": unsigned(SHIFT.width),
+                "zero": signed(INT8.width),
+            }
+        )
+        fields = {
+            "tokens": range(self.max_tokens + 1),
+            "head_dim": range(self.head_dim + 1),
+            "score": requantize,
+            "context": requantize,
+            "mode": 1,
+            "row_norm": 1,
+            "mask": 1,
+        }
+        return data.StructLayout(fields | ({"bias": 1} if self.bias else {}))
+
+    @property
+    def row(self) -> data.StructLayout:
+        return data.StructLayout({"data": data.ArrayLayout(signed(INT8.width), self.rows)})
+
+    @property
+    def o(self) -> data.StructLayout:
+        return data.StructLayout({"data": self.row["data"].shape, "last": 1})
+
+    @property
+    def mask(self) -> data.StructLayout:
+        return data.StructLayout({"data": data.ArrayLayout(1, self.cols)})
+
+    def cycles_per_row(self, tokens: int, head_dim: int) -> int:
+        """Both arrays take d_tiles * k_tiles cycles a query; the softmax has a least interval."""
+        work = self.d_tiles(head_dim) * self.k_tiles(tokens)
+        return max(work, self.softmax.cycles_per_row(tokens))
+
+    def score_latency(self, tokens: int) -> int:
+        """From a query's last beat into the score array to its first context beat on `o`."""
+        k_tiles = self.k_tiles(tokens)
+        last_score = self.score_array.latency + Requantize.latency
+        last_code = self.softmax.latency(tokens) + k_tiles - 1
+        # the first sum needs all codes; its normalization needs the reciprocal
+        first_sum = Replay.latency + k_tiles - 1 + self.context_array.latency
+        normalized = max(first_sum, self.softmax.rows_latency) + RowNorm.latency
+        return last_score + last_code + normalized + Requantize.latency
+
+    def latency(self, tokens: int, head_dim: int) -> int:
+        """From a query's last beat on `q` to its first context beat, keys and values in place."""
+        beats = self.d_tiles(head_dim) * self.k_tiles(tokens)
+        return Replay.latency + beats - 1 + self.score_latency(tokens)
+
+
+class Attention(wiring.Component):
+    """softmax(Q x K^T) x V in codes, heads back to back: the next head's K and V load meanwhile.
+
+    Members:
+    - `config` (AttentionConfig.layer, held still over all heads of a layer): tokens and head_dim
+      from 1 to the largest built, score and context {multiplier, shift, zero}, mode (1: uniform8),
+      row_norm, mask (1: take masks), bias (where built; 1: take biases).
+    - `table`: write stream of the softmax.
+    - `q`, `k`, `v`: streams {data: int8 x rows}: tokens rows of head_dim elements a head.
+    - `bias` {data: int32 x cols} (config.bias only), `mask` {data: bit x cols}: rows of tokens
+      elements, a row a query; left alone unless the layer wants them. Tail lanes are ignored.
+    - `o`: stream {data: int8 x rows, last}: context rows of head_dim elements, tail lanes 0.
+    - `error`: sticky, a query was masked everywhere.
+
+    A query takes ceil(head_dim / rows) * ceil(tokens / cols) cycles, at least
+    Softmax.cycles_per_row(tokens), without bubbles between queries or heads once K and V of the
+    next head are in. Both arrays are then busy in every cycle. q, k and v must be fed side by side:
+    each waits for no more than one head of the others. latency(tokens, head_dim),
+    cycles_per_row(tokens, head_dim): see AttentionConfig.
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.sizes = config  # `config` is the port with the layer constants
+        self.latency, self.cycles_per_row = config.latency, config.cycles_per_row
+        row = In(stream.Signature(config.row))
+        ports = {
+            "config": In(config.layer),
+            "table": In(stream.Signature(config.softmax.table)),
+            "q": row,
+            "k": row,
+            "v": row,
+            "mask": In(stream.Signature(config.mask)),
+            "o": Out(stream.Signature(config.o)),
+            "error": Out(1),
+        }
+        if config.bias:
+            ports["bias"] = In(stream.Signature(config.score_array.accumulator.o))
+        super().__init__(ports)
+
+    def elaborate(self, platform):
+        m = Module()
+        s, layer = self.sizes, self.config
+        d_tiles = Signal(range(s.d_tiles(s.head_dim) + 1))  # ceil(head_dim / rows), no division
+        starts = range(0, s.head_dim, s.rows)
+        m.d.comb += d_tiles.eq(sum(layer.head_dim > start for start in starts))
+
+        codes_in = self._scores(m, d_tiles)
+        m.submodules.softmax = softmax = Softmax(s.softmax)
+        wiring.connect(m, wiring.flipped(self.table), softmax.table)
+        m.d.comb += [
+            softmax.config.eq(Cat(layer.tokens, layer.mode, layer.row_norm)),
+            self.error.eq(softmax.error),
+        ]
+        # a beat of scores waits for its beat of masks
+        ready = Signal()
+        m.d.comb += [
+            ready.eq(self.mask.valid | ~layer.mask),
+            softmax.i.valid.eq(codes_in.valid & ready),
+            softmax.i.payload.eq(
+                Cat(codes_in.payload.data, Mux(layer.mask, self.mask.payload.data, 0))
+            ),
+            codes_in.ready.eq(softmax.i.ready & ready),
+            self.mask.ready.eq(layer.mask & codes_in.valid & softmax.i.ready),
+        ]
+        self._context(m, d_tiles, softmax)
+        return m
+
+    def _scores(self, m: Module, d_tiles: Value):
+        """Q x K^T, requantized: a stream of scores. Order: query, key tile, channel tile."""
+        s, layer = self.sizes, self.config
+        m.submodules.queries = queries = Replay(
+            ReplayConfig(s.rows, INT8.width, s.head_dim, s.cols, s.max_tokens)
+        )
+        m.submodules.score_array = array = MacArray(s.score_array)
+        self._load(m, "key", self.k, array, d_tiles)
+        tile = Signal.like(array.i.payload.tile, name="score_tile")
+        beat, step = queries.o.payload, Signal(name="score_step")
+        _, last_query = position(m, "query", layer.tokens, 1, step & beat.done)
+        operands = [Mux(beat.inside[n], value.as_signed(), 0) for n, value in enumerate(beat.data)]
+        m.d.comb += [
+            queries.length.eq(layer.head_dim),
+            queries.steps.eq(layer.tokens),
+            queries.i.payload.eq(self.q.payload.data),
+            queries.i.valid.eq(self.q.valid),
+            self.q.ready.eq(queries.i.ready),
+            step.eq(queries.o.valid & queries.o.ready),
+            array.i.valid.eq(queries.o.valid),
+            queries.o.ready.eq(array.i.ready),
+            array.i.payload.eq(
+                Cat(packed(operands, OPERAND.width), tile, beat.done & last_query,
+                    Const(0, 1), beat.first, beat.last)
+            ),
+        ]  # fmt: skip
+        with m.If(step):  # the tiles lie in the order in which they are used
+            m.d.sync += tile.eq(Mux(beat.done, 0, tile + 1))
+        if s.bias:
+            m.d.comb += [
+                array.bias.valid.eq(self.bias.valid | ~layer.bias),
+                array.bias.payload.eq(Mux(layer.bias, self.bias.payload.data, 0)),
+                self.bias.ready.eq(array.bias.ready & layer.bias),
+            ]
+        m.submodules.score = score = Requantize(RequantizeConfig(s.cols))
+        self._requantize(m, array.o, score, layer.score)
+        return score.o
+
+    def _context(self, m: Module, d_tiles: Value, softmax: Softmax) -> None:
+        """Attention x V, normalized and requantized. Order: query, channel tile, key tile."""
+        s, layer = self.sizes, self.config
+        m.submodules.codes = codes = Replay(
+            ReplayConfig(s.cols, s.code_width, s.max_tokens, s.rows, s.head_dim)
+        )
+        m.submodules.context_array = array = MacArray(s.context_array)
+        self._load(m, "value", self.v, array, d_tiles)
+        tile = Signal.like(array.i.payload.tile, name="context_tile")
+        channels = Signal.like(tile, name="channels")  # the channel tile
+        beat, step = codes.o.payload, Signal(name="context_step")
+        _, last_query = position(m, "row", layer.tokens, 1, step & beat.done)
+        nothing = Mux(layer.mode, 0, ZERO_CODE) if s.uniform8 else ZERO_CODE
+        operands = [Mux(beat.inside[n], code, nothing) for n, code in enumerate(beat.data)]
+        shift = [~layer.mode] if s.uniform8 else []
+        m.d.comb += [
+            codes.length.eq(layer.tokens),
+            codes.steps.eq(layer.head_dim),
+            codes.i.payload.eq(softmax.o.payload.data),
+            codes.i.valid.eq(softmax.o.valid),
+            softmax.o.ready.eq(codes.i.ready),
+            step.eq(codes.o.valid & codes.o.ready),
+            array.i.valid.eq(codes.o.valid),
+            codes.o.ready.eq(array.i.ready),
+            array.i.payload.eq(
+                Cat(packed(operands, OPERAND.width), tile, beat.done & last_query,
+                    *shift, Const(0, 1), beat.first, beat.last)
+            ),
+        ]  # fmt: skip
+        with m.If(step):
+            with m.If(beat.done):
+                m.d.sync += [tile.eq(0), channels.eq(0)]
+            with m.Elif(beat.last):
+                m.d.sync += [tile.eq(channels + 1), channels.eq(channels + 1)]
+            with m.Else():  # the same channels of the next keys
+                m.d.sync += tile.eq(tile + d_tiles)
+
+        m.submodules.norm = norm = RowNorm(RowNormConfig(s.rows, s.head_dim, s.uniform8))
+        wiring.connect(m, array.o, norm.i)
+        wiring.connect(m, softmax.rows, norm.rows)
+        m.d.comb += norm.length.eq(layer.head_dim)
+        if s.uniform8:
+            m.d.comb += norm.wide.eq(layer.mode)
+        m.submodules.context = context = Requantize(RequantizeConfig(s.rows))
+        self._requantize(m, norm.o, context, layer.context)
+        left, last = position(m, "out", layer.head_dim, s.rows, self.o.valid & self.o.ready)
+        real = inside(left, s.rows)
+        values = [Mux(real[n], value, 0) for n, value in enumerate(context.o.payload.data)]
+        m.d.comb += [
+            self.o.valid.eq(context.o.valid),
+            context.o.ready.eq(self.o.ready),
+            self.o.payload.eq(Cat(packed(values, INT8.width), last)),
+        ]
+
+    def _load(self, m: Module, name: str, source, array: MacArray, d_tiles: Value) -> None:
+        """Rows of `source` become tiles: a group of d_tiles for every `cols` tokens or the rest."""
+        s, layer = self.sizes, self.config
+        step = Signal(name=f"{name}_step")
+        _, row_end = position(m, f"{name}_channel", layer.head_dim, s.rows, step)
+        _, last_row = position(m, f"{name}_row", layer.tokens, 1, step & row_end)
+        lane = Signal(range(max(s.cols, 2)), name=f"{name}_lane")
+        group_end = Signal(name=f"{name}_group_end")
+        m.d.comb += [
+            group_end.eq(row_end & (last_row | (lane == s.cols - 1))),
+            step.eq(source.valid & source.ready),
+            array.weights.valid.eq(source.valid),
+            source.ready.eq(array.weights.ready),
+            array.weights.payload.eq(Cat(packed(source.payload.data, OPERAND.width), group_end)),
+        ]
+        with m.If(step & row_end):
+            m.d.sync += lane.eq(Mux(group_end, 0, lane + 1))
+        if s.score_array.group > 1:
+            m.d.comb += array.group.eq(d_tiles)
+
+    def _requantize(self, m: Module, accumulators, requantize: Requantize, constants) -> None:
+        """Accumulators and one layer-wide multiplier, shift and zero point into `requantize`."""
+        scale = Cat(constants.multiplier, constants.shift)
+        lanes = [Cat(acc, scale) for acc in accumulators.payload.data]
+        width = ACC.width + MULTIPLIER.width + SHIFT.width
+        m.d.comb += [
+            requantize.i.valid.eq(accumulators.valid),
+            accumulators.ready.eq(requantize.i.ready),
+            requantize.i.payload.eq(Cat(packed(lanes, width), constants.zero)),
+        ]

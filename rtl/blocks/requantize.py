@@ -1,0 +1,87 @@
+"""Requantize lanes: int32 accumulators become codes of 8 to 32 bits.
+
+Arithmetic: `fqvit_hw.units.requantize`, docs/datapath.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fqvit_hw.formats import ACC, MULTIPLIER, PRODUCT, SHIFT, IntFormat
+
+from ..parts.checks import check_fields
+from ..parts.pipeline import pipeline, saturate
+
+
+@dataclass(frozen=True)
+class RequantizeConfig:
+    """lanes: elements a beat; width: output bits, 8..32."""
+
+    lanes: int
+    width: int = 8
+
+    def __post_init__(self):
+        check_fields(self)
+        if not 8 <= self.width <= 32:
+            raise ValueError(f"RequantizeConfig.width: expected 8..32, got {self.width}")
+
+    @property
+    def i(self) -> data.StructLayout:
+        """Multiplier and shift come with the accumulator: the block holds no parameters."""
+        lane = data.StructLayout(
+            {
+                "acc": signed(ACC.width),
+                "multiplier": unsigned(MULTIPLIER.width),
+                "shift": unsigned(SHIFT.width),
+            }
+        )
+        return data.StructLayout(
+            {"lanes": data.ArrayLayout(lane, self.lanes), "zero": signed(self.width)}
+        )
+
+    @property
+    def o(self) -> data.StructLayout:
+        return data.StructLayout({"data": data.ArrayLayout(signed(self.width), self.lanes)})
+
+
+class Requantize(wiring.Component):
+    """y = saturate(rshift_round(acc * multiplier, shift) + zero), half up, on every lane.
+
+    Members: `i`, `o` streams (see RequantizeConfig). Element-wise: a beat every cycle, stalls as a
+    whole under back pressure. shift 0 and above 47 are outside the contract.
+    """
+
+    latency = 3
+
+    def __init__(self, config: RequantizeConfig):
+        self.config = config
+        super().__init__(
+            {"i": In(stream.Signature(config.i)), "o": Out(stream.Signature(config.o))}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        advance = pipeline(m, self.i, self.o, self.latency)
+        zero = [Signal(signed(self.config.width), name=f"zero{n}") for n in range(2)]
+        with m.If(advance):
+            m.d.sync += [zero[0].eq(self.i.payload.zero), zero[1].eq(zero[0])]
+
+        fmt = IntFormat(self.config.width)
+        for n in range(self.config.lanes):
+            lane = self.i.payload.lanes[n]
+            product = Signal(signed(PRODUCT.width), name=f"product{n}")
+            shift = Signal(SHIFT.width, name=f"shift{n}")
+            doubled = Signal(signed(PRODUCT.width), name=f"doubled{n}")
+            with m.If(advance):
+                m.d.sync += [
+                    product.eq(lane.acc * lane.multiplier),
+                    shift.eq(lane.shift - 1),
+                    # rshift_round(x, n) = ((x >> (n - 1)) + 1) >> 1: no constant 2^(n-1) to decode
+                    doubled.eq(product >> shift),
+                    self.o.payload.data[n].eq(saturate(((doubled + 1) >> 1) + zero[1], fmt)),
+                ]
+        return m

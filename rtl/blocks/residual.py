@@ -1,0 +1,144 @@
+"""Residual add lanes: the stream and the branch at their own scales, one rounding, one saturation.
+
+Arithmetic: `fqvit_hw.units.residual`, docs/datapath.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fqvit_hw.formats import INT8, PTF_BITS, PTF_MAX, RESIDUAL_MULTIPLIER, SHIFT, IntFormat
+
+from ..parts.checks import check_fields
+from ..parts.pipeline import pipeline, saturate
+
+# X, Y: 16 bits at most; M: 17 bits unsigned. |X * M| < 2^15 * 2^17: 33 bits, their sum 34.
+RESIDUAL_PRODUCT = IntFormat(16 + RESIDUAL_MULTIPLIER.width)
+RESIDUAL_SUM = IntFormat(RESIDUAL_PRODUCT.width + 1)
+
+
+@dataclass(frozen=True)
+class ResidualConfig:
+    """lanes: elements a beat; x_width, branch_width, width: bits of inputs and output, 8 or 16.
+
+    flexible: one block for all widths, each chosen by the values that come: 8-bit codes are
+    sign-extended to 16 bits, a 16-bit tensor has zero 0 and factors 0, and `config.wide` says
+    whether the output has 16 bits. The three widths are 16 then.
+    """
+
+    lanes: int
+    x_width: int = 8
+    branch_width: int = 8
+    width: int = 8
+    flexible: bool = False
+
+    def __post_init__(self):
+        check_fields(self)
+        for name in ("x_width", "branch_width", "width"):
+            value = getattr(self, name)
+            if value not in (8, 16):
+                raise ValueError(f"ResidualConfig.{name}: expected 8 or 16, got {value}")
+            if self.flexible and value != 16:
+                raise ValueError(f"ResidualConfig.{name}: expected 16 if flexible, got {value}")
+
+    @property
+    def config(self) -> data.StructLayout:
+        layout = {
+            "x_zero": signed(INT8.width),
+            "branch_zero": signed(INT8.width),
+            "x_multiplier": unsigned(RESIDUAL_MULTIPLIER.width),
+            "branch_multiplier": unsigned(RESIDUAL_MULTIPLIER.width),
+            "shift": unsigned(SHIFT.width),
+            "zero": signed(INT8.width),
+        }
+        return data.StructLayout(layout | ({"wide": 1} if self.flexible else {}))
+
+    @property
+    def i(self) -> data.StructLayout:
+        """The PTF factors come with the elements: the block holds no parameters."""
+        lane = data.StructLayout(
+            {
+                "x": signed(self.x_width),
+                "branch": signed(self.branch_width),
+                "x_factor": unsigned(PTF_BITS),
+                "factor": unsigned(PTF_BITS),
+            }
+        )
+        return data.StructLayout({"lanes": data.ArrayLayout(lane, self.lanes)})
+
+    @property
+    def o(self) -> data.StructLayout:
+        return data.StructLayout({"data": data.ArrayLayout(signed(self.width), self.lanes)})
+
+
+class Residual(wiring.Component):
+    """y = saturate(rshift_round(X * x_multiplier + Y * branch_multiplier, shift + factor) + zero)
+
+    with X = (x - x_zero) << x_factor and Y = branch - branch_zero, half up, on every lane.
+
+    Members: `config` port, `i`, `o` streams (see ResidualConfig). A 16-bit tensor has zero 0 and no
+    PTF factors: a block that is not flexible does not look at the zero and the factors of one; a
+    flexible one keeps X and Y to 16 bits. Element-wise: a beat every cycle, stalls as a whole under
+    back pressure. shift above 40 is outside the contract.
+    """
+
+    latency = 5
+
+    def __init__(self, config: ResidualConfig):
+        self.structure = config
+        super().__init__(
+            {
+                "config": In(config.config),
+                "i": In(stream.Signature(config.i)),
+                "o": Out(stream.Signature(config.o)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        advance = pipeline(m, self.i, self.o, self.latency)
+        c, structure = self.config, self.structure
+        ptf_in, coded, ptf_out = (
+            structure.flexible or width == 8
+            for width in (structure.x_width, structure.branch_width, structure.width)
+        )
+        # |code - zero| <= 255: 9 bits signed
+        x_bits = 9 + PTF_MAX if structure.x_width == 8 else 16
+        branch_bits = 9 if structure.branch_width == 8 else 16
+        zero = c.zero if ptf_out else 0
+
+        for n in range(structure.lanes):
+            lane = self.i.payload.lanes[n]
+            X = Signal(signed(x_bits), name=f"x{n}")
+            Y = Signal(signed(branch_bits), name=f"branch{n}")
+            x_product, branch_product = (
+                Signal(signed(RESIDUAL_PRODUCT.width), name=f"{side}_product{n}")
+                for side in ("x", "branch")
+            )
+            total = Signal(signed(RESIDUAL_SUM.width), name=f"total{n}")
+            shift = [Signal(SHIFT.width, name=f"shift{n}_{k}") for k in range(3)]
+            # rshift_round(x, n) = ((2x >> n) + 1) >> 1, with no exception for n = 0
+            doubled = Signal(signed(RESIDUAL_SUM.width + 1), name=f"doubled{n}")
+            rounded = Signal(signed(RESIDUAL_SUM.width + 1), name=f"rounded{n}")
+            m.d.comb += rounded.eq(((doubled + 1) >> 1) + zero)
+            y = saturate(rounded, IntFormat(structure.width))
+            if structure.flexible:
+                y = Mux(c.wide, y, saturate(rounded, INT8))
+            with m.If(advance):
+                m.d.sync += [
+                    X.eq((lane.x - c.x_zero) << lane.x_factor if ptf_in else lane.x),
+                    Y.eq(lane.branch - c.branch_zero if coded else lane.branch),
+                    shift[0].eq(c.shift + lane.factor if ptf_out else c.shift),
+                    x_product.eq(X * c.x_multiplier),
+                    branch_product.eq(Y * c.branch_multiplier),
+                    shift[1].eq(shift[0]),
+                    total.eq(x_product + branch_product),
+                    shift[2].eq(shift[1]),
+                    doubled.eq((total << 1) >> shift[2]),
+                    self.o.payload.data[n].eq(y),
+                ]
+        return m

@@ -1,0 +1,172 @@
+"""Blocks placed and routed on an ECP5-85k: `make pnr`, `python -m fqvit_hw.rtl.flow.pnr`.
+
+Yosys maps a block in its harness (`rtl.flow.pin_harness`: shift register in, XORs out, four pins)
+as `rtl.flow.synth` maps the block; operands of multipliers go where they cost the least wires
+(`rtl.flow.justify`); nextpnr-ecp5 places and routes the netlist, pins where it likes, speed grade
+6. Reported as placed, harness included, whose flip-flops are also given alone:
+
+- COMBs: LUT4 sites taken, carry chains and distributed RAM included; FFs; DSPs: MULT18X18D;
+  BRAMs: DP16KD;
+- Fmax of the clock; the harness's own paths pass one LUT at most. from, to: the signals
+  (flip-flop, RAM or multiplier) between which the slowest path runs.
+
+What does not fit the chip or the tool, or is not routed after LIMIT seconds, is a line with the
+reason and how far the tool came, and exit status 1.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fqvit_hw.command_line import Parser
+from fqvit_hw.places import BUILD
+
+from .configs import BLOCKS, CONFIGS, select
+from .justify import justify
+from .pin_harness import Harness
+from .synth import mapping
+from .tools import aligned, run, run_all, save
+from .verilog import convert
+
+OUT = BUILD / "pnr"
+DEFAULT = "ecp5_85k"
+CHIP = ["--85k", "--package", "CABGA756", "--speed", "6"]
+LIMIT = 5400  # seconds of placing and routing
+TARGET = 100  # MHz that nextpnr tries to reach; a slower result is a result
+WORKERS = 2
+CELL = re.compile(r"_(?:TRELLIS_FF|DP16KD|MULT18X18D)\w*$")  # what Yosys adds to a signal's name
+EXPECTED = re.compile(r"Max frequency for clock.*?: ([\d.]+) MHz")
+OVERUSED = re.compile(r"iter=(\d+) wires=\d+ overused=(\d+)")
+SITES = {"combs": "TRELLIS_COMB", "ffs": "TRELLIS_FF", "dsps": "MULT18X18D", "brams": "DP16KD"}
+
+
+@dataclass
+class Routed:
+    """One block, placed and routed; failure: None, or the tool's reason and where the log is."""
+
+    block: str
+    config: str
+    fmax: float = 0.0  # MHz
+    combs: int = 0
+    ffs: int = 0
+    dsps: int = 0
+    brams: int = 0
+    harness_ffs: int = 0
+    slowest_from: str = ""
+    slowest_to: str = ""
+    seconds_mapped: float = 0.0
+    seconds_routed: float = 0.0
+    failure: str | None = None
+
+
+def ends(path: list[dict]) -> tuple[str, str]:
+    """Names of the signals that the first and the last cell of a path stand for."""
+    first, last = path[0]["from"]["cell"], path[-1]["to"]["cell"]
+    return CELL.sub("", first), CELL.sub("", last)
+
+
+def read_report(report: dict, routed: Routed) -> None:
+    """Fill in what nextpnr reports; ValueError if there is not one clock."""
+    clocks = report["fmax"]
+    if len(clocks) != 1:
+        raise ValueError(f"expected one clock, got {', '.join(clocks) or 'none'}")
+    ((clock, found),) = clocks.items()
+    routed.fmax = round(found["achieved"], 2)
+    for kind, cell in SITES.items():
+        setattr(routed, kind, report["utilization"].get(cell, {"used": 0})["used"])
+    for path in report["critical_paths"]:
+        if path["from"] == path["to"] == f"posedge {clock}":
+            routed.slowest_from, routed.slowest_to = ends(path["path"])
+
+
+def how_far(log: str) -> str:
+    """What nextpnr had found before it stopped: "; ..." for people, or "" if it had not placed."""
+    found = ""
+    if expected := EXPECTED.findall(log):
+        found += f"; placed, {expected[-1]} MHz expected before routing"
+    if overused := OVERUSED.findall(log):
+        found += "; {} passes of the router left {} wires with more than one net".format(
+            *overused[-1]
+        )
+    return found
+
+
+def place(block: str, config: str, build: Path = OUT) -> Routed:
+    """Map, place and route one block; the folder holds source, netlist, logs and report."""
+    folder = build / config / block
+    folder.mkdir(parents=True, exist_ok=True)
+    harness = Harness(CONFIGS[config].component(block))
+    (folder / "harness.v").write_text(convert(harness, "harness"))
+    routed = Routed(block, config, harness_ffs=harness.ffs)
+    start = time.monotonic()
+    script = f"{mapping(block, 'ecp5', 'harness')}; flatten; opt_clean; write_json harness.json"
+    routed.failure = run("yosys", ["-p", script], folder, "yosys.txt")
+    routed.seconds_mapped = round(time.monotonic() - start, 1)
+    if routed.failure:
+        return routed
+    netlist = json.loads((folder / "harness.json").read_text())
+    justify(netlist, "harness")
+    (folder / "netlist.json").write_text(json.dumps(netlist))
+    report = folder / "report.json"
+    report.unlink(missing_ok=True)
+    start = time.monotonic()
+    files = ["--json", "netlist.json", "--report", report.name]
+    limits = ["--freq", str(TARGET), "--timing-allow-fail", "--router", "router2"]
+    routed.failure = run("nextpnr", [*CHIP, *files, *limits], folder, "nextpnr.txt", LIMIT)
+    routed.seconds_routed = round(time.monotonic() - start, 1)
+    if routed.failure:
+        routed.failure += how_far((folder / "nextpnr.txt").read_text(errors="replace"))
+    else:
+        try:
+            read_report(json.loads(report.read_text()), routed)
+        except (OSError, KeyError, ValueError) as error:
+            routed.failure = f"{report}: {error!r}"
+    return routed
+
+
+def table(results: list[Routed]) -> str:
+    """The results as aligned text, one line a block."""
+    head = ("block", "configuration", "Fmax MHz", "COMBs", "FFs", "of harness", "DSPs", "BRAMs")
+    rows = [(*head, "map s", "route s")]
+    for r in results:
+        figures = (f"{r.fmax:.1f}", *map(str, (r.combs, r.ffs, r.harness_ffs, r.dsps, r.brams)))
+        seconds = (f"{r.seconds_mapped:.0f}", f"{r.seconds_routed:.0f}")
+        rows.append(
+            (r.block, r.config, *(("failed", *[""] * 5) if r.failure else figures), *seconds)
+        )
+    return aligned(rows, 2)
+
+
+def say(r: Routed) -> str:
+    seconds = f"({r.seconds_mapped:.0f} + {r.seconds_routed:.0f} s)"
+    return f"{r.block} {r.config}: {r.failure or f'{r.fmax:.1f} MHz'} {seconds}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = Parser(prog="python -m fqvit_hw.rtl.flow.pnr", description=__doc__.split("\n")[0])
+    parser.add_argument("--config", help=f"one of {', '.join(CONFIGS)}; default: {DEFAULT}")
+    parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all of them")
+    parser.add_argument("--json", type=Path, default=BUILD / "pnr.json", metavar="FILE")
+    try:
+        options = parser.parse_args(arguments)
+        jobs = select(options.config, options.block, (DEFAULT,))
+    except ValueError as error:
+        print(f"pnr: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(jobs)} blocks, {WORKERS} at a time; the large ones take minutes", flush=True)
+    results = run_all(place, jobs, WORKERS, say)
+    print(f"\n{table(results)}")
+    save(results, options.json)
+    for r in results:
+        if r.failure:
+            print(f"pnr: {r.block} {r.config}: {r.failure}", file=sys.stderr)
+    return 1 if any(r.failure for r in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

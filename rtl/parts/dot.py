@@ -1,0 +1,124 @@
+"""Dot products: operands times a tile, or the tile shifted by attention codes, and an adder tree.
+
+Shared by the stand-alone array (`rtl.blocks.mac_array`) and the accelerator's
+(`rtl.accelerator.gemm`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.lib import data
+
+from fqvit_hw.formats import BITSHIFT_FRACTION, CODE, OPERAND, ZERO_CODE, ceil_log2
+
+from .packed import packed
+
+AMOUNT_WIDTH = CODE.width + 1  # shift amounts 0..14; 31 (-1) shifts all bits out: zero
+FAN_IN = 4  # terms summed between two registers of the adder tree
+
+
+@dataclass(frozen=True)
+class Dot:
+    """sum over r of data[r] * tile[r][c], or of tile[r][c] << (14 - code[r]), for every column c.
+
+    rows, cols: of the tile; operand, weight: bits of data and tile; multiply, bitshift: the modes
+    built in, at least one. `stages` registers lie between data and sums; the tile comes one later.
+    """
+
+    rows: int
+    cols: int
+    operand: int = OPERAND.width
+    weight: int = OPERAND.width
+    multiply: bool = True
+    bitshift: bool = True
+
+    @property
+    def term_width(self) -> int:
+        """(-2^8) * (-2^8) needs 18 bits; -2^8 << 14 needs 9 + 14."""
+        return self.weight + (BITSHIFT_FRACTION if self.bitshift else self.operand)
+
+    @property
+    def sum_width(self) -> int:
+        return self.term_width + ceil_log2(self.rows)
+
+    @property
+    def stages(self) -> int:
+        """Operands, terms, and the adder tree without its last level, which is not registered."""
+        levels, terms = 0, self.rows
+        while terms > 1:
+            levels, terms = levels + 1, -(-terms // FAN_IN)
+        return 2 + max(levels - 1, 0)
+
+    def sums(
+        self, m: Module, advance, values: Sequence, codes: Sequence, shift, tile: Sequence[Sequence]
+    ) -> list[Value]:
+        """values: `operand` bits x rows, codes: attention codes x rows, shift: 1 takes the codes;
+        tile[r][c]: the tile for what was given one `advance` ago. All registers move in cycles with
+        `advance`.
+        """
+        columns = self._terms(m, advance, values, codes, shift, tile)
+        return [self._tree(m, advance, terms, str(c)) for c, terms in enumerate(columns)]
+
+    def _terms(self, m: Module, advance, values, codes, shift, tile) -> list[list]:
+        """Two registers: operands and terms.
+
+        The mode that is not wanted sees operands that give 0, so that an OR joins both and half of
+        the logic rests.
+        """
+        # the factor as wide as makes the product just as wide as a term (copies of the sign bit)
+        width = self.term_width
+        factor_width = width - self.weight
+        factor = Signal(data.ArrayLayout(signed(factor_width), self.rows), reset_less=True)
+        amount = Signal(data.ArrayLayout(AMOUNT_WIDTH, self.rows), reset_less=True)
+        amounts = [Mux(code == ZERO_CODE, -1, BITSHIFT_FRACTION - code) for code in codes]
+        with m.If(advance):
+            m.d.sync += [
+                factor.eq(Mux(shift, 0, packed(values, factor_width))),
+                amount.eq(Mux(shift, packed(amounts, AMOUNT_WIDTH), -1)),
+            ]
+        columns = []
+        for c in range(self.cols):
+            # a signal a column: wider ones (above 2048 bits) are slow in Verilator
+            terms = Signal(
+                data.ArrayLayout(signed(width), self.rows), name=f"terms{c}", reset_less=True
+            )
+            values = []
+            for r in range(self.rows):
+                product = factor[r] * tile[r][c]
+                shifted = (tile[r][c] << amount[r])[:width].as_signed()
+                both = product | shifted
+                values.append(
+                    both if self.multiply and self.bitshift
+                    else product if self.multiply else shifted
+                )  # fmt: skip
+            with m.If(advance):
+                m.d.sync += terms.eq(packed(values, width))
+            columns.append([terms[r] for r in range(self.rows)])
+        return columns
+
+    def _tree(self, m: Module, advance, terms: list, name: str) -> Value:
+        """The sum of a column's terms, FAN_IN at a time, a register between two levels."""
+        level = 0
+        while len(terms) > FAN_IN:
+            sums = [balanced_sum(terms[n : n + FAN_IN]) for n in range(0, len(terms), FAN_IN)]
+            width = max(len(value) for value in sums)
+            partial = Signal(
+                data.ArrayLayout(signed(width), len(sums)),
+                name=f"partial{level}_{name}", reset_less=True,
+            )  # fmt: skip
+            with m.If(advance):
+                m.d.sync += partial.eq(packed(sums, width))
+            terms = [partial[n] for n in range(len(sums))]
+            level += 1
+        return balanced_sum(terms)
+
+
+def balanced_sum(terms: list):
+    """The sum of `terms` as a balanced tree: log2(n) more bits, log2(n) adders deep."""
+    if len(terms) == 1:
+        return terms[0]
+    half = (len(terms) + 1) // 2
+    return balanced_sum(terms[:half]) + balanced_sum(terms[half:])

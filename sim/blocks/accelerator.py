@@ -1,0 +1,95 @@
+"""Bench of the whole accelerator: what can go wrong in a run. accelerator_bench.py does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fqvit_hw.compiler import Program, compile_network
+from fqvit_hw.machine import isa
+from fqvit_hw.machine.hardware import Hardware
+from fqvit_hw.machine.isa import INSTRUCTION_BYTES, Epilogue, Error, Instruction, Opcode, Unit
+from fqvit_hw.rtl.accelerator.accelerator import Accelerator
+
+from ..networks.smallest import CORNER, corner_network
+
+BENCH = "fqvit_hw.sim.blocks.accelerator_bench"
+CONFIGURATIONS = {CORNER.name: CORNER}
+SMALL = (CORNER.name,)
+QUICK = ("no error", "write error in mid-run", "a wait for nothing")  # size "small"
+WINDOW = 0x12_3456_0000  # the window's place on the bus
+WATCHDOG = 500  # cycles; the real one would be most of the simulation
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run that ends with `error`. A clean run follows, with the logits and counters of always.
+
+    patch: bytes at an offset of the window; bad_reads, bad_writes: offsets of bursts that memory
+    answers with an error; size: of the window, as the machine is told.
+    """
+
+    name: str
+    error: Error = Error.NONE
+    patch: tuple[int, bytes] = (0, b"")
+    bad_reads: tuple[int, ...] = ()
+    bad_writes: tuple[int, ...] = ()
+    size: int | None = None
+    left_out: str | None = None
+
+
+def component(hw: Hardware) -> Accelerator:
+    return Accelerator(hw, watchdog=WATCHDOG)
+
+
+def program(hw: Hardware) -> tuple[Program, np.ndarray, np.ndarray]:
+    """The compiled network, two images and their logits."""
+    qm, images = corner_network()
+    return compile_network(qm.network, hw), images[:2], qm.run(images[:2])
+
+
+def transactions(hw: Hardware, size: str) -> list[Case]:
+    compiled = program(hw)[0]
+    code = compiled.instructions
+
+    def find(opcode: Opcode, last: bool = False, **fields) -> int:
+        found = [n for n, p in enumerate(code) if p.opcode is opcode
+                 and all(p.fields[name] == value for name, value in fields.items())]  # fmt: skip
+        return found[-1 if last else 0]
+
+    def place(n: int) -> int:
+        return compiled.entry + n * INSTRUCTION_BYTES
+
+    def changed(n: int, **fields) -> tuple[int, bytes]:
+        return place(n), Instruction(code[n].opcode, code[n].fields | fields).encode()
+
+    gelu = find(Opcode.GEMM, epilogue=Epilogue.GELU)
+    table = find(Opcode.LOAD, space=isa.Space.GELU_TABLE)
+    first, last = find(Opcode.STORE), find(Opcode.STORE, last=True)
+    norm = find(Opcode.NORM)
+    middle = place(len(code) // 2) // 256 * 256
+    logits = code[last].address
+    cases = [
+        Case("no error"),
+        Case("read error of the program", Error.READ, bad_reads=(middle,)),
+        Case("read error of weights", Error.READ, bad_reads=(code[gelu].address,)),
+        Case("read error of a table", Error.READ, bad_reads=(code[table].address,)),
+        Case("write error in mid-run", Error.WRITE, bad_writes=(code[first].address,)),
+        Case("write error of the logits", Error.WRITE, bad_writes=(logits,)),
+        Case("a write outside the window", Error.ADDRESS, patch=changed(last, address=1 << 31)),
+        Case("weights outside the window", Error.ADDRESS, patch=changed(gelu, address=1 << 31)),
+        Case("weights not aligned", Error.ADDRESS,
+             patch=changed(gelu, address=code[gelu].address + 4)),
+        Case("a store of no words", Error.ADDRESS, patch=changed(first, words=0)),
+        Case("a load of no bytes", Error.ADDRESS, patch=changed(table, pieces=0)),
+        Case("a window too small for the program", Error.ADDRESS, size=middle),
+        Case("no such opcode", Error.OPCODE, patch=(place(gelu), b"\x0f")),
+        Case("empty memory", Error.OPCODE, patch=(place(len(code) - 1), bytes(INSTRUCTION_BYTES))),
+        Case("a wait for nothing", Error.STUCK,
+             patch=changed(norm, wait1_unit=Unit.CODES, wait1_count=1 << 20)),
+    ]  # fmt: skip
+    if size == "full":
+        return cases
+    reason = "the size is small"
+    return [case if case.name in QUICK else replace(case, left_out=reason) for case in cases]

@@ -1,0 +1,270 @@
+"""The mutants of `make mutants`: one changed operator or constant each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """old: text that occurs once in `file`; new: what it becomes; breaks: in a few words.
+
+    bench: a test file that must catch what no network shows (a case that only corner values reach).
+    equivalent: why a mutant that nothing can catch is the same machine.
+    alone: it changes what is connected, not an expression, and needs a machine of its own.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    breaks: str
+    bench: str | None = None
+    equivalent: str | None = None
+    alone: bool = False
+
+
+def mutants(file: str, *changes: tuple[str, ...]) -> list[Mutant]:
+    """changes: the fields of Mutant from `old` on; named by the file and a number."""
+    stem = file.removeprefix("rtl/").removesuffix(".py")
+    return [Mutant(f"{stem}-{n}", file, *change) for n, change in enumerate(changes, 1)]
+
+
+MUTANTS = (
+    *mutants(
+        "rtl/parts/dot.py",
+        ("code == ZERO_CODE, -1", "code == ZERO_CODE, 0", "code 15 counts as 2^-14, not as zero"),
+        ("BITSHIFT_FRACTION - code)", "BITSHIFT_FRACTION - 1 - code)", "attention weights halved"),
+        ("product | shifted", "product & shifted", "the two modes are joined by the wrong gate"),
+    ),
+    *mutants(
+        "rtl/parts/accumulator.py",
+        ("Mux(beat.first, starting, stored)", "stored", "sums go on from the row before"),
+        ("advance & valid & beat.last", "advance & valid", "partial sums leave as finished ones"),
+    ),
+    *mutants(
+        "rtl/accelerator/gemm.py",
+        ("allowed.eq(1),  # row 0", "allowed.eq(2),  # row 0", "row 1 does not wait for its count"),
+        ("group_end, job.from_jump, job.from_stride", "group_end, job.from_stride, job.from_jump",
+         "stride and jump of the rows exchanged"),
+        ("Mux(last[\"inner\"], next_row, row)", "next_row", "inner column tiles take the next row"),
+        ("total == hw.ring", "total == hw.ring - 1", "the ring of weights is a tile too short"),
+        ("(~completes | (room != 0))", "(room != 0)", "beats wait for room that they do not need",
+         "tests/rtl/accelerator/test_gemm.py::test_output_queue"),
+        ("index[\"k_tiles\"] < self.ring.loaded", "index[\"k_tiles\"] <= self.ring.loaded",
+         "a tile is read before it is loaded"),
+        ("job.k_tiles + 1, 0)", "job.k_tiles, 0)", "one tile of each group is never given back"),
+    ),
+    *mutants(
+        "rtl/accelerator/tiles.py",
+        ("Mux(lanes.kind, across, down)", "Mux(lanes.kind, down, across)", "keys lie as values do"),
+        ("weights.ready.eq(~lanes.valid)", "weights.ready.eq(1)",
+         "weights are lost while the epilogue writes"),
+    ),
+    *mutants(
+        "rtl/accelerator/weights.py",
+        ("most.eq(hw.burst - index)", "most.eq(hw.burst)", "bursts across a multiple of 256"),
+        ("newest == hw.ring - 1", "newest == hw.ring", "weights run out of the ring"),
+        ("(ring.loaded != hw.ring)", "1", "weights overwrite tiles that are still needed"),
+        ("oldest + params.release", "oldest", "all column tiles take the first one's parameters"),
+        ("request.valid.eq(burst <= room)", "request.valid.eq(1)", "asks for more than has room"),
+    ),
+    *mutants(
+        "rtl/accelerator/epilogue.py",
+        ("inner == ins.inner - 1", "inner == ins.inner", "an inner column tile too many"),
+        ("column + E >= ins.columns", "column + E > ins.columns", "a chunk too many in the tail",
+         "tests/rtl/accelerator/test_epilogue.py::test_cycles"),
+        ("Mux(values, token >> R, token >> C)", "Mux(values, token >> C, token >> R)",
+         "keys and values in the tiles of other tokens", ),
+        ("doubled = here.column << is_op[Epilogue.LOGITS]", "doubled = here.column << 0",
+         "logits overlap"),
+        ("(~ins.bitshift | self.reciprocals.valid)", "1", "context before its reciprocal",
+         "tests/rtl/accelerator/test_epilogue.py::test_epilogues"),
+        ("fire & ends_pass & ~ins.scalar", "fire & ends_pass", "attention gives back parameters"),
+    ),
+    *mutants(
+        "rtl/accelerator/epilogue_math.py",
+        ("Mux(self.ins.scalar, 0, p.bias)", "0", "no bias"),
+        ("half = 1 << (ROW_NORM_SHIFT - 1)", "half = 0", "row normalization rounds down",
+         "tests/rtl/accelerator/test_epilogue.py::test_epilogues"),
+        ("scaled = self.ins.row_norm & self.ins.bitshift", "scaled = self.ins.row_norm",
+         "scores are scaled by a reciprocal"),
+        ("(is_op[Epilogue.RESIDUAL] & ins.wide)", "is_op[Epilogue.RESIDUAL] & 0",
+         "the branch is cut to 8 bits"),
+    ),
+    *mutants(
+        "rtl/blocks/requantize.py",
+        ("doubled + 1) >> 1", "doubled) >> 1", "requantize rounds down"),
+        ("lane.acc * lane.multiplier", "lane.acc * lane.multiplier[:-1]", "multiplier of 15 bits"),
+    ),
+    *mutants(
+        "rtl/blocks/gelu.py",
+        ("above[0].eq(x >= half)", "above[0].eq(x > half)", "x = 4 from beyond the table's end",
+         "tests/rtl/blocks/test_gelu.py::test_against_the_unit"),
+        ("Mux(below[1], zero, ", "Mux(below[1], 0, ", "GELU below -4 is not the code of 0",
+         "tests/rtl/blocks/test_gelu.py::test_against_the_unit"),
+        ("x[: half.bit_length()] ^ half", "x[: half.bit_length()]", "the table's halves exchanged",
+         None, "writes and reads of the table take the same address"),
+    ),
+    *mutants(
+        "rtl/blocks/residual.py",
+        ("x_product + branch_product", "x_product - branch_product", "the branch is subtracted"),
+        ("(lane.x - c.x_zero) << lane.x_factor", "(lane.x << lane.x_factor) - c.x_zero",
+         "the zero point is not scaled by PTF"),
+        ("c.shift + lane.factor", "c.shift - lane.factor", "PTF of the output in reverse"),
+    ),
+    *mutants(
+        "rtl/accelerator/norm.py",
+        ("count + ins.wait0_step", "count", "every row waits for row 0 only",
+         "tests/rtl/accelerator/test_norm.py::test_waits"),
+        ("queue.r_en.eq(taken & (last | (part == beats - 1)))",
+         "queue.r_en.eq(taken & (part == beats - 1))", "a row's last word is not given up",
+         "tests/rtl/accelerator/test_norm.py::test_rows"),
+    ),
+    *mutants(
+        "rtl/parts/moments.py",
+        ("Mux(end.first, 0, sums)", "sums", "statistics of all rows so far"),
+        ("self.V - term if subtract else", "self.V + term if subtract else",
+         "the variance adds the square of the mean"),
+    ),
+    *mutants(
+        "rtl/parts/root.py",
+        ("shift.eq(c.pairs - 1 - zeros)", "shift.eq(c.pairs - zeros)", "1 / sqrt(V) halved"),
+        ("digit.eq(minuend >= subtrahend)", "digit.eq(minuend > subtrahend)",
+         "root and quotient digits wrong where the remainder is 0"),
+    ),
+    *mutants(
+        "rtl/parts/normalize.py",
+        ("D[k].eq(CX[k] - total)", "D[k].eq(CX[k] + total)", "the mean is added"),
+        ("T[k].eq((doubled[k] + 1) >> 1)", "T[k].eq(doubled[k] >> 1)", "LayerNorm rounds down"),
+        ("summed[k].eq(scaled[k] + self.beta_data[k] + offset)",
+         "summed[k].eq(scaled[k] + offset)", "no beta"),
+    ),
+    *mutants(
+        "rtl/blocks/layernorm.py",
+        ("(X[k] - self.config.zero) << factor.data[k]", "X[k] << factor.data[k]",
+         "LayerNorm without the zero point"),
+    ),
+    *mutants(
+        "rtl/blocks/softmax.py",
+        ("distance.eq(beat_row_highest - lane.x)", "distance.eq(beat_row_highest + lane.x)",
+         "distance from the row's maximum"),
+        ("node.eq(Mux(a > b, a, b))", "node.eq(Mux(a > b, b, a))", "the minimum for the maximum",
+         "tests/rtl/blocks/test_softmax.py"),
+        ("partial.eq(Mux(lasts[4], 0, so_far))", "partial.eq(so_far)",
+         "the sum of exponentials goes on from row to row"),
+    ),
+    *mutants(
+        "rtl/parts/softmax_code.py",
+        ("c.eq(k4 - over4)", "c.eq(k4)", "attention codes too high by one"),
+        ("(e == 0) | (k > ZERO_CODE)", "(k > ZERO_CODE)", "e = 0 is not zero",
+         "tests/rtl/blocks/test_softmax.py::test_codes_beside_their_thresholds"),
+        ("Cat(c != 1, left) > ", "Cat(Const(1, 1), left) > ", "the tie of c = 1 goes up",
+         "tests/rtl/blocks/test_softmax.py::test_codes_beside_their_thresholds"),
+    ),
+    *mutants(
+        "rtl/parts/row_reciprocal.py",
+        ("Mux(c == ZERO_CODE, 0, one >> c)", "one >> c", "code 15 counts in the row's sum",
+         None, "2^14 >> 15 is 0 anyway"),
+        ("partial.eq(Mux(beat_last, 0, total))", "partial.eq(total)", "sums of codes go on"),
+    ),
+    *mutants(
+        "rtl/accelerator/codes.py",
+        ("column + n < job.columns for n in", "column + n <= job.columns for n in",
+         "the lane after the last key is live",
+         "tests/rtl/accelerator/test_epilogue.py::test_epilogues"),
+        ("Mux(beat.last, 0, column + E)", "Mux(beat.last, E, column + E)", "rows start late"),
+    ),
+    *mutants(
+        "rtl/parts/row_walk.py",
+        ("inside == rows.row_group - 1", "inside == rows.row_group", "groups are a row too long",
+         "tests/rtl/accelerator/test_norm.py::test_rows"),
+    ),
+    *mutants(
+        "rtl/accelerator/axi_read.py",
+        ("axi.arlen.eq(request.beats - 1)", "axi.arlen.eq(request.beats)", "a beat too many"),
+        ("order.w_data.eq(chosen)", "order.w_data.eq(served)", "answers go to another reader"),
+    ),
+    *mutants(
+        "rtl/accelerator/axi.py",
+        ("request.address + (request.beats << shift) <= size", "request.address < 0",
+         "everything is outside the window", "tests/rtl/accelerator/test_bus.py::test_copies"),
+        ("(request.beats != 0)", "(request.beats != 1)", "bursts of no beat are taken",
+         "tests/rtl/accelerator/test_bus.py::test_errors"),
+    ),
+    *mutants(
+        "rtl/accelerator/axi_write.py",
+        ("sent + 1 == lengths.r_data", "sent == lengths.r_data", "WLAST a beat late"),
+        ("with m.If(~axi.awvalid | axi.awready):", "with m.If(1):", "AW does not stay valid"),
+        ("free.eq(lengths.r_rdy & (~axi.wvalid | axi.wready))", "free.eq(lengths.r_rdy)",
+         "W is overwritten before it is taken"),
+    ),
+    *mutants(
+        "rtl/accelerator/load.py",
+        ("Mux(last[1], turns[2], Mux(last[0], turns[1], turns[0]))",
+         "Mux(last[1], turns[1], Mux(last[0], turns[2], turns[0]))", "loops of a copy exchanged"),
+        ("^ Cat(C(0, 7), i.flip)", "& ~Cat(C(0, 7), i.flip)", "pixels lose their top bit"),
+        ("lane.beta.eq(channel[16:48])", "lane.beta.eq(channel[17:48])", "beta halved"),
+        ("(room >= request.payload.beats)", "1", "asks for more than has room"),
+        ("Mux(written & ends.outer, i.credit, 0)", "Mux(written & ends.outer, 1, 0)",
+         "the credit of a LOAD is lost"),
+    ),
+    *mutants(
+        "rtl/accelerator/store.py",
+        ("(there >= request.payload.beats) & ends.w_rdy", "ends.w_rdy",
+         "asks before its beats are there",
+         "tests/rtl/accelerator/test_bus.py::test_copies"),
+        ("lines.eq(lines - 1),\n                    asking.eq(lines != 1),",
+         "lines.eq(lines - 1),\n                    asking.eq(lines != 2),",
+         "the last line is not stored"),
+    ),
+    *mutants(
+        "rtl/accelerator/sequencer.py",
+        ("counted & empty & self.idle", "counted & empty", "done before the units are"),
+        ("w_rdy for name in units).all()", "w_rdy for name in units).any()",
+         "an instruction is lost where a queue is full"),
+        ("missing.eq(missing - 1)]", "missing.eq(missing - 2)]", "instructions of half the beats"),
+        ("(room == depth) & ~whole", "room == depth", "reads on behind END",
+         "tests/rtl/accelerator/test_bus.py::test_a_program_that_ends_the_window"),
+    ),
+    *mutants(
+        "rtl/accelerator/control.py",
+        ("Mux(self.write_beat, size, 0)", "Mux(self.read_beat, size, 0)",
+         "the counter of bytes written counts those read"),
+        ("Cat(low, high)", "Cat(low, 0 * high)", "the window's high address bits are lost"),
+        ("irq_set[0].eq(1)", "irq_set[0].eq(0)", "no interrupt at the end"),
+    ),
+    *mutants(
+        "rtl/accelerator/accelerator.py",
+        ("load.idle & store.idle)", "load.idle)", "done while results are being stored",
+         None, "STORE's instruction leaves its queue last, and `done` waits for empty queues too"),
+        ("read.beats[1]", "read.beats[2]", "the counter of weights counts the LOADs"),
+        ("IDLE, array.state))", "IDLE, IDLE))", "no cycle counts as one of work"),
+        ("progress[name] + n)", "progress[name] + (n != 0))", "a credit of many counts as one"),
+        ("score_taken.eq(codes.score_taken)", "score_taken.eq(0)", "places of scores are lost"),
+        ("release.eq(epilogue.params_release)", "release.eq(0)", "parameters never make room"),
+        ("data.eq(weights.params.data)", "data.eq(weights.params.data << 1)", "parameters shifted"),
+        ("INT8, 8, (array, store)", "INT8, 8, (store, array)", "STORE reads before the array",
+         None, None, True),
+        ("(epilogue, norm, load)", "(load, norm, epilogue)", "LOAD writes before the epilogue",
+         None, None, True),
+        ("(epilogue, norm, store)", "(store, norm, epilogue)",
+         "the stream is stored before the epilogue reads it", None, None, True),
+    ),
+    *mutants(
+        "rtl/accelerator/scratchpad.py",
+        ("port.ready.eq(~taken)", "port.ready.eq(1)", "a refused port thinks that it was served"),
+        ("Mux(used, chosen[\"mask\"], 0)", "chosen[\"mask\"]", "memories are written by nobody"),
+    ),
+    *mutants(
+        "rtl/accelerator/ports.py",
+        ("counts[unit] >= count", "counts[unit] + 1 >= count", "every wait ends one row early"),
+        ("unit == Unit.NONE", "unit == Unit.LOAD", "nothing waits for LOAD"),
+    ),
+    *mutants(
+        "rtl/parts/row_ring.py",
+        ("used != self.depth)", "1)", "the softmax takes rows that it has no room for",
+         "tests/rtl/blocks/test_softmax.py::test_an_output_that_waits_fills_both_rings"),
+        ("self.read_data.eq(read.data)", "self.read_data.eq(0)", "the softmax forgets its scores"),
+    ),
+)  # fmt: skip

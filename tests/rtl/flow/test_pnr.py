@@ -1,0 +1,164 @@
+"""rtl.flow.pnr: a block behind four pins is the same block; nextpnr's report."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.sim import Simulator
+
+from fqvit_hw.rtl.flow import pnr, tools
+from fqvit_hw.rtl.flow.pin_harness import Harness, port_bits, stages
+
+CLOCK = "$glbnet$clk"
+
+
+def report() -> dict:
+    """What nextpnr writes, cut down."""
+
+    def step(first, last, net=None):
+        return {"from": {"cell": first}, "to": {"cell": last}} | ({"net": net} if net else {})
+
+    slow = [
+        step("block.sum_TRELLIS_FF_Q_3", "block.sum_TRELLIS_FF_Q_3"),
+        step("block.sum_TRELLIS_FF_Q_3", "block.x_LUT4_Z", "block.sum[3]"),
+        step("block.x_LUT4_Z", "block.table_DP16KD_DOA0", "block.x"),
+    ]
+    return {
+        "fmax": {CLOCK: {"achieved": 91.2345, "constraint": 100}},
+        "utilization": {
+            "TRELLIS_COMB": {"available": 83640, "used": 120},
+            "TRELLIS_FF": {"available": 83640, "used": 50},
+            "DP16KD": {"available": 208, "used": 2},
+        },
+        "critical_paths": [
+            {"from": "<async>", "to": f"posedge {CLOCK}", "path": slow[:1]},
+            {"from": f"posedge {CLOCK}", "to": f"posedge {CLOCK}", "path": slow},
+        ],
+    }
+
+
+def test_a_report_is_read():
+    routed = pnr.Routed("gelu", "tiny")
+    pnr.read_report(report(), routed)
+    assert (routed.fmax, routed.combs, routed.ffs) == (91.23, 120, 50)
+    assert (routed.dsps, routed.brams) == (0, 2)
+    assert (routed.slowest_from, routed.slowest_to) == ("block.sum", "block.table")
+
+
+def test_a_report_of_no_clock_is_refused():
+    with pytest.raises(ValueError, match="expected one clock, got none"):
+        pnr.read_report(report() | {"fmax": {}}, pnr.Routed("gelu", "tiny"))
+
+
+class Adder(wiring.Component):
+    pair: In(wiring.Signature({"a": Out(3), "b": Out(4), "sum": In(5)}))
+    parity: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.pair.sum.eq(self.pair.a + self.pair.b)
+        m.d.comb += self.parity.eq(self.pair.a.xor())
+        return m
+
+
+def test_a_harness_holds_every_bit_of_the_ports():
+    inputs, outputs = port_bits(Adder())
+    assert sorted(map(len, inputs)) == [3, 4] and sorted(map(len, outputs)) == [1, 5]
+    assert stages(33) == [33, 9, 3, 1] and stages(1) == [1]
+    assert Harness(Adder()).ffs == 7 + 6 + 2 + 1
+
+
+def test_a_harness_gives_the_block_what_was_shifted_in():
+    """Each input bit comes from its place in the chain; the pin is the XOR of all outputs."""
+    harness, bits = Harness(Adder()), [1, 0, 1, 1, 0, 0, 1, 1, 1, 0, 1, 0]
+    order = [(name, n) for name, width in (("a", 3), ("b", 4)) for n in range(width)]
+
+    async def run(ctx):
+        chain, expected = [0] * 7, []
+        for bit in bits:
+            ctx.set(harness.i, bit)
+            await ctx.tick()
+            chain = [bit, *chain[:-1]]
+            values = {"a": 0, "b": 0}
+            for (name, n), value in zip(order, chain, strict=True):
+                values[name] |= value << n
+            pair = harness.block.pair
+            assert {k: ctx.get(getattr(pair, k)) for k in values} == values
+            total = values["a"] + values["b"]
+            expected.append((total.bit_count() + values["a"].bit_count()) % 2)
+            if len(expected) > 3:  # three registers on the way out
+                assert ctx.get(harness.o) == expected[-4]
+
+    simulator = Simulator(harness)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(run)
+    simulator.run()
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("Info: x\nERROR: Unable to place cell 'a', no BELs remaining\n", "ERROR: Unable to place"),
+        ("terminate called after throwing std::bad_alloc\n", "terminate called after throwing"),
+        ("nothing of use\n", "exit status 3"),
+    ],
+)
+def test_a_tool_that_fails_gives_its_reason(log, reason, tmp_path, monkeypatch):
+    monkeypatch.setitem(tools.TOOLS, "nextpnr", f"print({log!r}); raise SystemExit(3)")
+    failure = tools.run("nextpnr", [], tmp_path, "log.txt")
+    assert failure.startswith(f"nextpnr: {reason}") and failure.endswith(f"log {tmp_path}/log.txt")
+
+
+def test_a_tool_that_does_not_end_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setitem(tools.TOOLS, "nextpnr", "import time; time.sleep(60)")
+    failure = tools.run("nextpnr", [], tmp_path, "log.txt", 0.2)
+    assert failure == f"nextpnr: not done after 0.2 s; log {tmp_path}/log.txt"
+
+
+def test_how_far_a_run_came_that_was_stopped():
+    placed = "Info: Max frequency for clock 'clk': 35.91 MHz (FAIL at 100.00 MHz)\n"
+    passes = "Info:     iter=1 wires=9 overused=8 overuse=9 archfail=NA\n"
+    passes += "Info:     iter=12 wires=99 overused=7 overuse=7 archfail=NA\n"
+    assert pnr.how_far("Info: Packing\n") == ""
+    assert pnr.how_far(placed) == "; placed, 35.91 MHz expected before routing"
+    assert pnr.how_far(placed + passes) == (
+        "; placed, 35.91 MHz expected before routing"
+        "; 12 passes of the router left 7 wires with more than one net"
+    )
+
+
+def test_a_failure_is_in_table_file_and_status(tmp_path, monkeypatch, capsys):
+    def made(block, config):
+        if block == "gelu":
+            return pnr.Routed(block, config, failure="nextpnr: ERROR: too large; log x")
+        return pnr.Routed(block, config, fmax=80.25, combs=7, seconds_routed=3)
+
+    monkeypatch.setattr(pnr, "place", made)
+    monkeypatch.setattr(tools, "ProcessPoolExecutor", ThreadPoolExecutor)
+    file = tmp_path / "pnr.json"
+    assert pnr.main(["--config", "tiny", "--json", str(file)]) == 1
+    said = capsys.readouterr()
+    assert said.err == "pnr: gelu tiny: nextpnr: ERROR: too large; log x\n"
+    lines = {tuple(line.split()[:3]) for line in said.out.splitlines()}
+    assert {("gelu", "tiny", "failed"), ("softmax", "tiny", "80.2")} <= lines
+    assert {e["block"]: e["fmax"] for e in json.loads(file.read_text())}["softmax"] == 80.25
+
+
+@pytest.mark.slow
+def test_a_small_block_is_placed_and_routed(tmp_path):
+    routed = pnr.place("requantize", "tiny", tmp_path)
+    assert routed.failure is None
+    assert routed.dsps == 8 and routed.brams == 0
+    assert 0 < routed.harness_ffs < routed.ffs < 1000
+    assert 40 < routed.fmax < 400
+    assert routed.slowest_from and routed.slowest_to
+
+
+@pytest.mark.slow
+def test_a_design_larger_than_the_chip_gives_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(pnr, "CHIP", ["--12k", "--package", "CABGA256"])
+    routed = pnr.place("requantize", "ecp5_85k", tmp_path)
+    assert routed.failure.startswith("nextpnr: ERROR: ") and "nextpnr.txt" in routed.failure

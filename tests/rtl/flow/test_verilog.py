@@ -1,0 +1,168 @@
+"""fqvit_hw.rtl.flow.verilog: what it writes is clean, readable and the same hardware."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from fqvit_hw.rtl.accelerator.ports import read_port
+from fqvit_hw.rtl.accelerator.scratchpad import Scratchpad
+from fqvit_hw.rtl.flow import verilog
+from fqvit_hw.rtl.flow.configs import BLOCKS, CONFIGS, DEFAULT, select
+from fqvit_hw.sim.blocks.runner import BLOCKS as BENCH_BLOCKS
+from fqvit_hw.sim.blocks.runner import run_bench
+
+
+def test_every_bench_has_its_verilog():
+    assert BENCH_BLOCKS == BLOCKS
+
+
+def test_every_configuration_has_an_accelerator():
+    assert CONFIGS["large"].blocks == ("accelerator",)
+    for name in ("tiny", "base", "ecp5_85k"):
+        assert CONFIGS[name].blocks == BLOCKS
+        assert CONFIGS[name].accelerator.name == name
+
+
+def test_a_block_that_a_configuration_lacks_is_refused():
+    assert select("large", None) == [("accelerator", "large")]
+    with pytest.raises(ValueError, match="large has no block gelu; there are accelerator"):
+        select("large", "gelu")
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_tiny_is_clean_and_readable(block, tmp_path):
+    path, complaint = verilog.write(block, "tiny", tmp_path)
+    assert complaint is None
+    assert path == tmp_path / "tiny" / f"{block}.v"
+    text = path.read_text()
+    assert text.startswith(f"// fqvit_hw: block {block}, configuration tiny\n")
+    assert f"python -m fqvit_hw.rtl.flow.verilog --config tiny --block {block}" in text
+    assert "\\" not in text  # no escaped identifier
+    modules = re.findall(r"^module (\w+)\b", text, re.MULTILINE)
+    assert block in modules and all(name.startswith(block) for name in modules)
+    assert not list(path.parent.glob("*.draft.v"))
+
+
+def test_the_default_configuration_lies_on_top(tmp_path):
+    path, complaint = verilog.write("requantize", DEFAULT, tmp_path)
+    assert complaint is None and path == tmp_path / "requantize.v"
+
+
+def test_emission_is_deterministic():
+    assert verilog.emit("residual", "tiny") == verilog.emit("residual", "tiny")
+
+
+def test_readable_names_are_distinct():
+    text = r"wire \$1 , \a.b , a_b, \a[b] ; input \config ; \m.x  \m.y  (\$1 );"
+    expected = "wire _1, a_b_2, a_b, a_b_3; input config_; m_x m_y (_1);"
+    assert verilog.readable(text) == expected
+
+
+def test_readable_names_leave_the_hardware_alone(tmp_path):
+    result = run_bench(
+        "requantize", "lanes5_w8", "small", mutate=verilog.readable, folder=tmp_path / "run"
+    )
+    assert result.failure is None and result.beats
+
+
+def test_zeros_of_a_memory_are_a_loop(tmp_path):
+    text = verilog.convert(Scratchpad(300, 16, 8, 1, 1), "pad")
+    assert len(text.splitlines()) < 100
+    assert "for (n = 0; n <= 299; n = n + 1) memory0[n] = 16'd0;" in text
+    (tmp_path / "pad.v").write_text(text)
+    bench = (
+        "module bench; wire [15:0] data; reg clk = 0; reg [8:0] addr = 299;\n"
+        "pad pad(.clk(clk), .rst(1'b0), .readers__0__addr(addr), .readers__0__valid(1'b1),\n"
+        ".readers__0__data(data), .writers__0__valid(1'b0), .writers__0__addr(9'd0),\n"
+        ".writers__0__data(16'd0), .writers__0__mask(2'd0));\n"
+        "initial begin #1 clk = 1; #1 $display(data); end endmodule\n"
+    )
+    (tmp_path / "bench.v").write_text(bench)
+    sources = [str(tmp_path / name) for name in ("bench.v", "pad.v")]
+    assert verilog.lint(tmp_path / "pad.v", "pad") is None
+    subprocess.run(["iverilog", "-g2005", "-o", tmp_path / "run", *sources], check=True)
+    done = subprocess.run(["vvp", tmp_path / "run"], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0"]
+
+
+def test_other_contents_of_a_memory_stay():
+    text = "  initial begin\n    ram[0] = 8'h00;\n    ram[1] = 8'h01;\n  end\n"
+    assert verilog.without_zeros(text) == text
+
+
+def test_header_names_the_signals_of_a_bus():
+    class Bus(wiring.Component):
+        bus: Out(read_port(16, 8))
+
+        def elaborate(self, platform):
+            return Module()
+
+    bus = Bus()
+    verilog.convert(bus, "bus")
+    assert verilog.port_comment(bus) == [
+        "interface bus",
+        "  [0:0] bus__valid: uint1, out",
+        "  [0:0] bus__ready: uint1, in",
+        "  [3:0] bus__addr: uint4, out",
+        "  [7:0] bus__data: uint8, in",
+    ]
+
+
+def test_lint_finds_a_fault(tmp_path):
+    source = tmp_path / "gelu.v"
+    source.write_text("module gelu(input a, output reg b); always @* if (a) b = 1; endmodule\n")
+    assert "LATCH" in verilog.lint(source, "gelu")
+
+
+def test_a_rejected_block_does_not_get_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(verilog, "lint", lambda source, block: "verilator: no")
+    path, complaint = verilog.write("gelu", "tiny", tmp_path)
+    assert complaint == "verilator: no"
+    assert not (tmp_path / "tiny" / "gelu.v").exists() and path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--block", "nope"], "unknown block 'nope'; there are requantize, "),
+        (["--block", "gelu", "--config", "large"], "configuration large has no block gelu"),
+        (["--config", "huge"], "unknown configuration 'huge'; there are tiny, base, ecp5_85k"),
+    ],
+)
+@pytest.mark.parametrize(
+    "module", ["fqvit_hw.rtl.flow.verilog", "fqvit_hw.rtl.flow.synth", "fqvit_hw.rtl.flow.pnr"]
+)
+def test_unknown_names_are_one_line(module, arguments, message):
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_configurations_fit_their_names():
+    assert CONFIGS["ecp5_85k"].mac_array.rows * CONFIGS["ecp5_85k"].mac_array.cols <= 128
+
+
+def test_header_names_the_bits_of_every_port():
+    text = verilog.emit("softmax", "tiny")
+    assert "// stream i (in): i__valid, i__ready, i__payload\n" in text
+    assert "//   [7:0] payload.data[0..3]: int8, element n 8 * n bits higher\n" in text
+    assert "//   [32:32] payload.mask[0..3]: uint1, element n 1 * n bits higher\n" in text
+    assert "// port error (out)\n//   [0:0] error: uint1\n" in text
+
+
+def test_header_covers_every_bit_once():
+    layout = CONFIGS["tiny"].mac_array.i
+    covered = []
+    for line in verilog.fields(layout, "payload"):
+        high, low = map(int, re.match(r"  \[(\d+):(\d+)\]", line).groups())
+        repeats = re.search(r"\[0\.\.(\d+)\].*element n (\d+) \* n", line)
+        count, stride = (int(repeats[1]) + 1, int(repeats[2])) if repeats else (1, 0)
+        covered += [low + n * stride + k for n in range(count) for k in range(high - low + 1)]
+    assert sorted(covered) == list(range(layout.size))
