@@ -81,6 +81,8 @@ def test_stored_results_say_how_they_were_made(readme):
     folder = ROOT / "docs" / "results"
     about = json.loads((folder / "about.json").read_text())
     assert set(about) == {file.stem for file in folder.glob("*.json")} - {"about"}
+    for file in folder.glob("*.json"):
+        assert not re.search(r"(?:^|[\s\"'])/\w", file.read_text()), f"{file.name} names a folder"
     for made in about.values():
         assert set(made) == {"command", "date", "note"}
         check_command(made["command"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 from .text import sentence, stored, table
@@ -51,7 +52,7 @@ def resources() -> str:
     kinds = ("luts", "ffs", "dsps", "brams")
     keys = dict.fromkeys((block, c) for block, c, _ in found if block != "accelerator")
     rows = [
-        (f"`{b}`", f"`{c}`", *(f"{found[b, c, t][k]:g}" for t in ("ecp5", "xc7") for k in kinds))
+        (f"`{b}`", f"`{c}`", *(sites(found[b, c, t], k) for t in ("ecp5", "xc7") for k in kinds))
         for b, c in keys
     ]
     ecp5 = ("ECP5 LUTs", "FFs", "MULT18", "DP16KD")
@@ -59,11 +60,16 @@ def resources() -> str:
     return table(("block", "configuration", *ecp5, *xilinx), rows)
 
 
+def sites(usage: dict, kind: str) -> str:
+    return "failed" if usage["failure"] else f"{usage[kind]:g}"
+
+
 def whole_machine() -> str:
     """The accelerator `ecp5_85k` on its chip, before placement."""
     from fqvit_hw.rtl.flow.synth import CHIP
 
-    u = next(u for u in stored("synth") if u["block"] == "accelerator")
+    target = ("accelerator", "ecp5_85k", "ecp5")
+    u = next(u for u in stored("synth") if (u["block"], u["config"], u["target"]) == target)
     used = [f"{u[kind]:,} of {CHIP[kind]:,} {name}" for kind, name in SITES.items()]
     return sentence(
         f"Mapped by Yosys (`make synth BLOCK=accelerator CONFIG={u['config']}`), the machine takes",
@@ -72,8 +78,12 @@ def whole_machine() -> str:
 
 
 def routed() -> str:
-    rows = [
-        (f"`{r['block']}`", f"`{r['config']}`", r["failure"] or f"{r['fmax']:g} MHz")
-        for r in sorted(stored("pnr"), key=lambda r: -r.get("fmax", 0))
-    ]
+    found = sorted(stored("pnr"), key=lambda r: -r.get("fmax", 0))
+    rows = [(f"`{r['block']}`", f"`{r['config']}`", fmax(r)) for r in found]
     return table(("block", "configuration", "Fmax, or why there is none"), rows)
+
+
+def fmax(routed: dict) -> str:
+    if routed["failure"]:
+        return re.sub(r"; log [^;]*", "", routed["failure"])
+    return f"{routed['fmax']:.0f} MHz"

@@ -6,10 +6,14 @@ import re
 
 from .text import MODELS, sentence, stored, table
 
-CONDITIONS = {
+CONDITIONS = {  # of the runs, in the order of the table
+    "base": "`base`",
     "base_latency20": "`base`, memory of 20 cycles",
     "base_latency200": "`base`, memory of 200 cycles",
     "base_bus64": "`base`, bus of 64 bits",
+    "ecp5_85k": "`ecp5_85k`",
+    "tiny": "`tiny`",
+    "large": "`large`",
 }
 CLOCK = 100  # MHz, assumed
 BUSY = "useful MACs of possible ones"
@@ -23,10 +27,8 @@ def machines() -> str:
         sizes = (hw.lanes, hw.norm_lanes, hw.multipliers, hw.bus)
         memory = f"{hw.memory_bytes / 1024:.0f} KiB"
         rows.append((f"`{name}`", f"{hw.rows} x {hw.cols}", *sizes, memory))
-    lanes = ("epilogue lanes", "LayerNorm lanes")
-    return table(
-        ("configuration", "array", *lanes, "multipliers", "bus, bits", "on-chip memory"), rows
-    )
+    sizes = ("array R x C", "epilogue lanes E", "LayerNorm lanes L", "multipliers", "bus, bits")
+    return table(("configuration", *sizes, "on-chip memory"), rows)
 
 
 def measured(network: str, config: str, r: dict) -> dict[str, str]:
@@ -36,7 +38,7 @@ def measured(network: str, config: str, r: dict) -> dict[str, str]:
     rate, deviation = r["images_per_s"], f"{r['model_error']:+.2%}"
     return {
         "network": MODELS[network],
-        "configuration": CONDITIONS.get(config, f"`{config}`"),
+        "configuration": CONDITIONS[config],
         "cycles an image": f"{r['cycles']:,}",
         BUSY: f"{r['utilization']:.2%}",
         "MB read": f"{r['bytes_read'] / 1e6:.2f}",
@@ -46,9 +48,14 @@ def measured(network: str, config: str, r: dict) -> dict[str, str]:
 
 
 def performance() -> str:
-    """Every run."""
-    runs = stored("perf")
-    rows = [measured(network, *run) for network in runs for run in runs[network].items()]
+    """Every run: `make perf` writes them in the order in which they were done."""
+    rows = [
+        measured(network, config, runs[config])
+        for network, runs in sorted(
+            stored("perf").items(), key=lambda run: list(MODELS).index(run[0])
+        )
+        for config in sorted(runs, key=list(CONDITIONS).index)
+    ]
     return table(rows[0], (row.values() for row in rows))
 
 
