@@ -1,7 +1,7 @@
 # Everything the kit does, as one-word targets. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog synth pnr lint clean
+.PHONY: help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog synth pnr readme lint clean
 
 # These choose what a target does; they are passed on as options, never through the environment.
 unexport WAVES BLOCK CONFIG CASE SIZE ARGS NETWORK IMAGES TRACE MODEL WEIGHTS IMAGE ONLY CLOCK
@@ -68,6 +68,10 @@ synth: ## resources on ECP5 and Xilinx 7-series, by Yosys [BLOCK= CONFIG=]
 pnr: ## Fmax: place and route on an ECP5-85k, slow [BLOCK= CONFIG=]
 	@$(RTL)
 	@$(PYTHON) -m fqvit_hw.rtl.flow.pnr $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
+
+readme: ## write the figures of README.md and docs/ again, from docs/results
+	@$(RTL)
+	@$(PYTHON) docs/readme.py
 
 lint: setup ## ruff and the Verilog lint
 	$(PYTHON) -m ruff check

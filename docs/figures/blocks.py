@@ -1,0 +1,89 @@
+"""Figures of the RTL's blocks: latency, resources, clocks."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+from .text import sentence, stored, table
+
+SHAPES = {  # block: what it does; its lanes or shape in `base`
+    "requantize": ("accumulators to 8 to 32 bits", "{c.lanes} lanes"),
+    "mac_array": ("weight-stationary dot products, multiply or BitShift", "{c.rows} x {c.cols}"),
+    "layernorm": (
+        "PTF LayerNorm: two passes, root and reciprocal pipelined over rows",
+        "{c.lanes} lanes, {c.max_channels} channels",
+    ),
+    "softmax": (
+        "Log-Int-Softmax: codes, row reciprocals (uniform8 as an option)",
+        "{c.lanes} lanes, {c.max_tokens} tokens",
+    ),
+    "gelu": ("table on [-4, 4), linear above", "{c.lanes} lanes, {c.index_width} bits"),
+    "residual": ("PTF in, PTF out, one rounding", "{c.lanes} lanes"),
+    "attention": (
+        "one head after another: Q x K^T, softmax, BitShift x V",
+        "{c.rows} x {c.cols}, {c.max_tokens} tokens of {c.head_dim}",
+    ),
+}
+ROWS = {"layernorm": (192,), "softmax": (197,), "attention": (197, 64)}  # of DeiT-Tiny
+SITES = {"luts": "LUTs", "dsps": "multipliers", "brams": "block RAMs"}
+
+
+def blocks() -> str:
+    """Latency and cycles a row."""
+    from fqvit_hw.rtl.flow.configs import CONFIGS
+
+    base, rows = CONFIGS["base"], []
+    for name, (purpose, shape) in SHAPES.items():
+        row = ROWS.get(name, ())
+        with warnings.catch_warnings():  # a component that is only asked for its latency
+            warnings.simplefilter("ignore")
+            block = base.component(name)
+            latency = block.latency(*row) if callable(block.latency) else block.latency
+            pace = f"{block.cycles_per_row(*row)} cycles a row" if row else "a cycle a beat"
+            del block
+        shape = shape.format(c=getattr(base, name))
+        rows.append((f"`{name}`", purpose, shape, latency, pace))
+    return table(("block", "what it does", "`base`", "latency, cycles", "takes"), rows)
+
+
+def resources() -> str:
+    found = {(u["block"], u["config"], u["target"]): u for u in stored("synth")}
+    kinds = ("luts", "ffs", "dsps", "brams")
+    keys = dict.fromkeys((block, c) for block, c, _ in found if block != "accelerator")
+    rows = [
+        (f"`{b}`", f"`{c}`", *(sites(found[b, c, t], k) for t in ("ecp5", "xc7") for k in kinds))
+        for b, c in keys
+    ]
+    ecp5 = ("ECP5 LUTs", "FFs", "MULT18", "DP16KD")
+    xilinx = ("7-series LUTs", "FFs", "DSP48", "RAMB36")
+    return table(("block", "configuration", *ecp5, *xilinx), rows)
+
+
+def sites(usage: dict, kind: str) -> str:
+    return "failed" if usage["failure"] else f"{usage[kind]:g}"
+
+
+def whole_machine() -> str:
+    """The accelerator `ecp5_85k` on its chip, before placement."""
+    from fqvit_hw.rtl.flow.synth import CHIP
+
+    target = ("accelerator", "ecp5_85k", "ecp5")
+    u = next(u for u in stored("synth") if (u["block"], u["config"], u["target"]) == target)
+    used = [f"{u[kind]:,} of {CHIP[kind]:,} {name}" for kind, name in SITES.items()]
+    return sentence(
+        f"Mapped by Yosys (`make synth BLOCK=accelerator CONFIG={u['config']}`), the machine takes",
+        f"{used[0]}, {used[1]} and {used[2]} of an ECP5-85k.",
+    )
+
+
+def routed() -> str:
+    found = sorted(stored("pnr"), key=lambda r: -r.get("fmax", 0))
+    rows = [(f"`{r['block']}`", f"`{r['config']}`", fmax(r)) for r in found]
+    return table(("block", "configuration", "Fmax, or why there is none"), rows)
+
+
+def fmax(routed: dict) -> str:
+    if routed["failure"]:
+        return re.sub(r"; log [^;]*", "", routed["failure"])
+    return f"{routed['fmax']:.0f} MHz"
