@@ -58,6 +58,10 @@ class Builder(Generic[Family]):
         self.means = means if config.bias_correction else {}
         self.scales = dict(scales)
 
+    def tokens(self, attn) -> int:
+        """N: the tokens that see each other in an attention layer of the float model."""
+        raise NotImplementedError
+
     def image_fields(self) -> dict:
         """The fields of a network that say what images it takes."""
         conv, (height, width) = self.model.patch_embed.proj, self.model.patch_embed.img_size
@@ -274,7 +278,8 @@ class SwinBuilder(Builder[SwinSteps]):
         bias = array(attn._get_rel_pos_bias())[0]  # (H, N, N)
         codes = np.rint(bias / float(self.scales[steps.score.acc].scale))
         prove(steps.score.name, "the bias", int(codes.max()), ACC, int(codes.min()))
-        return SwinBlock(*block.window_size, *block.shift_size, codes.astype(np.int64), plain)
+        (height, width), (shift_y, shift_x) = block.window_size, block.shift_size
+        return SwinBlock(height, width, shift_y, shift_x, codes.astype(np.int64), plain)
 
     def pool(self, step: Step, tokens: int) -> Pool:
         scale, zero = self.format(step.source)
@@ -294,9 +299,10 @@ def build_network(model, scales: dict[str, Scale], means, config: QuantConfig, m
 
     means: of the inputs of the Linears, by name, for the bias correction.
     """
-    steps = steps_of(model)
-    builder = (SwinBuilder if isinstance(steps, SwinSteps) else VitBuilder)(
-        model, steps, scales, means, config, mean, std
-    )
+    steps, calibrated = steps_of(model), (scales, means, config, mean, std)
+    if isinstance(steps, SwinSteps):
+        builder = SwinBuilder(model, steps, *calibrated)
+    else:
+        builder = VitBuilder(model, steps, *calibrated)
     network, logit_scale = builder.network()
     return network, logit_scale, builder.scales
