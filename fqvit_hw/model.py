@@ -15,22 +15,19 @@ from .network.scale import Scale
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
-    """codes: int8 or int16 (B, h, w, C); scale: scale, zero point and PTF factors of the codes."""
+    """codes: int8 or int16 (B, h, w, C); scale: scale, zero point and PTF factors of the codes.
+
+    name: of the tensor, as in a trace
+    """
 
     codes: np.ndarray
     scale: Scale
+    name: str
 
     @property
     def real(self) -> np.ndarray:
         """float32 (B, C, h, w), what the codes stand for: what a detector takes."""
         return self.scale.dequantize(self.codes).transpose(0, 3, 1, 2)
-
-
-def stage_outputs(network: SwinTransformer) -> list[str]:
-    """The name of the residual stream after each stage."""
-    return [
-        f"layers.{i}.blocks.{len(blocks) - 1}.residual2" for i, blocks in enumerate(network.stages)
-    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +61,7 @@ class QuantizedModel:
         size (`fqvit-hw quantize --image-size H W`). Raises TypeError for another network.
         """
         maps = engines.features(self.network, images, engine=engine, device=device)
-        return [
-            FeatureMap(codes, self.scales[name])
-            for codes, name in zip(maps, stage_outputs(self.network), strict=True)
-        ]
+        return [FeatureMap(codes, self.scales[name], name) for name, codes in maps.items()]
 
     def trace(self, image: np.ndarray, engine="numpy", device=None) -> dict[str, np.ndarray]:
         """image: uint8 (C, H, W) -> every tensor between the units, by name, in order.
