@@ -8,7 +8,6 @@ others. Each file holds one block and all modules below it, and is read by `veri
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import shutil
@@ -23,7 +22,7 @@ from amaranth.lib import data, stream, wiring
 from fqvit_hw.command_line import Parser
 from fqvit_hw.places import BUILD
 
-from .configs import BLOCKS, CONFIGS, DEFAULT, select
+from .configs import BLOCKS, CONFIGS, DEFAULT, component, parameters, select
 
 OUT = BUILD / "verilog"
 WAIVERS = Path(__file__).parent / "waivers.vlt"
@@ -134,19 +133,17 @@ def port_comment(component: wiring.Component) -> list[str]:
 
 def emit(block: str, config: str) -> str:
     """The Verilog of one block: header comment, then the modules, `block` on top."""
-    chosen = CONFIGS[config]
-    parameters = dataclasses.asdict(getattr(chosen, block))
-    component = chosen.component(block)
+    made = component(block, config)
     header = [
         f"fqvit_hw: block {block}, configuration {config}",
-        *(f"  {name} = {value}" for name, value in parameters.items()),
+        *(f"  {name} = {value}" for name, value in vars(parameters(block, config)).items()),
         f"Made by: python -m fqvit_hw.rtl.flow.verilog --config {config} --block {block}",
         "Ports and timing: docs/rtl.md. Clock clk, synchronous reset rst, both active high.",
         "Names that are Verilog keywords end in _.",
-        *port_comment(component),
+        *port_comment(made),
         "SPDX-License-Identifier: Apache-2.0",
     ]
-    return "".join(f"// {line}\n" for line in header) + convert(component, block)
+    return "".join(f"// {line}\n" for line in header) + convert(made, block)
 
 
 def lint(source: Path, block: str) -> str | None:

@@ -35,7 +35,7 @@ from fqvit_hw.places import BUILD, CHECKOUT
 from ..networks import compare
 from ..networks import known as networks
 from ..networks.compare import expected_results, first_logit_difference, first_trace_difference
-from ..networks.micro import MICRO, wide_corner
+from ..networks.micro import MICRO, wide_network
 from ..networks.simulated import Job, simulate
 from ..networks.verilated import TOP, sources
 from . import schemata
@@ -231,12 +231,12 @@ def judge(mutant: Mutant, number: int, machine: Path, workloads: list[Workload])
 
 
 def make_workloads() -> list[Workload]:
-    corner, digits = wide_corner(), networks.built_in()
+    wide, digits = wide_network(), networks.built_in()
     cuts = Epilogue.RESIDUAL, Epilogue.KEYS, Epilogue.SCORES
     return [
-        Workload("corner", *corner),
+        Workload("wide", *wide),
         Workload("digits", *digits),
-        *(Workload(f"corner up to {op.name}", *corner, ends=op) for op in cuts),
+        *(Workload(f"wide up to {op.name}", *wide, ends=op) for op in cuts),
     ]
 
 
@@ -320,8 +320,8 @@ def document(verdicts: dict[str, Verdict]) -> str:
 Made by `make mutants` from `sim/mutants/operators.py`: one changed operator or constant each, all
 in one machine of which one at a time lives (`sim/mutants/schemata.py`); what changes the
 connections is built for itself. The machine is `micro` ({size}, `sim/networks/micro.py`). The
-networks are a corner of the digits network (16-bit stream, three heads, tails everywhere), the
-digits network (8-bit stream, spilled to memory, K in groups) and beginnings of the corner that END
+networks are `wide`, a part of the digits network (16-bit stream, three heads, tails everywhere),
+the digits network (8-bit stream, spilled to memory, K in groups) and beginnings of `wide` that END
 without a wait, each with {jobs}.
 
 *trace*: an instruction made a value that is not the integer model's; the first one is named. *bus*:
