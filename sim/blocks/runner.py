@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import verilog
 from cocotb_tools.runner import get_runner
 
 from fqvit_hw.blocks import BLOCKS, load
 from fqvit_hw.places import BUILD, PACKAGE
-from fqvit_hw.rtl.flow.verilog import awake
+from fqvit_hw.rtl.flow import verilog
 
 from .request import Request
 
@@ -94,15 +93,15 @@ def run_bench(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     start = time.monotonic()
-    component = module.component(module.CONFIGURATIONS[config])
-    text = awake(verilog.convert(component, name=block, strip_internal_attrs=True))
+    parameters = module.CONFIGURATIONS[config]
+    text = verilog.source(block, config, parameters, module.component(parameters))
     if mutate is not None:
         mutated = mutate(text)
         if mutated == text:
             raise ValueError(f"{block}: the mutation changed nothing")
         text = mutated
     source = folder / f"{block}.v"
-    source.write_text(f"`timescale 1ns/1ps\n{text}")
+    source.write_text(text)
     results = folder / "results.jsonl"
     request = Request(block, config, size, str(results), case, flip)
     path = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
@@ -112,7 +111,7 @@ def run_bench(
     try:
         runner.build(
             sources=[source], hdl_toplevel=block, build_dir=folder, waves=waves,
-            log_file=folder / "build.txt",
+            timescale=("1ns", "1ps"), log_file=folder / "build.txt",
         )  # fmt: skip
         junit = runner.test(
             hdl_toplevel=block, test_module="fqvit_hw.sim.blocks.bench",

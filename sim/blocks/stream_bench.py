@@ -32,6 +32,10 @@ class StreamBench(Bench):
         member = getattr(self.component, name)
         return getattr(member, "payload", member).shape()
 
+    def port(self, name: str) -> Any:
+        """A plain port; in Verilog a name that is a keyword ends in `_`."""
+        return self.dut[name if hasattr(self.dut, name) else f"{name}_"]
+
     def idle(self) -> None:
         for name, member in self.component.signature.members.items():
             if member.is_signature:
@@ -53,7 +57,7 @@ class StreamBench(Bench):
     async def load(self, t: Transaction) -> None:
         """Set the layer constants and write the tables."""
         for name, value in t.constants.items():
-            self.dut[name].value = pack(self.layout(name), value)
+            self.port(name).value = pack(self.layout(name), value)
         for name, writes in t.tables.items():
             layout = self.layout(name)
             await self.stream(
@@ -110,8 +114,8 @@ class StreamBench(Bench):
             s.ready.value = 0
         self.beats += sum(s.received for s in sinks)
         for name, value in t.flags.items():
-            if int(self.dut[name].value) != value:
-                raise AssertionError(f"{name}: expected {value}, got {self.dut[name].value}")
+            if int(self.port(name).value) != value:
+                raise AssertionError(f"{name}: expected {value}, got {self.port(name).value}")
         return cycles
 
     async def interrupt(self, t: Transaction) -> None:
