@@ -164,7 +164,7 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
     """SCORES back to back with other `columns`, `row_norm` and rows, their attention only later.
 
     The first fills the queue of scores (the softmax takes longer for its short rows) and that of
-    the reciprocals, so that the second one's must wait in the softmax.
+    the reciprocals, in front of which the second one's must wait until the first attention goes.
     """
     d = Draft(hw, seed)
     R, C, rng = hw.rows, hw.cols, d.rng
@@ -199,12 +199,16 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
                    row_norm=norm, **written, **read)  # fmt: skip
             later.append((rows, columns, norm, at, d.done[Unit.CODES]))
             at += rows * words
+        # what takes long after the first ones' codes, so that the others' reciprocals are there
+        d.load(Space.ACTS, (hw.acts - 64) * R, 0, 64 * R, pieces=16, to_piece=0,
+               wait0_unit=Unit.CODES, wait0_count=later[0][-1])  # fmt: skip
+        slow = d.after(1, Unit.LOAD)
         for rows, columns, norm, source, made in later:
             d.gemm(Epilogue.CODES8, rows, -(-columns // R), channels, bitshift=1, resident=1,
                    tile_base=values, tile_inner=1, tile_k=value_tiles, inner=value_tiles,
                    from_base=source, to_base=to, to_stride=deep, scalar=1, row_norm=norm,
                    multiplier=rng.integers(1 << 15, 1 << 16), shift=28 + norm,
-                   wait0_unit=Unit.CODES, wait0_count=made)  # fmt: skip
+                   wait0_unit=Unit.CODES, wait0_count=made, **slow)  # fmt: skip
             d.store(to, rows * deep + rows * deep % 2, **d.after(0, Unit.EPILOGUE))
             to += rows * deep
             to += to % 2
