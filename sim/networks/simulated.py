@@ -14,7 +14,8 @@ import numpy as np
 from fqvit_hw.compiler import Program
 from fqvit_hw.machine.hardware import BURST_BYTES, PARAM_BYTES, Hardware
 from fqvit_hw.machine.isa import Opcode
-from fqvit_hw.rtl.accelerator.axi import BUS_ADDRESS
+
+from ..bus.axi import bases
 
 TRACES = {  # file and type of each unit's values
     "epilogue": ("epilogue.i32", "<i4"),
@@ -36,14 +37,6 @@ class Job:
     seed: int = 0
     pause: int = 0
     base: int | None = None
-
-
-def bases(size: int) -> tuple[int, ...]:
-    """Bus addresses of 40 bits at which a window of `size` bytes may lie: on either side of a
-    multiple of 4 GiB, so that carries count, at the bus's end and somewhere.
-    """
-    half, whole = (-(-n // BURST_BYTES) * BURST_BYTES for n in (size // 2, size))
-    return 0x12_3456_7000, (1 << 32) - BURST_BYTES, (0x5A << 32) - half, (1 << BUS_ADDRESS) - whole
 
 
 @dataclass
