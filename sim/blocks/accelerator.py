@@ -19,7 +19,6 @@ BENCH = "fqvit_hw.sim.blocks.accelerator_bench:AcceleratorBench"
 CONFIGURATIONS = {SMALLEST.name: SMALLEST}
 SMALL = (SMALLEST.name,)
 QUICK = ("no error", "write error in mid-run", "a wait for nothing")  # size "small"
-WINDOW = 0x12_3456_0000  # the window's place on the bus
 WATCHDOG = 500  # cycles; the real one would be most of the simulation
 
 

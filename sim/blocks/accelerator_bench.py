@@ -4,6 +4,8 @@ Icarus runs the small network of sim/networks/smallest.py from pixels to logits 
 and the register models of sim/bus/axi.py, which check the accelerator's manners on the bus in every
 cycle. sim/blocks/accelerator.py says what goes wrong in which case.
 
+Each run has its window at another place on the bus.
+
 steady: memory is never busy, and every run takes the same cycles, whatever went wrong before;
 stalls: random ones on every channel; reset: before each case, soft resets in mid-run at moments of
 its own.
@@ -11,6 +13,7 @@ its own.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,10 +21,10 @@ from fqvit_hw.machine.interpreter import Machine
 from fqvit_hw.machine.isa import Error
 from fqvit_hw.rtl.accelerator.control import COUNTERS, Register
 
-from ..bus.axi import Memory, Registers
+from ..bus.axi import Memory, Registers, bases
 from ..bus.host import DONE, DONE_IRQ, ERROR_IRQ, FAILED, SOFT_RESET, START, Host
 from . import accelerator
-from .accelerator import WINDOW, Scenario
+from .accelerator import Scenario
 from .bench import Bench
 from .request import Request
 
@@ -50,7 +53,8 @@ class AcceleratorBench(Bench, Host):
     def __init__(self, dut: Any, block: Any, request: Request, mode: str, cases: list[Scenario]):
         Bench.__init__(self, dut, block, request, mode, cases)
         self.program, self.images, self.logits = accelerator.program(self.config)
-        memory = Memory(bytearray(self.program.size), self.config.bus_bytes, WINDOW)
+        self.bases = itertools.cycle(bases(self.program.size))
+        memory = Memory(bytearray(self.program.size), self.config.bus_bytes)
         Host.__init__(self, memory, Registers())
         self.axi = Ports(dut, "m_axi", Memory.OUTPUTS)
         self.axil = Ports(dut, "s_axil", Registers.OUTPUTS)
@@ -119,6 +123,10 @@ class AcceleratorBench(Bench, Host):
 
     # --- runs
 
+    async def prepare(self, program: int, size: int | None = None) -> None:
+        self.memory.base = next(self.bases)
+        await super().prepare(program, size)
+
     def fill(self, image: int, case: Scenario | None = None) -> None:
         """The memory as the host leaves it before a run."""
         data = self.program.memory(self.images[image])
@@ -131,8 +139,8 @@ class AcceleratorBench(Bench, Host):
             at, raw = case.patch
             self.memory.data[at : at + len(raw)] = raw
             bad_reads, bad_writes = case.bad_reads, case.bad_writes
-        self.memory.bad_reads = {WINDOW + at for at in bad_reads}
-        self.memory.bad_writes = {WINDOW + at for at in bad_writes}
+        self.memory.bad_reads = {self.memory.base + at for at in bad_reads}
+        self.memory.bad_writes = {self.memory.base + at for at in bad_writes}
         self.memory.reads.clear()
         self.memory.writes.clear()
 
@@ -182,7 +190,7 @@ class AcceleratorBench(Bench, Host):
         assert self.memory.quiet
         size = self.program.size if case.size is None else case.size
         for address, beats in self.memory.reads + self.memory.writes:
-            assert address + beats * self.config.bus_bytes <= WINDOW + size
+            assert address + beats * self.config.bus_bytes <= self.memory.base + size
         raw = self.memory.data[self.program.output_address :][: self.program.output_bytes]
         assert case.bad_writes or set(raw) == {UNTOUCHED}, "logits of a run with an error"
         self.beats += 1
@@ -215,7 +223,7 @@ class AcceleratorBench(Bench, Host):
         return bool(self.memory.bursts)
 
     def logits_under_way(self) -> bool:
-        logits = WINDOW + self.program.output_address
+        logits = self.memory.base + self.program.output_address
         return any(address == logits for address, _ in self.memory.bursts)
 
     def asked(self) -> bool:
@@ -258,7 +266,8 @@ class AcceleratorBench(Bench, Host):
         self.memory.stopped = True
         await self.write(Register.CONTROL, START)
         for register, value in (
-            (Register.BASE, WINDOW & 0xFFFFFFFF), (Register.BASE_HIGH, WINDOW >> 32),
+            (Register.BASE, self.memory.base & 0xFFFFFFFF),
+            (Register.BASE_HIGH, self.memory.base >> 32),
             (Register.SIZE, self.program.size), (Register.PROGRAM, self.program.entry),
             (Register.STATUS, 1),
         ):  # fmt: skip
