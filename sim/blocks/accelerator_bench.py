@@ -19,16 +19,15 @@ from typing import Any
 
 from fqvit_hw.machine.interpreter import Machine
 from fqvit_hw.machine.isa import Error
-from fqvit_hw.rtl.accelerator.control import COUNTERS, Register
+from fqvit_hw.machine.registers import REGISTERS, Counter, Register, bit, offset, shape
 
 from ..bus.axi import Memory, Registers, bases
-from ..bus.host import DONE, DONE_IRQ, ERROR_IRQ, FAILED, SOFT_RESET, START, Host
+from ..bus.host import BUSY, DONE_IRQ, ERROR_IRQ, SOFT_RESET, START, Host
 from . import accelerator
 from .accelerator import Scenario
 from .bench import Bench
 from .request import Request
 
-CYCLES, BUSY, IDLE, READ, WRITTEN, WEIGHTS = 0, 1, 7, 8, 9, 10  # counters
 STALLS = (0.1, 0.3, 0.6)  # in turn
 LATENCY = 30  # with stalls
 UNTOUCHED = 0xA5  # what the logits are before a run
@@ -150,8 +149,10 @@ class AcceleratorBench(Bench, Host):
         self.fill(image)
         status = await self.run()
         fetched = len(self.program.instructions) % (1 << 16)
-        if status != DONE | fetched << 16:
-            raise AssertionError(f"STATUS is {status:#x}: {Error(status >> 8 & 255).name}")
+        layout = REGISTERS[Register.STATUS].layout
+        if status != layout.word({"done": 1, "fetched": fetched}):
+            code = layout.values(status)["code"]
+            raise AssertionError(f"STATUS is {status:#x}: {Error(code).name}")
         logits = self.program.unpack(self.memory.data[self.program.output_address :])
         for n, (want, got) in enumerate(zip(self.logits[image], logits, strict=True)):
             if want != got:
@@ -168,24 +169,26 @@ class AcceleratorBench(Bench, Host):
         model = Machine(self.config, memory).run(self.program.entry)
         bus = self.config.bus_bytes
         seen = {
-            BUSY: model.array,
-            READ: sum(beats for _, beats in self.memory.reads) * bus,
-            WRITTEN: sum(beats for _, beats in self.memory.writes) * bus,
-            WEIGHTS: model.weights,
-            CYCLES: sum(counters[BUSY : IDLE + 1]),
+            Counter.ARRAY_BUSY: model.array,
+            Counter.BYTES_READ: sum(beats for _, beats in self.memory.reads) * bus,
+            Counter.BYTES_WRITTEN: sum(beats for _, beats in self.memory.writes) * bus,
+            Counter.WEIGHT_BYTES: model.weights,
+            Counter.CYCLES: sum(counters[Counter.ARRAY_BUSY : Counter.IDLE + 1]),
         }
         for n, value in seen.items():
             if counters[n] != value:
-                raise AssertionError(f"counter {n} is {counters[n]}, expected {value}")
+                raise AssertionError(f"counter {n.name} is {counters[n]}, expected {value}")
             self.beats += 1
-        assert counters[WRITTEN] == model.written
+        assert counters[Counter.BYTES_WRITTEN] == model.written
 
     async def failing_run(self, case: Scenario) -> None:
         """The run ends with the case's error, all of memory's answers are in, nothing follows."""
         await self.prepare(self.program.entry, case.size)
         self.fill(0, case)
         status = await self.run()
-        if status & 0xFFFF != FAILED | case.error << 8:
+        ended = REGISTERS[Register.STATUS].layout.values(status)
+        del ended["fetched"]
+        if ended != {"busy": 0, "done": 0, "error": 1, "code": case.error}:
             raise AssertionError(f"STATUS is {status:#x}, expected error {case.error.name}")
         assert self.memory.quiet
         size = self.program.size if case.size is None else case.size
@@ -206,11 +209,12 @@ class AcceleratorBench(Bench, Host):
         self.memory.stopped = frozen  # what is under way stays so until after the reset
         await self.write(Register.CONTROL, SOFT_RESET)
         if frozen:
-            assert await self.get(Register.STATUS) & 1
+            assert await self.get(Register.STATUS) & BUSY
             self.memory.stopped = False
         await self.soft_reset()
         assert self.memory.quiet and not self.irq
-        await self.expect(Register.STATUS, await self.get(Register.STATUS) & 0xFFFF0000)
+        fetched = await self.get(Register.STATUS) & bit(Register.STATUS, "fetched")
+        await self.expect(Register.STATUS, fetched)
         await self.expect(Register.IRQ_STATUS, 0)
         raw = self.memory.data[self.program.output_address :][: self.program.output_bytes]
         written = set(raw[-self.config.bus_bytes :] if moment == self.logits_under_way else raw)
@@ -237,10 +241,9 @@ class AcceleratorBench(Bench, Host):
 
     async def check_registers(self) -> None:
         """Reset values, all orders of AW and W, strobes, what is fixed, what keeps while busy."""
-        hw = self.config
-        shape = hw.rows | hw.cols << 8 | hw.lanes << 16 | hw.bus_bytes << 24
-        for register in range(0, Register.COUNTER + 8 * COUNTERS + 8, 4):
-            await self.expect(register, shape if register == Register.SHAPE else 0)
+        built = shape(self.config)
+        for register in range(0, offset(max(Counter)) + 16, 4):
+            await self.expect(register, built if register == Register.SHAPE else 0)
         for n, order in enumerate(("together", "address first", "data first")):
             for strobe in (0b1111, 0b0101, 0b1000, 0b0000):
                 await self.write(Register.SIZE, 0xFFFFFFFF)
@@ -249,7 +252,7 @@ class AcceleratorBench(Bench, Host):
                 await self.expect(Register.SIZE, 0x12345670 + n & mask | 0xFFFFFFFF & ~mask)
         for register, value in (
             (Register.BASE, 0xFFFFFF00), (Register.BASE_HIGH, 0xFF), (Register.PROGRAM, 0xFFFFFF00),
-            (Register.IRQ_ENABLE, 3), (Register.IRQ_STATUS, 0), (Register.SHAPE, shape), (0x3C, 0),
+            (Register.IRQ_ENABLE, 3), (Register.IRQ_STATUS, 0), (Register.SHAPE, built), (0x3C, 0),
             (Register.STATUS, 0), (Register.COUNTER, 0),
         ):  # fmt: skip
             await self.write(register, 0xFFFFFFFF)
@@ -275,7 +278,7 @@ class AcceleratorBench(Bench, Host):
             await self.expect(register, value)
         await self.write(Register.CONTROL, START)  # of a busy machine: nothing
         self.memory.stopped = False
-        while await self.get(Register.STATUS) & 1:
+        while await self.get(Register.STATUS) & BUSY:
             await self.cycle()
 
         # the interrupt: enable, and clear one bit at a time

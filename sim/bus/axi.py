@@ -11,9 +11,10 @@ import random
 from collections import deque
 from collections.abc import Mapping
 
+from fqvit_hw.machine.hardware import BUS_ADDRESS
+
 OKAY, SLVERR = 0, 2
 BURST_BYTES = 256
-ADDRESS_BITS = 40
 
 
 def bases(size: int) -> tuple[int, ...]:
@@ -21,7 +22,7 @@ def bases(size: int) -> tuple[int, ...]:
     multiple of 4 GiB, so that carries count, at the bus's end and somewhere.
     """
     half, whole = (-(-n // BURST_BYTES) * BURST_BYTES for n in (size // 2, size))
-    return 0x12_3456_7000, (1 << 32) - BURST_BYTES, (0x5A << 32) - half, (1 << ADDRESS_BITS) - whole
+    return 0x12_3456_7000, (1 << 32) - BURST_BYTES, (0x5A << 32) - half, (1 << BUS_ADDRESS) - whole
 
 
 class ProtocolError(AssertionError):

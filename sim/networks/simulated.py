@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from fqvit_hw.compiler import Program
-from fqvit_hw.machine.hardware import BURST_BYTES, PARAM_BYTES, Hardware
+from fqvit_hw.machine.hardware import BURST_BYTES, Hardware
 from fqvit_hw.machine.isa import Opcode
+from fqvit_hw.machine.registers import REGISTERS, Register, shape
 
 from ..bus.axi import bases
 
@@ -188,11 +189,12 @@ def one_process(machine: Path, program: Program, jobs, options, folder: Path) ->
     return Outcome(runs, result["cycles"], result["seconds"])
 
 
-def check_shape(shape: int, hardware: Hardware) -> None:
+def check_shape(got: int, hardware: Hardware) -> None:
     """The register SHAPE says what was built."""
-    want = hardware.rows, hardware.cols, hardware.lanes, hardware.bus_bytes
-    got = tuple(shape.to_bytes(4, "little"))
-    if got != want:
+    if got != shape(hardware):
+        got, want = (
+            REGISTERS[Register.SHAPE].layout.values(word) for word in (got, shape(hardware))
+        )
         raise RuntimeError(f"the register SHAPE says {got}, the configuration {want}")
 
 
@@ -210,9 +212,7 @@ def disagreement(entry: dict, program: Program) -> str | None:
     tiles = [g.rows * g.k_tiles * g.k_groups * g.inner * g.outer for g in gemms]
     hw = program.hardware
     weights = [
-        g.outer * (PARAM_BYTES * hw.cols + g.k_groups * g.k_tiles * hw.tile_bytes)
-        for g in gemms
-        if not g.resident
+        g.outer * hw.column_tile_bytes(g.k_groups * g.k_tiles) for g in gemms if not g.resident
     ]
     for counter, want in (("array_busy", sum(tiles)), ("weight_bytes", sum(weights))):
         if counters[counter] != want:

@@ -8,7 +8,8 @@ import pytest
 
 from fqvit_hw.machine.hardware import TINY
 from fqvit_hw.machine.isa import Error
-from fqvit_hw.rtl.accelerator.control import Control, Register
+from fqvit_hw.machine.registers import Register, shape
+from fqvit_hw.rtl.accelerator.control import Control
 from fqvit_hw.sim.bus.host import BUSY, DONE, DONE_IRQ, ERROR_IRQ, FAILED, SOFT_RESET, START
 from tests.rtl.bus import simulate
 
@@ -112,8 +113,7 @@ def test_every_access_is_answered(idle):
             host.read(Register.SHAPE)
             host.read(Register.IRQ_STATUS)
         await host.until(lambda: host.writes == len(values) and len(host.values) == 24)
-        shape = TINY.rows | TINY.cols << 8 | TINY.lanes << 16 | TINY.bus_bytes << 24
-        assert host.values == [shape, 0] * 12
+        assert host.values == [shape(TINY), 0] * 12
         host.idle = (0.0, 0.0)
         for _ in range(20):
             await host.cycle()
