@@ -5,10 +5,11 @@ RandomState is used on purpose: its stream is frozen, so that the vectors are th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ..blocks import BLOCKS
 from ..units import Attention, Gelu, LayerNorm, Linear, Requantize, Residual, Softmax
 from .cases import (
     Case,
@@ -197,12 +198,7 @@ def attention_cases() -> Iterator[Case]:
         yield attention_case(name, p, q, k, v, bias, mask)
 
 
-CORNERS = {
-    "requantize": requantize_cases,
-    "mac_array": mac_array_cases,
-    "layernorm": layernorm_cases,
-    "softmax": softmax_cases,
-    "gelu": gelu_cases,
-    "residual": residual_cases,
-    "attention": attention_cases,
+# The unit of every block that has one, in the order of the golden vectors.
+CORNERS: dict[str, Callable[[], Iterator[Case]]] = {
+    block.golden: globals()[block.corners] for block in BLOCKS.values() if block.corners
 }

@@ -26,7 +26,7 @@ from pathlib import Path
 from fqvit_hw.command_line import Parser
 from fqvit_hw.places import BUILD
 
-from .configs import BLOCKS, CONFIGS, select
+from .configs import BLOCKS, CONFIGS, component, select
 from .justify import justify
 from .pin_harness import Harness
 from .synth import mapping
@@ -100,7 +100,7 @@ def place(block: str, config: str, build: Path = OUT) -> Routed:
     """Map, place and route one block; the folder holds source, netlist, logs and report."""
     folder = build / config / block
     folder.mkdir(parents=True, exist_ok=True)
-    harness = Harness(CONFIGS[config].component(block))
+    harness = Harness(component(block, config))
     (folder / "harness.v").write_text(convert(harness, "harness"))
     routed = Routed(block, config, harness_ffs=harness.ffs)
     start = time.monotonic()

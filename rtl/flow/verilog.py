@@ -8,13 +8,13 @@ others. Each file holds one block and all modules below it, and is read by `veri
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from amaranth.back import verilog
 from amaranth.hdl import Shape
@@ -23,7 +23,7 @@ from amaranth.lib import data, stream, wiring
 from fqvit_hw.command_line import Parser
 from fqvit_hw.places import BUILD
 
-from .configs import BLOCKS, CONFIGS, DEFAULT, select
+from .configs import BLOCKS, CONFIGS, DEFAULT, component, parameters, select
 
 OUT = BUILD / "verilog"
 WAIVERS = Path(__file__).parent / "waivers.vlt"
@@ -132,21 +132,28 @@ def port_comment(component: wiring.Component) -> list[str]:
     return lines
 
 
-def emit(block: str, config: str) -> str:
-    """The Verilog of one block: header comment, then the modules, `block` on top."""
-    chosen = CONFIGS[config]
-    parameters = dataclasses.asdict(getattr(chosen, block))
-    component = chosen.component(block)
+def source(block: str, config: str, parameters: Any, made: wiring.Component) -> str:
+    """The text of a block's file: header comment, then the modules, `block` on top.
+
+    parameters: the dataclass that the component `made` is of; config: a named configuration, or one
+    of the block's bench. What `make sim` simulates and what `make verilog` writes are made here.
+    """
+    command = "rtl.flow.verilog" if config in BLOCKS[block].configurations else "sim"
     header = [
         f"fqvit_hw: block {block}, configuration {config}",
-        *(f"  {name} = {value}" for name, value in parameters.items()),
-        f"Made by: python -m fqvit_hw.rtl.flow.verilog --config {config} --block {block}",
+        *(f"  {name} = {value}" for name, value in vars(parameters).items()),
+        f"Made by: python -m fqvit_hw.{command} --config {config} --block {block}",
         "Ports and timing: docs/rtl.md. Clock clk, synchronous reset rst, both active high.",
         "Names that are Verilog keywords end in _.",
-        *port_comment(component),
+        *port_comment(made),
         "SPDX-License-Identifier: Apache-2.0",
     ]
-    return "".join(f"// {line}\n" for line in header) + convert(component, block)
+    return "".join(f"// {line}\n" for line in header) + convert(made, block)
+
+
+def emit(block: str, config: str) -> str:
+    """The Verilog of one block in a named configuration."""
+    return source(block, config, parameters(block, config), component(block, config))
 
 
 def lint(source: Path, block: str) -> str | None:

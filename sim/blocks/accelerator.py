@@ -1,8 +1,9 @@
-"""Bench of the whole accelerator: what can go wrong in a run. accelerator_bench.py does it."""
+"""What can go wrong in a run of the whole accelerator. accelerator_bench.py makes it happen."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -12,18 +13,17 @@ from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import INSTRUCTION_BYTES, Epilogue, Error, Instruction, Opcode, Unit
 from fqvit_hw.rtl.accelerator.accelerator import Accelerator
 
-from ..networks.smallest import CORNER, corner_network
+from ..networks.smallest import SMALLEST, smallest_network
 
-BENCH = "fqvit_hw.sim.blocks.accelerator_bench"
-CONFIGURATIONS = {CORNER.name: CORNER}
-SMALL = (CORNER.name,)
+BENCH = "fqvit_hw.sim.blocks.accelerator_bench:AcceleratorBench"
+CONFIGURATIONS = {SMALLEST.name: SMALLEST}
+SMALL = (SMALLEST.name,)
 QUICK = ("no error", "write error in mid-run", "a wait for nothing")  # size "small"
-WINDOW = 0x12_3456_0000  # the window's place on the bus
 WATCHDOG = 500  # cycles; the real one would be most of the simulation
 
 
 @dataclass(frozen=True)
-class Case:
+class Scenario:
     """A run that ends with `error`. A clean run follows, with the logits and counters of always.
 
     patch: bytes at an offset of the window; bad_reads, bad_writes: offsets of bursts that memory
@@ -43,13 +43,14 @@ def component(hw: Hardware) -> Accelerator:
     return Accelerator(hw, watchdog=WATCHDOG)
 
 
+@cache
 def program(hw: Hardware) -> tuple[Program, np.ndarray, np.ndarray]:
     """The compiled network, two images and their logits."""
-    qm, images = corner_network()
+    qm, images = smallest_network()
     return compile_network(qm.network, hw), images[:2], qm.run(images[:2])
 
 
-def transactions(hw: Hardware, size: str) -> list[Case]:
+def transactions(hw: Hardware, size: str) -> list[Scenario]:
     compiled = program(hw)[0]
     code = compiled.instructions
 
@@ -71,23 +72,24 @@ def transactions(hw: Hardware, size: str) -> list[Case]:
     middle = place(len(code) // 2) // 256 * 256
     logits = code[last].address
     cases = [
-        Case("no error"),
-        Case("read error of the program", Error.READ, bad_reads=(middle,)),
-        Case("read error of weights", Error.READ, bad_reads=(code[gelu].address,)),
-        Case("read error of a table", Error.READ, bad_reads=(code[table].address,)),
-        Case("write error in mid-run", Error.WRITE, bad_writes=(code[first].address,)),
-        Case("write error of the logits", Error.WRITE, bad_writes=(logits,)),
-        Case("a write outside the window", Error.ADDRESS, patch=changed(last, address=1 << 31)),
-        Case("weights outside the window", Error.ADDRESS, patch=changed(gelu, address=1 << 31)),
-        Case("weights not aligned", Error.ADDRESS,
-             patch=changed(gelu, address=code[gelu].address + 4)),
-        Case("a store of no words", Error.ADDRESS, patch=changed(first, words=0)),
-        Case("a load of no bytes", Error.ADDRESS, patch=changed(table, pieces=0)),
-        Case("a window too small for the program", Error.ADDRESS, size=middle),
-        Case("no such opcode", Error.OPCODE, patch=(place(gelu), b"\x0f")),
-        Case("empty memory", Error.OPCODE, patch=(place(len(code) - 1), bytes(INSTRUCTION_BYTES))),
-        Case("a wait for nothing", Error.STUCK,
-             patch=changed(norm, wait1_unit=Unit.CODES, wait1_count=1 << 20)),
+        Scenario("no error"),
+        Scenario("read error of the program", Error.READ, bad_reads=(middle,)),
+        Scenario("read error of weights", Error.READ, bad_reads=(code[gelu].address,)),
+        Scenario("read error of a table", Error.READ, bad_reads=(code[table].address,)),
+        Scenario("write error in mid-run", Error.WRITE, bad_writes=(code[first].address,)),
+        Scenario("write error of the logits", Error.WRITE, bad_writes=(logits,)),
+        Scenario("a write outside the window", Error.ADDRESS, patch=changed(last, address=1 << 31)),
+        Scenario("weights outside the window", Error.ADDRESS, patch=changed(gelu, address=1 << 31)),
+        Scenario("weights not aligned", Error.ADDRESS,
+                 patch=changed(gelu, address=code[gelu].address + 4)),
+        Scenario("a store of no words", Error.ADDRESS, patch=changed(first, words=0)),
+        Scenario("a load of no bytes", Error.ADDRESS, patch=changed(table, pieces=0)),
+        Scenario("a window too small for the program", Error.ADDRESS, size=middle),
+        Scenario("no such opcode", Error.OPCODE, patch=(place(gelu), b"\x0f")),
+        Scenario("empty memory", Error.OPCODE,
+                 patch=(place(len(code) - 1), bytes(INSTRUCTION_BYTES))),
+        Scenario("a wait for nothing", Error.STUCK,
+                 patch=changed(norm, wait1_unit=Unit.CODES, wait1_count=1 << 20)),
     ]  # fmt: skip
     if size == "full":
         return cases

@@ -1,37 +1,33 @@
-"""The cocotb tests of the whole accelerator: registers, bursts, errors, interrupt, soft reset.
+"""The bench of the whole accelerator: registers, bursts, errors, interrupt, soft reset.
 
 Icarus runs the small network of sim/networks/smallest.py from pixels to logits between the memory
 and the register models of sim/bus/axi.py, which check the accelerator's manners on the bus in every
-cycle. sim/blocks/accelerator.py says what goes wrong in which case; `sim.blocks.runner` starts
-this.
+cycle. sim/blocks/accelerator.py says what goes wrong in which case.
+
+Each run has its window at another place on the bus.
+
+steady: memory is never busy, and every run takes the same cycles, whatever went wrong before;
+stalls: random ones on every channel; reset: before each case, soft resets in mid-run at moments of
+its own.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-
-import cocotb
-from cocotb.clock import Clock
-from cocotb.triggers import RisingEdge
+import itertools
+from collections.abc import Callable
+from typing import Any
 
 from fqvit_hw.machine.interpreter import Machine
 from fqvit_hw.machine.isa import Error
 from fqvit_hw.machine.registers import REGISTERS, Counter, Register, bit, offset, shape
 
-from ..bus.axi import Memory, Registers
+from ..bus.axi import Memory, Registers, bases
 from ..bus.host import BUSY, DONE_IRQ, ERROR_IRQ, SOFT_RESET, START, Host
 from . import accelerator
-from .accelerator import WINDOW, Case
+from .accelerator import Scenario
+from .bench import Bench
+from .request import Request
 
-HW = accelerator.CONFIGURATIONS[os.environ["FQVIT_CONFIG"]]
-SIZE = os.environ["FQVIT_SIZE"]
-ONLY = os.environ.get("FQVIT_CASE")
-FLIP = os.environ.get("FQVIT_FLIP") == "1"  # negative control: one wrong bit in the memory
-RESULTS = Path(os.environ["FQVIT_RESULTS"])
-
-PROGRAM, IMAGES, LOGITS = accelerator.program(HW)
 STALLS = (0.1, 0.3, 0.6)  # in turn
 LATENCY = 30  # with stalls
 UNTOUCHED = 0xA5  # what the logits are before a run
@@ -50,24 +46,52 @@ class Ports:
         return int(self.handles[name].value)
 
 
-class Bench(Host):
+class AcceleratorBench(Bench, Host):
     """The device between memory and registers; counts logits and register values compared."""
 
-    def __init__(self, dut):
-        super().__init__(Memory(bytearray(PROGRAM.size), HW.bus_bytes, WINDOW), Registers())
-        self.dut, self.cycles, self.beats = dut, 0, 0
+    def __init__(self, dut: Any, block: Any, request: Request, mode: str, cases: list[Scenario]):
+        Bench.__init__(self, dut, block, request, mode, cases)
+        self.program, self.images, self.logits = accelerator.program(self.config)
+        self.bases = itertools.cycle(bases(self.program.size))
+        memory = Memory(bytearray(self.program.size), self.config.bus_bytes)
+        Host.__init__(self, memory, Registers())
         self.axi = Ports(dut, "m_axi", Memory.OUTPUTS)
         self.axil = Ports(dut, "s_axil", Registers.OUTPUTS)
-        self.driven = {}  # what is on the inputs
+        self.driven: dict[str, int] = {}  # what is on the inputs
+        self.reference: list[int] | None = None  # the counters of the first clean run
+        self.moments = [self.under_way, self.logits_under_way, self.asked]
+        # While these last, memory stands still for the reset to come in between.
+        self.held = tuple(self.moments)
+        if request.size == "full":
+            self.moments += [self.reads(n) for n in range(0, 60, 7)]  # a run has some more
+
+    def idle(self) -> None:
+        self.drive()
 
     async def start(self) -> None:
-        Clock(self.dut.clk, 10, unit="ns").start()
-        self.drive()
-        self.dut.rst.value = 1
-        for _ in range(2):
-            await RisingEdge(self.dut.clk)
-        self.dut.rst.value = 0
-        await RisingEdge(self.dut.clk)
+        await super().start()
+        if self.mode == "stalls":
+            self.stall(STALLS[-1], LATENCY, seed=1)
+        await self.check_registers()
+        if self.mode == "steady" and self.request.size == "full":
+            await self.check_interrupts()
+
+    async def run_case(self, number: int, case: Scenario) -> int:
+        if self.mode == "stalls":
+            self.stall(STALLS[number % len(STALLS)], LATENCY, seed=number)
+        start = self.cycles
+        if self.mode == "reset":
+            for moment in self.moments[number :: len(self.cases)]:
+                await self.cut_off(moment)
+        elif case.error:
+            await self.failing_run(case)
+        counters = await self.clean_run(0)
+        if self.mode == "steady" and not case.error:
+            await self.clean_run(1)  # another image takes the same cycles
+        self.reference = self.reference or counters
+        if self.mode != "stalls" and counters != self.reference:
+            raise AssertionError(f"counters are {counters}, at first {self.reference}")
+        return self.cycles - start
 
     def drive(self) -> None:
         inputs = {f"m_axi_{name}": value for name, value in self.memory.drive().items()}
@@ -78,11 +102,10 @@ class Bench(Host):
 
     async def cycle(self) -> None:
         self.drive()
-        await RisingEdge(self.dut.clk)  # the outputs are those of before the edge
+        await self.tick()  # the outputs are those of before the edge
         self.memory.sample(self.axi)
         self.registers.sample(self.axil)
         self.irq = int(self.dut.irq.value)
-        self.cycles += 1
 
     async def expect(self, register: int, value: int) -> None:
         got = await self.get(register)
@@ -99,35 +122,39 @@ class Bench(Host):
 
     # --- runs
 
-    def fill(self, image: int, case: Case | None = None) -> None:
+    async def prepare(self, program: int, size: int | None = None) -> None:
+        self.memory.base = next(self.bases)
+        await super().prepare(program, size)
+
+    def fill(self, image: int, case: Scenario | None = None) -> None:
         """The memory as the host leaves it before a run."""
-        data = PROGRAM.memory(IMAGES[image])
-        data[PROGRAM.output_address :][: PROGRAM.output_bytes] = UNTOUCHED
-        if FLIP:
-            data[PROGRAM.regions["head weights"].address] ^= 4  # a bit of a bias
+        data = self.program.memory(self.images[image])
+        data[self.program.output_address :][: self.program.output_bytes] = UNTOUCHED
+        if self.request.flip:
+            data[self.program.regions["head weights"].address] ^= 4  # a bit of a bias
         self.memory.data[:] = data.tobytes()
         bad_reads, bad_writes = (), ()
         if case is not None:
             at, raw = case.patch
             self.memory.data[at : at + len(raw)] = raw
             bad_reads, bad_writes = case.bad_reads, case.bad_writes
-        self.memory.bad_reads = {WINDOW + at for at in bad_reads}
-        self.memory.bad_writes = {WINDOW + at for at in bad_writes}
+        self.memory.bad_reads = {self.memory.base + at for at in bad_reads}
+        self.memory.bad_writes = {self.memory.base + at for at in bad_writes}
         self.memory.reads.clear()
         self.memory.writes.clear()
 
     async def clean_run(self, image: int) -> list[int]:
         """A run without an error: logits, STATUS, counters. Returns the counters."""
-        await self.prepare(PROGRAM.entry)
+        await self.prepare(self.program.entry)
         self.fill(image)
         status = await self.run()
-        fetched = len(PROGRAM.instructions) % (1 << 16)
+        fetched = len(self.program.instructions) % (1 << 16)
         layout = REGISTERS[Register.STATUS].layout
         if status != layout.word({"done": 1, "fetched": fetched}):
             code = layout.values(status)["code"]
             raise AssertionError(f"STATUS is {status:#x}: {Error(code).name}")
-        logits = PROGRAM.unpack(self.memory.data[PROGRAM.output_address :])
-        for n, (want, got) in enumerate(zip(LOGITS[image], logits, strict=True)):
+        logits = self.program.unpack(self.memory.data[self.program.output_address :])
+        for n, (want, got) in enumerate(zip(self.logits[image], logits, strict=True)):
             if want != got:
                 raise AssertionError(f"logit {n} differs: expected {want}, got {got}")
             self.beats += 1
@@ -138,8 +165,9 @@ class Bench(Host):
 
     def check_counters(self, counters: list[int], image: int) -> None:
         """What holds with every stall: each counter against who else knows."""
-        model = Machine(HW, PROGRAM.memory(IMAGES[image])).run(PROGRAM.entry)
-        bus = HW.bus_bytes
+        memory = self.program.memory(self.images[image])
+        model = Machine(self.config, memory).run(self.program.entry)
+        bus = self.config.bus_bytes
         seen = {
             Counter.ARRAY_BUSY: model.array,
             Counter.BYTES_READ: sum(beats for _, beats in self.memory.reads) * bus,
@@ -153,9 +181,9 @@ class Bench(Host):
             self.beats += 1
         assert counters[Counter.BYTES_WRITTEN] == model.written
 
-    async def failing_run(self, case: Case) -> None:
+    async def failing_run(self, case: Scenario) -> None:
         """The run ends with the case's error, all of memory's answers are in, nothing follows."""
-        await self.prepare(PROGRAM.entry, case.size)
+        await self.prepare(self.program.entry, case.size)
         self.fill(0, case)
         status = await self.run()
         ended = REGISTERS[Register.STATUS].layout.values(status)
@@ -163,21 +191,21 @@ class Bench(Host):
         if ended != {"busy": 0, "done": 0, "error": 1, "code": case.error}:
             raise AssertionError(f"STATUS is {status:#x}, expected error {case.error.name}")
         assert self.memory.quiet
-        size = PROGRAM.size if case.size is None else case.size
+        size = self.program.size if case.size is None else case.size
         for address, beats in self.memory.reads + self.memory.writes:
-            assert address + beats * HW.bus_bytes <= WINDOW + size
-        raw = self.memory.data[PROGRAM.output_address :][: PROGRAM.output_bytes]
+            assert address + beats * self.config.bus_bytes <= self.memory.base + size
+        raw = self.memory.data[self.program.output_address :][: self.program.output_bytes]
         assert case.bad_writes or set(raw) == {UNTOUCHED}, "logits of a run with an error"
         self.beats += 1
 
-    async def cut_off(self, moment) -> None:
+    async def cut_off(self, moment: Callable[[], bool]) -> None:
         """A soft reset in mid-run: everything under way on the bus ends, nothing else happens."""
-        await self.prepare(PROGRAM.entry)
+        await self.prepare(self.program.entry)
         self.fill(1)
         await self.write(Register.CONTROL, START)
-        await self.until(lambda: moment(self.memory))
+        await self.until(moment)
         assert not self.irq
-        frozen = moment in HELD
+        frozen = moment in self.held
         self.memory.stopped = frozen  # what is under way stays so until after the reset
         await self.write(Register.CONTROL, SOFT_RESET)
         if frozen:
@@ -188,142 +216,80 @@ class Bench(Host):
         fetched = await self.get(Register.STATUS) & bit(Register.STATUS, "fetched")
         await self.expect(Register.STATUS, fetched)
         await self.expect(Register.IRQ_STATUS, 0)
-        raw = self.memory.data[PROGRAM.output_address :][: PROGRAM.output_bytes]
-        written = set(raw[-HW.bus_bytes :] if moment is logits_under_way else raw)
+        raw = self.memory.data[self.program.output_address :][: self.program.output_bytes]
+        written = set(raw[-self.config.bus_bytes :] if moment == self.logits_under_way else raw)
         assert written == {UNTOUCHED}, "logits of a run that was cut off"
 
+    # --- moments of a run, for soft resets
 
-def under_way(memory: Memory) -> bool:
-    """A write burst is asked for and not complete."""
-    return bool(memory.bursts)
+    def under_way(self) -> bool:
+        """A write burst is asked for and not complete."""
+        return bool(self.memory.bursts)
 
+    def logits_under_way(self) -> bool:
+        logits = self.memory.base + self.program.output_address
+        return any(address == logits for address, _ in self.memory.bursts)
 
-def logits_under_way(memory: Memory) -> bool:
-    return any(a == WINDOW + PROGRAM.output_address for a, _ in memory.bursts)
+    def asked(self) -> bool:
+        """Many reads are not answered."""
+        return len(self.memory.answers) > 8 and len(self.memory.reads) > 20
 
+    def reads(self, count: int) -> Callable[[], bool]:
+        return lambda: len(self.memory.reads) >= count
 
-def asked(memory: Memory) -> bool:
-    """Many reads are not answered."""
-    return len(memory.answers) > 8 and len(memory.reads) > 20
+    # --- what needs no run of its own
 
+    async def check_registers(self) -> None:
+        """Reset values, all orders of AW and W, strobes, what is fixed, what keeps while busy."""
+        built = shape(self.config)
+        for register in range(0, offset(max(Counter)) + 16, 4):
+            await self.expect(register, built if register == Register.SHAPE else 0)
+        for n, order in enumerate(("together", "address first", "data first")):
+            for strobe in (0b1111, 0b0101, 0b1000, 0b0000):
+                await self.write(Register.SIZE, 0xFFFFFFFF)
+                mask = sum(255 << 8 * k for k in range(4) if strobe >> k & 1)
+                await self.write(Register.SIZE, 0x12345670 + n, strobe, order)
+                await self.expect(Register.SIZE, 0x12345670 + n & mask | 0xFFFFFFFF & ~mask)
+        for register, value in (
+            (Register.BASE, 0xFFFFFF00), (Register.BASE_HIGH, 0xFF), (Register.PROGRAM, 0xFFFFFF00),
+            (Register.IRQ_ENABLE, 3), (Register.IRQ_STATUS, 0), (Register.SHAPE, built), (0x3C, 0),
+            (Register.STATUS, 0), (Register.COUNTER, 0),
+        ):  # fmt: skip
+            await self.write(register, 0xFFFFFFFF)
+            await self.expect(register, value)
+        await self.write(Register.CONTROL, START | SOFT_RESET)  # the reset wins
+        await self.expect(Register.STATUS, 0)
 
-def reads(count: int):
-    return lambda memory: len(memory.reads) >= count
+    async def check_interrupts(self) -> None:
+        """What registers keep while busy; the interrupt's enable bits and clearing."""
+        # in mid-run, while memory answers nothing
+        await self.prepare(self.program.entry)
+        await self.write(Register.IRQ_ENABLE, ERROR_IRQ)
+        self.fill(0)
+        self.memory.stopped = True
+        await self.write(Register.CONTROL, START)
+        for register, value in (
+            (Register.BASE, self.memory.base & 0xFFFFFFFF),
+            (Register.BASE_HIGH, self.memory.base >> 32),
+            (Register.SIZE, self.program.size), (Register.PROGRAM, self.program.entry),
+            (Register.STATUS, 1),
+        ):  # fmt: skip
+            await self.write(register, 0)
+            await self.expect(register, value)
+        await self.write(Register.CONTROL, START)  # of a busy machine: nothing
+        self.memory.stopped = False
+        while await self.get(Register.STATUS) & BUSY:
+            await self.cycle()
 
-
-# While these last, memory stands still for the reset to come in between.
-HELD = (under_way, logits_under_way, asked)
-MOMENTS = [under_way, logits_under_way, asked]  # size "small"
-if SIZE == "full":
-    MOMENTS += [reads(n) for n in range(0, 60, 7)]  # a run has some more
-
-
-async def registers(bench: Bench) -> None:
-    """Reset values, all orders of AW and W, strobes, what is fixed, what keeps while busy."""
-    for register in range(0, offset(max(Counter)) + 16, 4):
-        await bench.expect(register, shape(HW) if register == Register.SHAPE else 0)
-    for n, order in enumerate(("together", "address first", "data first")):
-        for strobe in (0b1111, 0b0101, 0b1000, 0b0000):
-            await bench.write(Register.SIZE, 0xFFFFFFFF)
-            mask = sum(255 << 8 * k for k in range(4) if strobe >> k & 1)
-            await bench.write(Register.SIZE, 0x12345670 + n, strobe, order)
-            await bench.expect(Register.SIZE, 0x12345670 + n & mask | 0xFFFFFFFF & ~mask)
-    for register, value in (
-        (Register.BASE, 0xFFFFFF00), (Register.BASE_HIGH, 0xFF), (Register.PROGRAM, 0xFFFFFF00),
-        (Register.IRQ_ENABLE, 3), (Register.IRQ_STATUS, 0), (Register.SHAPE, shape(HW)), (0x3C, 0),
-        (Register.STATUS, 0), (Register.COUNTER, 0),
-    ):  # fmt: skip
-        await bench.write(register, 0xFFFFFFFF)
-        await bench.expect(register, value)
-    await bench.write(Register.CONTROL, START | SOFT_RESET)  # the reset wins
-    await bench.expect(Register.STATUS, 0)
-
-
-async def interrupts(bench: Bench) -> None:
-    """What registers keep while busy; the interrupt's enable bits and clearing."""
-    # in mid-run, while memory answers nothing
-    await bench.prepare(PROGRAM.entry)
-    await bench.write(Register.IRQ_ENABLE, ERROR_IRQ)
-    bench.fill(0)
-    bench.memory.stopped = True
-    await bench.write(Register.CONTROL, START)
-    for register, value in (
-        (Register.BASE, WINDOW & 0xFFFFFFFF), (Register.BASE_HIGH, WINDOW >> 32),
-        (Register.SIZE, PROGRAM.size), (Register.PROGRAM, PROGRAM.entry), (Register.STATUS, 1),
-    ):  # fmt: skip
-        await bench.write(register, 0)
-        await bench.expect(register, value)
-    await bench.write(Register.CONTROL, START)  # of a busy machine: nothing
-    bench.memory.stopped = False
-    while await bench.get(Register.STATUS) & BUSY:
-        await bench.cycle()
-
-    # the interrupt: enable, and clear one bit at a time
-    for register, value, irq in (
-        (None, 0, 0), (Register.IRQ_ENABLE, DONE_IRQ, 1), (Register.IRQ_STATUS, ERROR_IRQ, 1),
-        (Register.IRQ_ENABLE, 0, 0), (Register.IRQ_ENABLE, DONE_IRQ, 1),
-        (Register.IRQ_STATUS, DONE_IRQ, 0),
-    ):  # fmt: skip
-        if register is not None:
-            await bench.write(register, value)
-            await bench.cycle()
-        cleared = register == Register.IRQ_STATUS and value == DONE_IRQ
-        await bench.expect(Register.IRQ_STATUS, 0 if cleared else DONE_IRQ)
-        assert bench.irq == irq
-
-
-def chosen() -> list[Case]:
-    every = accelerator.transactions(HW, SIZE)
-    return [c for c in every if (c.name == ONLY if ONLY else c.left_out is None)]
-
-
-async def run_all(dut, mode: str) -> None:
-    bench, done, reference = Bench(dut), [], None
-    await bench.start()
-    if mode == "stalls":
-        bench.stall(STALLS[-1], LATENCY, seed=1)
-    await registers(bench)
-    if mode == "steady" and SIZE == "full":
-        await interrupts(bench)
-    for n, case in enumerate(chosen()):
-        if mode == "stalls":
-            bench.stall(STALLS[n % len(STALLS)], LATENCY, seed=n)
-        start = bench.cycles
-        try:
-            if mode == "reset":
-                for moment in MOMENTS[n % len(chosen()) :: len(chosen())]:
-                    await bench.cut_off(moment)
-            elif case.error:
-                await bench.failing_run(case)
-            counters = await bench.clean_run(0)
-            if mode == "steady" and not case.error:
-                await bench.clean_run(1)  # another image takes the same cycles
-            reference = reference or counters
-            if mode != "stalls" and counters != reference:
-                raise AssertionError(f"counters are {counters}, at first {reference}")
-        except (AssertionError, TimeoutError) as error:
-            raise AssertionError(f"{case.name}: {error}") from error
-        done.append({"case": case.name, "cycles": bench.cycles - start})
-    every = accelerator.transactions(HW, SIZE)
-    left_out = {} if ONLY else {c.name: c.left_out for c in every if c.left_out}
-    line = {"mode": mode, "beats": bench.beats, "cycles": bench.cycles, "cases": done}
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(line | {"left_out": left_out}) + "\n")
-
-
-@cocotb.test()
-async def steady(dut):
-    """Memory that is never busy: every run takes the same cycles, whatever went wrong before."""
-    await run_all(dut, "steady")
-
-
-@cocotb.test()
-async def stalls(dut):
-    """Random stalls on every channel."""
-    await run_all(dut, "stalls")
-
-
-@cocotb.test()
-async def reset_in_mid_row(dut):
-    """Before each case, soft resets in mid-run at moments of its own."""
-    await run_all(dut, "reset")
+        # the interrupt: enable, and clear one bit at a time
+        for register, value, irq in (
+            (None, 0, 0), (Register.IRQ_ENABLE, DONE_IRQ, 1), (Register.IRQ_STATUS, ERROR_IRQ, 1),
+            (Register.IRQ_ENABLE, 0, 0), (Register.IRQ_ENABLE, DONE_IRQ, 1),
+            (Register.IRQ_STATUS, DONE_IRQ, 0),
+        ):  # fmt: skip
+            if register is not None:
+                await self.write(register, value)
+                await self.cycle()
+            cleared = register == Register.IRQ_STATUS and value == DONE_IRQ
+            await self.expect(Register.IRQ_STATUS, 0 if cleared else DONE_IRQ)
+            assert self.irq == irq

@@ -1,63 +1,54 @@
-"""The one cocotb test module: runs the transactions of a block's bench, steady and stalled.
+"""The one cocotb test module: every case of a block, steady, stalled, and after a reset.
 
-It runs inside the simulator. `sim.blocks.runner` starts it and says in the environment which block,
-configuration and size; `sim/<block>.py` says what goes in and what must come out.
+It runs inside the simulator, started by `sim.blocks.runner`. `sim/blocks/<block>.py` says which
+cases there are; a `Bench` runs them: `sim.blocks.stream_bench` for all blocks between streams.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import random
-from importlib import import_module
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
-from .stream import Sink, Source, pack
-from .transaction import Transaction
+from fqvit_hw.blocks import BLOCKS, load
 
-BLOCK = import_module(f"fqvit_hw.sim.blocks.{os.environ['FQVIT_BLOCK']}")
-CONFIG = BLOCK.CONFIGURATIONS[os.environ["FQVIT_CONFIG"]]
-SIZE = os.environ["FQVIT_SIZE"]
-ONLY = os.environ.get("FQVIT_CASE")
-FLIP = os.environ.get("FQVIT_FLIP") == "1"  # negative control: one wrong bit in the expectation
-RESULTS = Path(os.environ["FQVIT_RESULTS"])
+from .request import Request
 
-QUIET_CYCLES = 64  # watched after the last beat
-TIMEOUT_CYCLES = 20_000  # without a single handshake
-
-
-def transactions() -> list[Transaction]:
-    every = BLOCK.transactions(CONFIG, SIZE)
-    chosen = [t for t in every if (t.name == ONLY if ONLY else t.left_out is None)]
-    if FLIP:
-        chosen[len(chosen) // 2].flip_one_bit()
-    return chosen
+STREAM_BENCH = "fqvit_hw.sim.blocks.stream_bench:StreamBench"
 
 
 class Bench:
-    """Device, clock and cycle counter; knows the port layouts from the Amaranth component."""
+    """A device and its clock; `beats` counts what was compared, `cycles` all cycles simulated.
 
-    def __init__(self, dut, mode: str):
-        self.dut, self.mode, self.cycle = dut, mode, 0
-        self.component = BLOCK.component(CONFIG)
-        self.stall = 0.4 if mode == "stalls" else 0.0
-        self.rng = random.Random(f"{BLOCK.__name__} {mode}")
-        self.beats = 0
+    dut: cocotb's handle; block: the module of the block's cases; mode: steady, stalls or reset;
+    cases: all that will be run. A subclass says what idle inputs are and how a case is run.
+    """
 
-    def layout(self, name: str):
-        member = getattr(self.component, name)
-        return getattr(member, "payload", member).shape()
+    def __init__(self, dut: Any, block: Any, request: Request, mode: str, cases: list):
+        self.dut, self.request, self.mode, self.cases = dut, request, mode, cases
+        self.config = block.CONFIGURATIONS[request.config]
+        self.component = block.component(self.config)  # for its port layouts
+        self.cycles = self.beats = 0
+
+    def idle(self) -> None:
+        """Nothing is offered and nothing is taken."""
+        raise NotImplementedError
+
+    async def run_case(self, number: int, case: Any) -> int:
+        """Case number `number` of `cases`, in this mode; returns the cycles it took.
+
+        Raises AssertionError or TimeoutError for what differs.
+        """
+        raise NotImplementedError
 
     async def start(self) -> None:
         Clock(self.dut.clk, 10, unit="ns").start()
-        for name, member in self.component.signature.members.items():
-            if member.is_signature:
-                flow = "ready" if member.flow.name == "Out" else "valid"
-                self.dut[f"{name}__{flow}"].value = 0
+        self.idle()
         await self.reset()
 
     async def reset(self) -> None:
@@ -69,120 +60,54 @@ class Bench:
 
     async def tick(self) -> None:
         await RisingEdge(self.dut.clk)
-        self.cycle += 1
-
-    async def load(self, t: Transaction) -> None:
-        """Set the layer constants and write the tables."""
-        for name, value in t.constants.items():
-            self.dut[name].value = pack(self.layout(name), value)
-        for name, writes in t.tables.items():
-            layout = self.layout(name)
-            await self.stream(
-                [Source(self.dut, name, [pack(layout, w) for w in writes], 0, self.rng)]
-            )
-
-    async def stream(self, streams: list, until=None) -> None:
-        """Step the streams until all are done, or until `until()`."""
-        for s in streams:
-            s.start()
-        moved = self.cycle
-        while not (until or (lambda: all(s.done for s in streams)))():
-            await self.tick()
-            for s in streams:
-                s.step(self.cycle)
-                moved = max(moved, s.last_cycle or 0)
-            if self.cycle - moved > TIMEOUT_CYCLES:
-                state = ", ".join(
-                    f"{type(s).__name__} at {getattr(s, 'sent', None) or getattr(s, 'received', 0)}"
-                    for s in streams
-                )
-                raise AssertionError(f"no handshake in {TIMEOUT_CYCLES} cycles ({state})")
-
-    def streams(self, t: Transaction) -> tuple[list[Source], list[Sink]]:
-        sources = [
-            Source(self.dut, name, payloads, self.stall, self.rng)
-            for name, payloads in t.packed(t.inputs, self.layout).items()
-        ]
-        sinks = [
-            Sink(self.dut, name, self.layout(name), payloads, self.stall, self.rng)
-            for name, payloads in t.packed(t.outputs, self.layout).items()
-        ]
-        return sources, sinks
-
-    async def run(self, t: Transaction) -> int:
-        """One transaction from first input to last output; returns the cycles it took."""
-        sources, sinks = self.streams(t)
-        await self.stream(sources + sinks)
-        first = min(s.first_cycle for s in sources if s.payloads)
-        cycles = max(s.last_cycle for s in sinks if s.expected) - first
-        quiet = self.cycle + QUIET_CYCLES
-        await self.stream(sinks, until=lambda: self.cycle >= quiet)  # nothing may follow the last
-        for s in sinks:
-            s.ready.value = 0
-        self.beats += sum(s.received for s in sinks)
-        for name, value in t.flags.items():
-            if int(self.dut[name].value) != value:
-                raise AssertionError(f"{name}: expected {value}, got {self.dut[name].value}")
-        return cycles
-
-    async def interrupt(self, t: Transaction) -> None:
-        """Reset in the middle of a row of input; nothing of the half transaction may be left."""
-        sources, sinks = self.streams(t)
-        for s in sinks:
-            s.busy = 0.5
-        longest = max(sources, key=lambda s: len(s.payloads))
-        # one past the half: between two rows there would be little to forget
-        cut = min(len(longest.payloads) // 2 + 1, len(longest.payloads))
-        await self.stream(sources + sinks, until=lambda: longest.sent >= cut)
-        for s in sources:
-            s.valid.value = 0
-        await self.reset()
-        for s in sinks:
-            if s.valid.value:
-                raise AssertionError(f"{s.name}: still valid after reset")
+        self.cycles += 1
 
 
-async def run_all(dut, mode: str) -> None:
-    bench = Bench(dut, mode)
+@cache
+def chosen() -> tuple[Request, Any, list, dict[str, str]]:
+    """Request, module and cases of the block, and why others are not run: once for all tests."""
+    request = Request.from_environment()
+    block = load(BLOCKS[request.block].bench)
+    cases, left_out = [], {}
+    for case in block.transactions(block.CONFIGURATIONS[request.config], request.size):
+        if case.name == request.case if request.case else case.left_out is None:
+            cases.append(case)
+        elif not request.case:
+            left_out[case.name] = case.left_out
+    return request, block, cases, left_out
+
+
+async def run_all(dut: Any, mode: str) -> None:
+    request, block, cases, left_out = chosen()
+    bench: Bench = load(getattr(block, "BENCH", STREAM_BENCH))(dut, block, request, mode, cases)
     await bench.start()
     done = []
-    for t in transactions():
-        if mode == "reset":
-            await bench.load(t)
-            await bench.interrupt(t)
-        if t.resets or mode == "reset":
-            await bench.reset()
-        await bench.load(t)
+    for number, case in enumerate(cases):
         try:
-            cycles = await bench.run(t)
-        except AssertionError as error:
-            raise AssertionError(f"{t.name}: {error}") from None
-        if mode == "steady" and t.cycles is not None and cycles != t.cycles:
-            raise AssertionError(f"{t.name}: took {cycles} cycles, expected exactly {t.cycles}")
-        done.append({"case": t.name, "cycles": cycles})
-    if not bench.beats:
+            cycles = await bench.run_case(number, case)
+        except (AssertionError, TimeoutError) as error:
+            raise AssertionError(f"{case.name}: {error}") from error
+        done.append({"case": case.name, "cycles": cycles})
+    if not done or not bench.beats:
         raise AssertionError("the bench compared nothing")
-    every = BLOCK.transactions(CONFIG, SIZE)
-    left_out = {} if ONLY else {t.name: t.left_out for t in every if t.left_out}
-    line = {"mode": mode, "beats": bench.beats, "cycles": bench.cycle, "cases": done}
-    line["left_out"] = left_out
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    line = {"mode": mode, "beats": bench.beats, "cycles": bench.cycles, "cases": done}
+    with Path(request.results).open("a") as file:
+        file.write(json.dumps(line | {"left_out": left_out}) + "\n")
 
 
 @cocotb.test()
-async def steady(dut):
+async def steady(dut: Any) -> None:
     """Every input offered and every output taken at once; exact cycle counts where stated."""
     await run_all(dut, "steady")
 
 
 @cocotb.test()
-async def stalls(dut):
+async def stalls(dut: Any) -> None:
     """Random idle cycles on every input and random back pressure on every output."""
     await run_all(dut, "stalls")
 
 
 @cocotb.test()
-async def reset_in_mid_row(dut):
-    """Each transaction is cut off by a reset half way, then run whole."""
+async def reset_in_mid_row(dut: Any) -> None:
+    """Each case is cut off by a reset half way, then run whole."""
     await run_all(dut, "reset")

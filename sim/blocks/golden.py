@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from fqvit_hw.vectors import files as vectors
 from fqvit_hw.vectors.cases import Case
+
+from .request import golden_folder
 
 
 def golden_cases(unit: str) -> list[Case]:
     """All cases of `unit`, in manifest order. Raises ValueError if they are damaged or missing."""
-    return vectors.load(Path(os.environ.get("FQVIT_GOLDEN", vectors.DEFAULT)), unit)
+    return vectors.load(golden_folder(), unit)

@@ -11,18 +11,18 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from amaranth.back import verilog
 from cocotb_tools.runner import get_runner
 
+from fqvit_hw.blocks import BLOCKS, load
 from fqvit_hw.places import BUILD, PACKAGE
-from fqvit_hw.rtl.flow.verilog import awake
+from fqvit_hw.rtl.flow import verilog
+
+from .request import Request
 
 OUT = BUILD / "sim"
-BLOCKS = ("requantize", "mac_array", "layernorm", "softmax", "gelu", "residual", "attention",
-          "accelerator")  # fmt: skip
 TESTS = ("steady", "stalls", "reset_in_mid_row")
 MIN_ICARUS = 11
 
@@ -59,10 +59,11 @@ def require_icarus() -> None:
         raise RuntimeError(f"Icarus Verilog {MIN_ICARUS} or newer is needed, found: {first}")
 
 
-def block_module(block: str):
+def block_module(block: str) -> Any:
+    """The module of the block's cases. Raises ValueError for an unknown block."""
     if block not in BLOCKS:
         raise ValueError(f"unknown block {block!r}; there are {', '.join(BLOCKS)}")
-    return import_module(f"fqvit_hw.sim.blocks.{block}")
+    return load(BLOCKS[block].bench)
 
 
 def configurations(block: str, size: str) -> list[str]:
@@ -92,37 +93,30 @@ def run_bench(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     start = time.monotonic()
-    component = module.component(module.CONFIGURATIONS[config])
-    text = awake(verilog.convert(component, name=block, strip_internal_attrs=True))
+    parameters = module.CONFIGURATIONS[config]
+    text = verilog.source(block, config, parameters, module.component(parameters))
     if mutate is not None:
         mutated = mutate(text)
         if mutated == text:
             raise ValueError(f"{block}: the mutation changed nothing")
         text = mutated
     source = folder / f"{block}.v"
-    source.write_text(f"`timescale 1ns/1ps\n{text}")
+    source.write_text(text)
     results = folder / "results.jsonl"
-    environment = {
-        "FQVIT_BLOCK": block,
-        "FQVIT_CONFIG": config,
-        "FQVIT_SIZE": size,
-        "FQVIT_RESULTS": str(results),
-        "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]),
-    }
-    environment |= {"FQVIT_CASE": case} if case else {}
-    environment |= {"FQVIT_FLIP": "1"} if flip else {}
+    request = Request(block, config, size, str(results), case, flip)
+    path = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
     runner = get_runner("icarus")
     log = folder / "log.txt"
     failure = None
     try:
         runner.build(
             sources=[source], hdl_toplevel=block, build_dir=folder, waves=waves,
-            log_file=folder / "build.txt",
+            timescale=("1ns", "1ps"), log_file=folder / "build.txt",
         )  # fmt: skip
         junit = runner.test(
-            hdl_toplevel=block, test_module=getattr(module, "BENCH", "fqvit_hw.sim.blocks.bench"),
+            hdl_toplevel=block, test_module="fqvit_hw.sim.blocks.bench",
             build_dir=folder, test_dir=folder, results_xml=str(folder / "results.xml"),
-            extra_env=environment, waves=waves, log_file=log,
+            extra_env=request.environment | {"PYTHONPATH": path}, waves=waves, log_file=log,
         )  # fmt: skip
         failure = junit_failure(Path(junit))
     except (SystemExit, RuntimeError, subprocess.CalledProcessError) as error:

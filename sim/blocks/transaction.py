@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .stream import pack
-
 
 @dataclass
 class Transaction:
@@ -27,18 +25,3 @@ class Transaction:
     cycles: int | None = None
     resets: bool = False
     left_out: str | None = None
-    flip: bool = False
-
-    def flip_one_bit(self) -> None:
-        """Make one bit of the expected output wrong: a bench that still passes is broken."""
-        self.flip = True
-
-    def packed(self, streams: dict[str, Sequence], layout) -> dict[str, list[int]]:
-        """Pack the payloads of inputs or outputs; layout(name) is the payload's shape."""
-        packed = {
-            name: [pack(layout(name), p) for p in payloads] for name, payloads in streams.items()
-        }
-        if self.flip and streams is self.outputs:
-            name = next(iter(packed))
-            packed[name][len(packed[name]) // 2] ^= 1
-        return packed

@@ -11,8 +11,18 @@ import random
 from collections import deque
 from collections.abc import Mapping
 
+from fqvit_hw.machine.hardware import BUS_ADDRESS
+
 OKAY, SLVERR = 0, 2
 BURST_BYTES = 256
+
+
+def bases(size: int) -> tuple[int, ...]:
+    """Bus addresses of 40 bits at which a window of `size` bytes may lie: on either side of a
+    multiple of 4 GiB, so that carries count, at the bus's end and somewhere.
+    """
+    half, whole = (-(-n // BURST_BYTES) * BURST_BYTES for n in (size // 2, size))
+    return 0x12_3456_7000, (1 << 32) - BURST_BYTES, (0x5A << 32) - half, (1 << BUS_ADDRESS) - whole
 
 
 class ProtocolError(AssertionError):

@@ -21,10 +21,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from fqvit_hw.command_line import USER_ERRORS, Parser, one_line
 from fqvit_hw.compiler import Program, compile_network
@@ -32,10 +34,12 @@ from fqvit_hw.files import write_atomically
 from fqvit_hw.machine.isa import INSTRUCTION_BYTES, Epilogue, Instruction, Opcode
 from fqvit_hw.places import BUILD, CHECKOUT
 
-from ..networks import compare
+from ..networks import by_hand, compare
 from ..networks import known as networks
+from ..networks.by_hand import Answer
 from ..networks.compare import expected_results, first_logit_difference, first_trace_difference
-from ..networks.micro import MICRO, wide_corner
+from ..networks.micro import MICRO, wide_network
+from ..networks.random_networks import random_network
 from ..networks.simulated import Job, simulate
 from ..networks.verilated import TOP, sources
 from . import schemata
@@ -47,6 +51,7 @@ OUT = BUILD / "mutants"
 KNOWN = BUILD / "mutants.json"
 DOCUMENT = ROOT / "docs" / "mutants.md"
 JOBS = Job(0, latency=20), Job(1, latency=1, stall=0.3, seed=1), Job(1, 100, stall=0.6, seed=2)
+RANDOM = range(8)  # seeds of random networks
 COPIED = ("fqvit_hw", "rtl", "sim", "tests")  # the rest of the project is linked
 
 
@@ -73,24 +78,50 @@ def after(program: Program, epilogue: Epilogue) -> int:
 
 
 class Workload:
-    """One network with what is to come out of it; or the start of one, until after `ends`."""
+    """A program on images with what is to come out of it.
 
-    def __init__(self, name: str, qm, images, ends: Epilogue | None = None):
-        self.name = name
-        self.program = compile_network(qm.network, MICRO)
-        self.images = images[: 1 + max(job.image for job in JOBS)]
-        self.results = [expected_results(qm, self.program, i) for i in self.images]
-        self.logits = qm.run(self.images) if ends is None else None
-        if ends is not None:
-            end = after(self.program, ends)
-            self.program = cut(self.program, end)
-            self.results = [[r for r in results if r.index < end] for results in self.results]
+    answers: what each image gives; outputs: False: what lies in the output means nothing.
+    """
+
+    def __init__(
+        self, name: str, program: Program, images: np.ndarray, answers: list[Answer],
+        jobs: Sequence[Job] = JOBS, outputs: bool = True,
+    ):  # fmt: skip
+        self.name, self.program, self.images = name, program, images
+        self.answers, self.jobs, self.outputs = answers, jobs, outputs
         self.limit: int | None = None  # cycles
+
+    @classmethod
+    def network(cls, name: str, qm, images) -> Workload:
+        program = compile_network(qm.network, MICRO)
+        images = images[: 1 + max(job.image for job in JOBS)]
+        logits = qm.run(images)
+        answers = [
+            Answer(expected_results(qm, program, image), want)
+            for image, want in zip(images, logits, strict=True)
+        ]
+        return cls(name, program, images, answers)
+
+    @classmethod
+    def of_program(cls, name: str, program: Program) -> Workload:
+        images = by_hand.images(1 + max(job.image for job in by_hand.JOBS))
+        answers = [by_hand.answer(program, image) for image in images]
+        return cls(name, program, images, answers, by_hand.JOBS)
+
+    def up_to(self, epilogue: Epilogue) -> Workload:
+        """Its start: up to the first such GEMM."""
+        end = after(self.program, epilogue)
+        answers = [
+            replace(answer, results=[r for r in answer.results if r.index < end])
+            for answer in self.answers
+        ]
+        name, program = f"{self.name} up to {epilogue.name}", cut(self.program, end)
+        return Workload(name, program, self.images, answers, self.jobs, outputs=False)
 
     def run(self, machine: Path, mutant: int) -> Verdict:
         """The first run that shows something. Mutant 0 must show nothing and sets the limit."""
         longest = 0
-        for job in JOBS:
+        for job in self.jobs:
             outcome = simulate(
                 machine, self.program, self.images, [job], mutant=mutant, timeout=self.limit
             )
@@ -103,17 +134,18 @@ class Workload:
         return Verdict(None, "nothing noticed")
 
     def judge(self, run) -> Verdict:
-        n = run.job.image
-        setting = f"{self.name}, latency {run.job.latency}, seed {run.job.seed}"
-        wrong = first_trace_difference(self.program, self.results[n], run.trace)
+        n, answer = run.job.image, self.answers[run.job.image]
+        pause = f", pause {run.job.pause}" if run.job.pause else ""
+        setting = f"{self.name}, latency {run.job.latency}{pause}, seed {run.job.seed}"
+        wrong = first_trace_difference(self.program, answer.results, run.trace)
         if wrong:
             stopped = f"; then {run.failure}" if run.failure else ""
             return Verdict("trace", f"{setting}: {wrong}{stopped}")
         if run.failure:
             return Verdict("bus", f"{setting}: {run.failure}")
-        if self.logits is None:
+        if not self.outputs:
             return Verdict(None, "")
-        wrong = first_logit_difference(self.logits[n], run.logits, n)
+        wrong = first_logit_difference(answer.output, run.logits, n)
         return Verdict("logits", f"{setting}: {wrong}") if wrong else Verdict(None, "")
 
 
@@ -231,12 +263,13 @@ def judge(mutant: Mutant, number: int, machine: Path, workloads: list[Workload])
 
 
 def make_workloads() -> list[Workload]:
-    corner, digits = wide_corner(), networks.built_in()
-    cuts = Epilogue.RESIDUAL, Epilogue.KEYS, Epilogue.SCORES
+    wide = Workload.network("wide", *wide_network())
     return [
-        Workload("corner", *corner),
-        Workload("digits", *digits),
-        *(Workload(f"corner up to {op.name}", *corner, ends=op) for op in cuts),
+        wide,
+        Workload.network("digits", *networks.built_in()),
+        *(wide.up_to(op) for op in (Epilogue.RESIDUAL, Epilogue.KEYS, Epilogue.SCORES)),
+        *(Workload.of_program(name, make(MICRO, 0)) for name, make in by_hand.PROGRAMS.items()),
+        *(Workload.network(f"random {n}", *random_network(n)) for n in RANDOM),
     ]
 
 
@@ -320,9 +353,11 @@ def document(verdicts: dict[str, Verdict]) -> str:
 Made by `make mutants` from `sim/mutants/operators.py`: one changed operator or constant each, all
 in one machine of which one at a time lives (`sim/mutants/schemata.py`); what changes the
 connections is built for itself. The machine is `micro` ({size}, `sim/networks/micro.py`). The
-networks are a corner of the digits network (16-bit stream, three heads, tails everywhere), the
-digits network (8-bit stream, spilled to memory, K in groups) and beginnings of the corner that END
-without a wait, each with {jobs}.
+networks are `wide`, a part of the digits network (16-bit stream, three heads, tails everywhere),
+the digits network (8-bit stream, spilled to memory, K in groups), beginnings of `wide` that END
+without a wait and {len(RANDOM)} networks of random integers with extreme parameters
+(`sim/networks/random_networks.py`), each with {jobs}; and programs that no compiler makes
+(`sim/networks/by_hand.py`), one of their memories with a slow W.
 
 *trace*: an instruction made a value that is not the integer model's; the first one is named. *bus*:
 a rule of the bus was broken, the machine stopped with an error or did not stop, or its counters

@@ -54,6 +54,7 @@ MUTANTS = (
         ("index[\"k_tiles\"] < self.ring.loaded", "index[\"k_tiles\"] <= self.ring.loaded",
          "a tile is read before it is loaded"),
         ("job.k_tiles + 1, 0)", "job.k_tiles, 0)", "one tile of each group is never given back"),
+        ("have[1] < next_.wait1_count", "have[1] < 0", "the array's second wait is nothing"),
     ),
     *mutants(
         "rtl/accelerator/tiles.py",
@@ -81,6 +82,8 @@ MUTANTS = (
         ("(~ins.bitshift | self.reciprocals.valid)", "1", "context before its reciprocal",
          "tests/rtl/accelerator/test_epilogue.py::test_epilogues"),
         ("fire & ends_pass & ~ins.scalar", "fire & ends_pass", "attention gives back parameters"),
+        ("(~is_op[Epilogue.SCORES] | (places != 0))", "1", "the queue of scores overflows"),
+        ("(waited | ~first)", "1", "the epilogue's wait is nothing"),
     ),
     *mutants(
         "rtl/accelerator/epilogue_math.py",
@@ -91,11 +94,13 @@ MUTANTS = (
          "scores are scaled by a reciprocal"),
         ("(is_op[Epilogue.RESIDUAL] & ins.wide)", "is_op[Epilogue.RESIDUAL] & 0",
          "the branch is cut to 8 bits"),
+        ("saturate(value[n], INT16)", "value[n][:16].as_signed()", "16 bits wrap"),
     ),
     *mutants(
         "rtl/blocks/requantize.py",
         ("doubled + 1) >> 1", "doubled) >> 1", "requantize rounds down"),
         ("lane.acc * lane.multiplier", "lane.acc * lane.multiplier[:-1]", "multiplier of 15 bits"),
+        ("product >> shift", "product >> shift[:5]", "requantize shifts by 32 less"),
     ),
     *mutants(
         "rtl/blocks/gelu.py",
@@ -112,11 +117,14 @@ MUTANTS = (
         ("(lane.x - c.x_zero) << lane.x_factor", "(lane.x << lane.x_factor) - c.x_zero",
          "the zero point is not scaled by PTF"),
         ("c.shift + lane.factor", "c.shift - lane.factor", "PTF of the output in reverse"),
+        ("(total << 1) >> shift[2]", "(total << 1) >> shift[2][:5]", "the add shifts by 32 less"),
     ),
     *mutants(
         "rtl/accelerator/norm.py",
         ("count + ins.wait0_step", "count", "every row waits for row 0 only",
          "tests/rtl/accelerator/test_norm.py::test_waits"),
+        ("ins.wait1_unit, ins.wait1_count", "ins.wait1_unit, 0 * ins.wait1_count",
+         "the LayerNorm's second wait is nothing"),
         ("queue.r_en.eq(taken & (last | (part == beats - 1)))",
          "queue.r_en.eq(taken & (part == beats - 1))", "a row's last word is not given up",
          "tests/rtl/accelerator/test_norm.py::test_rows"),
@@ -126,6 +134,7 @@ MUTANTS = (
         ("Mux(end.first, 0, sums)", "sums", "statistics of all rows so far"),
         ("self.V - term if subtract else", "self.V + term if subtract else",
          "the variance adds the square of the mean"),
+        ("self.V.eq(self.eps)", "self.V.eq(self.eps[:32])", "eps' of 32 bits"),
     ),
     *mutants(
         "rtl/parts/root.py",
@@ -174,6 +183,13 @@ MUTANTS = (
          "the lane after the last key is live",
          "tests/rtl/accelerator/test_epilogue.py::test_epilogues"),
         ("Mux(beat.last, 0, column + E)", "Mux(beat.last, E, column + E)", "rows start late"),
+        ("Mux(beat.last, (1 << hw.rows) - (1 << E), 0)", "0", "the rest of a word of codes stays"),
+        ("queue.r_rdy & active & ~fed", "queue.r_rdy & active",
+         "the next scores enter while the last ones drain"),
+        ("softmax.rows.ready.eq(queue.w_rdy),\n            "
+         "self.finished.eq(softmax.rows.valid & queue.w_rdy)",
+         "softmax.rows.ready.eq(1),\n            self.finished.eq(softmax.rows.valid)",
+         "reciprocals are lost where their queue is full"),
     ),
     *mutants(
         "rtl/parts/row_walk.py",
@@ -184,6 +200,9 @@ MUTANTS = (
         "rtl/accelerator/axi_read.py",
         ("axi.arlen.eq(request.beats - 1)", "axi.arlen.eq(request.beats)", "a beat too many"),
         ("order.w_data.eq(chosen)", "order.w_data.eq(served)", "answers go to another reader"),
+        ("self.base + request.address",
+         "(self.base & 0xFF << 32) | ((self.base + request.address) & 0xFFFFFFFF)",
+         "a read's address loses its carry into bit 32"),
     ),
     *mutants(
         "rtl/accelerator/axi.py",
@@ -191,6 +210,10 @@ MUTANTS = (
          "everything is outside the window", "tests/rtl/accelerator/test_bus.py::test_copies"),
         ("(request.beats != 0)", "(request.beats != 1)", "bursts of no beat are taken",
          "tests/rtl/accelerator/test_bus.py::test_errors"),
+        ("request.address + (request.beats << shift) <= size",
+         "(request.address + (request.beats << shift))[:32] <= size",
+         "the end of a burst wraps at 4 GiB",
+         "tests/rtl/accelerator/test_axi.py::test_the_end_of_the_window"),
     ),
     *mutants(
         "rtl/accelerator/axi_write.py",
@@ -198,6 +221,10 @@ MUTANTS = (
         ("with m.If(~axi.awvalid | axi.awready):", "with m.If(1):", "AW does not stay valid"),
         ("free.eq(lengths.r_rdy & (~axi.wvalid | axi.wready))", "free.eq(lengths.r_rdy)",
          "W is overwritten before it is taken"),
+        ("self.base + request.payload.address",
+         "(self.base & 0xFF << 32) | ((self.base + request.payload.address) & 0xFFFFFFFF)",
+         "a write's address loses its carry into bit 32"),
+        ("room = outstanding != OUTSTANDING", "room = 1", "no limit of write bursts under way"),
     ),
     *mutants(
         "rtl/accelerator/nest.py",
@@ -207,6 +234,10 @@ MUTANTS = (
     *mutants(
         "rtl/accelerator/load.py",
         ("(room >= request.payload.beats)", "1", "asks for more than has room"),
+        ("(first[:shift] + length + hw.bus_bytes - 1)",
+         "(first[:shift] + length[:13] + hw.bus_bytes - 1)", "lines of 13 bits"),
+        ("i.wait1_unit, i.wait1_count", "i.wait1_unit, 0 * i.wait1_count",
+         "LOAD's second wait is nothing"),
     ),
     *mutants(
         "rtl/accelerator/load_write.py",
@@ -223,6 +254,8 @@ MUTANTS = (
         ("lines.eq(lines - 1),\n                    asking.eq(lines != 1),",
          "lines.eq(lines - 1),\n                    asking.eq(lines != 2),",
          "the last line is not stored"),
+        ("i.wait1_unit, i.wait1_count", "i.wait1_unit, 0 * i.wait1_count",
+         "STORE's second wait is nothing"),
     ),
     *mutants(
         "rtl/accelerator/sequencer.py",
@@ -232,6 +265,16 @@ MUTANTS = (
         ("missing.eq(missing - 1)]", "missing.eq(missing - 2)]", "instructions of half the beats"),
         ("(room == depth) & ~whole", "room == depth", "reads on behind END",
          "tests/rtl/accelerator/test_bus.py::test_a_program_that_ends_the_window"),
+        ("room >= hw.burst)", "room >= hw.burst - 1)", "asks for a burst when a place is missing",
+         "tests/rtl/accelerator/test_sequencer.py::test_bursts_have_room"),
+    ),
+    *mutants(
+        "rtl/accelerator/lite.py",
+        ("have_address & have_data & ~axil.bvalid", "have_address & have_data",
+         "a second write swallows an answer",
+         "tests/rtl/accelerator/test_control.py::test_every_access_is_answered"),
+        ("axil.arready.eq(~axil.rvalid)", "axil.arready.eq(1)", "a second read swallows an answer",
+         "tests/rtl/accelerator/test_control.py::test_every_access_is_answered"),
     ),
     *mutants(
         "rtl/accelerator/control.py",
@@ -239,6 +282,16 @@ MUTANTS = (
          "the counter of bytes written counts those read"),
         ("Cat(low, high)", "Cat(low, 0 * high)", "the window's high address bits are lost"),
         ("irq_set[0].eq(1)", "irq_set[0].eq(0)", "no interrupt at the end"),
+        ("failure.eq(0)\n                with m.Elif(quiet):",
+         "failure.eq(failure)\n                with m.Elif(quiet):",
+         "a soft reset while an error drains is forgotten",
+         "tests/rtl/accelerator/test_control.py::test_a_soft_reset_while_an_error_drains"),
+        ("(status & ~cleared) | outcome.irq_set", "(status | outcome.irq_set) & ~cleared",
+         "an interrupt is lost that comes while it is cleared",
+         "tests/rtl/accelerator/test_control.py::test_an_interrupt_in_the_cycle_that_clears_it"),
+        ("self.moved | ~self.read_idle | ~self.write_idle", "self.moved | ~self.write_idle",
+         "a slow memory counts as stuck",
+         "tests/rtl/accelerator/test_control.py::test_a_slow_memory_is_not_stuck"),
     ),
     *mutants(
         "rtl/accelerator/accelerator.py",

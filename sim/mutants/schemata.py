@@ -130,10 +130,10 @@ def main(arguments: list[str]) -> None:
     from fqvit_hw.rtl.mutant import SELECT
 
     from fqvit_hw.rtl.accelerator.accelerator import Accelerator
-    from fqvit_hw.rtl.flow.verilog import readable
+    from fqvit_hw.rtl.flow.verilog import readable, without_zeros
 
     from ..networks.micro import SIZES
-    from ..networks.verilated import QUICK, TOP, compile_verilog, header
+    from ..networks.verilated import QUICK, TOP, compile_verilog, header, unset
 
     folder, hw = Path(arguments[0]), SIZES[arguments[1]]
     top = Accelerator(hw, trace=True)
@@ -144,7 +144,7 @@ def main(arguments: list[str]) -> None:
         ports["__".join(map(str, path))] = (value, PortDirection[direction])
     text = verilog.convert(top, name=TOP, ports=ports, strip_internal_attrs=True, emit_src=False)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{TOP}.v").write_text(readable(text))
+    (folder / f"{TOP}.v").write_text(unset(without_zeros(readable(text))))
     (folder / "machine.h").write_text(header(hw, True) + "#define MUTANTS\n")
     compile_verilog(folder, QUICK)
 

@@ -1,7 +1,7 @@
-"""A small machine for `make mutants`, and a network for it: another corner of the digits network.
+"""A small machine for `make mutants`, and a network for it: another part of the digits network.
 
-The digits network's residual stream has 8 bits; `wide_corner` gives it the 16 of the preset `best`.
-Its logits mean nothing, its integers are as real as all.
+The digits network's residual stream has 8 bits; `wide_network` gives it the 16 of the preset
+`best`. Its logits mean nothing, its integers are as real as all.
 """
 
 from __future__ import annotations
@@ -16,10 +16,16 @@ from fqvit_hw.model import QuantizedModel
 from fqvit_hw.network import VisionTransformer
 from fqvit_hw.units import LayerNorm, Residual
 
-from .smallest import corner_block, corner_linear, corner_norm, corner_requantize, corner_residual
+from .smallest import (
+    part_of_block,
+    part_of_linear,
+    part_of_norm,
+    part_of_requantize,
+    part_of_residual,
+)
 
 # R < C and several lanes, so that nothing is equal by chance; a ring that is no power of two. The
-# digits network is spilled and has K in groups; the corner stays on chip.
+# digits network is spilled and has K in groups; the part stays on chip.
 MICRO = Hardware(
     "micro", rows=4, cols=8, lanes=2, norm_lanes=2, bus=64,
     acts=780, stream=96, codes=128, tiles=128, ring=24, sums=32,
@@ -48,7 +54,7 @@ def wide_norm(norm: LayerNorm) -> LayerNorm:
     return replace(norm, factor=zeros, zero=0, width=16, eps=norm.eps << 2 * FINER)
 
 
-def wide_corner() -> tuple[QuantizedModel, np.ndarray]:
+def wide_network() -> tuple[QuantizedModel, np.ndarray]:
     """17 tokens of 33 channels, 3 heads of 11, nothing a multiple of anything; and digits."""
     qm = QuantizedModel.load(digits.NETWORK_FILE)
     n: VisionTransformer = qm.network
@@ -56,20 +62,20 @@ def wide_corner() -> tuple[QuantizedModel, np.ndarray]:
     pixels = np.arange(n.patch_embed.weight.shape[1])
     blocks = []
     for block in n.blocks[:BLOCKS]:
-        corner = corner_block(block, channels, hidden, HEADS, HEAD_DIM)
-        wider = {name: wide_norm(getattr(corner, name)) for name in ("norm1", "norm2")}
-        wider |= {name: wide_residual(getattr(corner, name)) for name in ("residual1", "residual2")}
-        blocks.append(replace(corner, **wider))
+        part = part_of_block(block, channels, hidden, HEADS, HEAD_DIM)
+        wider = {name: wide_norm(getattr(part, name)) for name in ("norm1", "norm2")}
+        wider |= {name: wide_residual(getattr(part, name)) for name in ("residual1", "residual2")}
+        blocks.append(replace(part, **wider))
     network = replace(
         n,
-        patch_embed=corner_linear(n.patch_embed, channels, pixels),
-        patch_embed_requantize=corner_requantize(n.patch_embed_requantize, channels),
+        patch_embed=part_of_linear(n.patch_embed, channels, pixels),
+        patch_embed_requantize=part_of_requantize(n.patch_embed_requantize, channels),
         cls_token=n.cls_token[channels],
         pos_embed=n.pos_embed[:, channels],
-        embed=wide_residual(corner_residual(n.embed, channels)),
+        embed=wide_residual(part_of_residual(n.embed, channels)),
         blocks=tuple(blocks),
-        norm=wide_norm(corner_norm(n.norm, channels)),
-        head=corner_linear(n.head, classes, channels),
-        head_requantize=corner_requantize(n.head_requantize, classes),
+        norm=wide_norm(part_of_norm(n.norm, channels)),
+        head=part_of_linear(n.head, classes, channels),
+        head_requantize=part_of_requantize(n.head_requantize, classes),
     )
     return replace(qm, network=network), digits.test_set()[0]

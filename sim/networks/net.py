@@ -168,6 +168,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--seeds", type=int, metavar="N", help=f"of stalls; default {SEEDS}")
     parser.add_argument("--trace", action="store_true", help="compare every instruction's result")
+    parser.add_argument(
+        "--power-on", type=int, default=0, metavar="SEED", help="of what memories hold at first"
+    )
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), metavar="N")
     parser.add_argument("--json", type=Path, default=OUT / "result.json", metavar="FILE")
     options = parser.parse_args(arguments)
@@ -183,6 +186,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     for name, least, values in (
         ("--latency", 1, options.latency or []),
         ("--seeds", 0, [options.seeds]),
+        ("--power-on", 0, [options.power_on]),
         ("--workers", 1, [options.workers]),
     ):
         if any(value < least for value in values):
@@ -210,8 +214,9 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> list[Report]
     reports = []
     for hw in configurations:
         report = check(
-            qm, images, hw, jobs, trace=options.trace, network=name, workers=options.workers
-        )
+            qm, images, hw, jobs, trace=options.trace, network=name, workers=options.workers,
+            power_on=options.power_on,
+        )  # fmt: skip
         reports.append(report)
         for line in report.differences[:10]:
             say(line)

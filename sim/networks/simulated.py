@@ -16,7 +16,8 @@ from fqvit_hw.machine.hardware import BURST_BYTES, Hardware
 from fqvit_hw.machine.isa import Opcode
 from fqvit_hw.machine.registers import REGISTERS, Register, shape
 
-BASE = 0x12_3456_7000  # of the memory window: on the bus nothing lies at 0
+from ..bus.axi import bases
+
 TRACES = {  # file and type of each unit's values
     "epilogue": ("epilogue.i32", "<i4"),
     "codes": ("codes.u8", "u1"),
@@ -26,12 +27,17 @@ TRACES = {  # file and type of each unit's values
 
 @dataclass(frozen=True)
 class Job:
-    """image: its index; latency, stall, seed: of memory and host (sim/networks/harness/base.h)."""
+    """image: its index; latency, stall, seed, pause: of memory and host
+    (sim/networks/harness/base.h); base: bus address of the memory window, a multiple of 256; None:
+    one of `bases`, by the seed.
+    """
 
     image: int = 0
     latency: int = 100
     stall: float = 0.0
     seed: int = 0
+    pause: int = 0
+    base: int | None = None
 
 
 @dataclass
@@ -74,10 +80,12 @@ def simulate(
     mutant: int = 0,
     timeout: int | None = None,
     workers: int = 1,
+    power_on: int = 0,
 ) -> Outcome:
     """Runs the jobs, shared out to `workers` processes.
 
-    machine: from verilated.build; images: uint8 (B, C, H, W).
+    machine: from verilated.build; images: uint8 (B, C, H, W); power_on: seed of what memories and
+    registers hold at first, in process n the seed is power_on + n. A failure says which it was.
     For negative controls: content: the memory window's content instead of the program's; flip:
     the number of a bit of it to invert; mutant: the mutation that is alive.
     timeout: cycles a run may take.
@@ -92,7 +100,6 @@ def simulate(
         options = {
             "--memory": folder / "memory.bin",
             "--size": program.size,
-            "--base": BASE,
             "--program": program.entry,
             "--images": folder / "images.bin",
             "--input": program.input_address,
@@ -109,7 +116,8 @@ def simulate(
         shares = [jobs[n::workers] for n in range(workers) if jobs[n::workers]]
 
         def share(n: int) -> Outcome:
-            return one_process(machine, program, shares[n], options, folder / f"{n}")
+            more = {"--power-on": power_on + n}
+            return one_process(machine, program, shares[n], options | more, folder / f"{n}")
 
         with ThreadPoolExecutor(workers) as pool:
             parts = list(pool.map(share, range(len(shares))))
@@ -140,7 +148,12 @@ def patience(program: Program, jobs: list[Job]) -> int:
 
 def one_process(machine: Path, program: Program, jobs, options, folder: Path) -> Outcome:
     folder.mkdir()
-    lines = [f"{job.image} {job.latency} {job.stall} {job.seed}\n" for job in jobs]
+    places = bases(program.size)
+    lines = [
+        f"{job.image} {job.latency} {job.stall} {job.seed} {job.pause} "
+        f"{places[job.seed % len(places)] if job.base is None else job.base}\n"
+        for job in jobs
+    ]
     (folder / "jobs.txt").write_text("".join(lines))
     options = options | {"--jobs": folder / "jobs.txt", "--out": folder}
     command = [f"{machine}", *(f"{part}" for option in options.items() for part in option)]
@@ -159,9 +172,10 @@ def one_process(machine: Path, program: Program, jobs, options, folder: Path) ->
     runs, start = [], dict.fromkeys(traces, 0)
     for n, (job, entry) in enumerate(zip(jobs, result["runs"], strict=False)):
         raw = logits[n * program.output_bytes : (n + 1) * program.output_bytes]
+        failure = entry["failure"] or disagreement(entry, program)
         run = Run(
             job,
-            entry["failure"] or disagreement(entry, program),
+            failure and f"{failure}, power-on {options['--power-on']}",
             program.unpack(raw),
             entry["counters"],
             entry["host_cycles"],

@@ -1,7 +1,7 @@
 """The smallest machine and the smallest network that show everything the large ones do.
 
 An interpreting simulator such as Icarus runs a whole inference of them in seconds. The network is a
-corner of the built-in digits network: its first block, of two heads, fewer channels and classes,
+part of the built-in digits network: its first block, of two heads, fewer channels and classes,
 4 x 4 pixels. Its logits mean nothing, its integers are as real as all.
 """
 
@@ -18,8 +18,8 @@ from fqvit_hw.network import VisionTransformer
 from fqvit_hw.units import LayerNorm, Linear, Requantize, Residual
 
 # So little memory that what is between two layers goes out and comes back: a run writes too.
-CORNER = Hardware(
-    "corner", rows=4, cols=4, lanes=2, norm_lanes=2, bus=64,
+SMALLEST = Hardware(
+    "smallest", rows=4, cols=4, lanes=2, norm_lanes=2, bus=64,
     acts=48, stream=16, codes=32, tiles=64, ring=16, sums=8,
     max_tokens=8, max_channels=16, params=4, prefetch=64,
 )  # fmt: skip
@@ -29,24 +29,24 @@ HEADS, HEAD_DIM, HIDDEN, CLASSES = 2, 7, 18, 6  # no size but the tokens' K divi
 CHANNELS = HEADS * HEAD_DIM
 
 
-def corner_linear(linear: Linear, outputs, inputs) -> Linear:
+def part_of_linear(linear: Linear, outputs, inputs) -> Linear:
     return Linear(linear.weight[np.ix_(outputs, inputs)], linear.bias[outputs])
 
 
-def corner_requantize(r: Requantize, outputs) -> Requantize:
+def part_of_requantize(r: Requantize, outputs) -> Requantize:
     return replace(r, multiplier=r.multiplier[outputs], shift=r.shift[outputs])
 
 
-def corner_norm(norm: LayerNorm, channels) -> LayerNorm:
+def part_of_norm(norm: LayerNorm, channels) -> LayerNorm:
     arrays = {name: getattr(norm, name)[channels] for name in ("factor", "gamma", "beta")}
     return replace(norm, **arrays)
 
 
-def corner_residual(add: Residual, channels) -> Residual:
+def part_of_residual(add: Residual, channels) -> Residual:
     return replace(add, x_factor=add.x_factor[channels], factor=add.factor[channels])
 
 
-def corner_block(block, channels, hidden, heads: int = HEADS, head_dim: int = HEAD_DIM):
+def part_of_block(block, channels, hidden, heads: int = HEADS, head_dim: int = HEAD_DIM):
     """The first `heads` heads, of each the first `head_dim` channels."""
     every = np.arange(block.qkv.weight.shape[0]).reshape(3, block.heads, block.head_dim)
     qkv = every[:, :heads, :head_dim].ravel()
@@ -54,43 +54,43 @@ def corner_block(block, channels, hidden, heads: int = HEADS, head_dim: int = HE
     return replace(
         block,
         heads=heads,
-        norm1=corner_norm(block.norm1, channels),
-        qkv=corner_linear(block.qkv, qkv, channels),
-        qkv_requantize=corner_requantize(block.qkv_requantize, qkv),
-        proj=corner_linear(block.proj, channels, context),
-        proj_requantize=corner_requantize(block.proj_requantize, channels),
-        residual1=corner_residual(block.residual1, channels),
-        norm2=corner_norm(block.norm2, channels),
-        fc1=corner_linear(block.fc1, hidden, channels),
-        fc1_requantize=corner_requantize(block.fc1_requantize, hidden),
-        fc2=corner_linear(block.fc2, channels, hidden),
-        fc2_requantize=corner_requantize(block.fc2_requantize, channels),
-        residual2=corner_residual(block.residual2, channels),
+        norm1=part_of_norm(block.norm1, channels),
+        qkv=part_of_linear(block.qkv, qkv, channels),
+        qkv_requantize=part_of_requantize(block.qkv_requantize, qkv),
+        proj=part_of_linear(block.proj, channels, context),
+        proj_requantize=part_of_requantize(block.proj_requantize, channels),
+        residual1=part_of_residual(block.residual1, channels),
+        norm2=part_of_norm(block.norm2, channels),
+        fc1=part_of_linear(block.fc1, hidden, channels),
+        fc1_requantize=part_of_requantize(block.fc1_requantize, hidden),
+        fc2=part_of_linear(block.fc2, channels, hidden),
+        fc2_requantize=part_of_requantize(block.fc2_requantize, channels),
+        residual2=part_of_residual(block.residual2, channels),
     )
 
 
-def corner_network() -> tuple[QuantizedModel, np.ndarray]:
+def smallest_network() -> tuple[QuantizedModel, np.ndarray]:
     """The network and images of noise for it, uint8 (8, 1, SIDE, SIDE)."""
     qm = QuantizedModel.load(digits.NETWORK_FILE)
     n: VisionTransformer = qm.network
     channels, hidden, classes = np.arange(CHANNELS), np.arange(HIDDEN), np.arange(CLASSES)
     pixels = np.arange(n.patch_embed.weight.shape[1])
     tokens = (SIDE // n.patch) ** 2 + 1
-    block = corner_block(n.blocks[0], channels, hidden)
+    block = part_of_block(n.blocks[0], channels, hidden)
     last = block.residual2  # what the final LayerNorm reads
     network = replace(
         n,
         height=SIDE,
         width=SIDE,
-        patch_embed=corner_linear(n.patch_embed, channels, pixels),
-        patch_embed_requantize=corner_requantize(n.patch_embed_requantize, channels),
+        patch_embed=part_of_linear(n.patch_embed, channels, pixels),
+        patch_embed_requantize=part_of_requantize(n.patch_embed_requantize, channels),
         cls_token=n.cls_token[channels],
         pos_embed=n.pos_embed[:tokens, channels],
-        embed=corner_residual(n.embed, channels),
+        embed=part_of_residual(n.embed, channels),
         blocks=(block,),
-        norm=replace(corner_norm(n.norm, channels), zero=last.zero, factor=last.factor),
-        head=corner_linear(n.head, classes, channels),
-        head_requantize=corner_requantize(n.head_requantize, classes),
+        norm=replace(part_of_norm(n.norm, channels), zero=last.zero, factor=last.factor),
+        head=part_of_linear(n.head, classes, channels),
+        head_requantize=part_of_requantize(n.head_requantize, classes),
     )
     images = np.random.default_rng(0).integers(0, 256, (8, 1, SIDE, SIDE), np.uint8)
     return replace(qm, network=network), images

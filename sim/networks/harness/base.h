@@ -26,6 +26,7 @@ struct Timing {
     unsigned latency;  // cycles from a request's handshake to its first answer, at least 1
     double stall;      // probability that a channel waits in a cycle in which it need not
     uint64_t seed;     // of the stalls
+    unsigned pause;    // cycles that W waits after every beat, whatever AW does
 };
 
 class Dice {

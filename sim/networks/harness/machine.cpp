@@ -1,13 +1,15 @@
 // The accelerator with its memory and its host: runs a program on images, one after another.
 //
-//   machine --memory FILE --size N --base N --program N --images FILE --input N --input-bytes N
+//   machine --memory FILE --size N --program N --images FILE --input N --input-bytes N
 //           --output N --output-bytes N --writable RANGES --jobs FILE --out FOLDER
-//           [--timeout N] [--flip BIT] [--mutant N]
+//           [--power-on SEED] [--timeout N] [--flip BIT] [--mutant N]
 //
 // --memory   what lies at the start of the window (the rest, up to --size, is 0)
 // --images   the input regions of all images, --input-bytes each, that go to offset --input
 // --writable "first-end,...": the bytes of the window that the machine may write
-// --jobs     lines "image latency stall seed": which image, and how memory and host behave
+// --jobs     lines "image latency stall seed pause base": which image, how memory and host behave,
+//            and where on the bus the window lies
+// --power-on of the nonsense that is in all memories, and in the registers that no reset sets
 // --flip     a negative control: this bit of the memory is inverted before the first run
 // --mutant   another: the mutation that is alive (sim/mutants/schemata.py); 0 is none
 //
@@ -139,6 +141,7 @@ private:
 struct Job {
     size_t image;
     Timing timing;
+    uint64_t base;  // of the window, on the bus
 };
 
 // The result file is written run by run: JSON without a library.
@@ -149,9 +152,7 @@ public:
         file_ << "{\"runs\": [";
     }
     void run(const Job& job, Machine& machine, uint32_t status, const std::string& failure) {
-        file_ << (first_ ? "\n" : ",\n") << "{\"image\": " << job.image
-              << ", \"latency\": " << job.timing.latency << ", \"stall\": " << job.timing.stall
-              << ", \"seed\": " << job.timing.seed << ", \"failure\": ";
+        file_ << (first_ ? "\n" : ",\n") << "{\"failure\": ";
         if (failure.empty())
             file_ << "null";
         else
@@ -216,7 +217,8 @@ static std::vector<Job> read_jobs(const std::string& name) {
     std::ifstream file(name);
     std::vector<Job> jobs;
     Job job;
-    while (file >> job.image >> job.timing.latency >> job.timing.stall >> job.timing.seed)
+    while (file >> job.image >> job.timing.latency >> job.timing.stall >> job.timing.seed >>
+           job.timing.pause >> job.base)
         jobs.push_back(job);
     if (!file.eof() || jobs.empty()) throw std::runtime_error(name + ": not a list of jobs");
     return jobs;
@@ -246,7 +248,6 @@ static bool run_all(const Options& options) {
     const uint64_t input = options.number("--input"), input_bytes = options.number("--input-bytes");
     const uint64_t output = options.number("--output");
     const uint64_t output_bytes = options.number("--output-bytes");
-    const uint64_t base = options.number("--base");
     const uint64_t timeout = options.has("--timeout") ? options.number("--timeout") : 100'000'000;
     const std::string folder = options.text("--out");
     if (input + input_bytes > size || output + output_bytes > size)
@@ -255,9 +256,13 @@ static bool run_all(const Options& options) {
     const std::vector<Job> jobs = read_jobs(options.text("--jobs"));
     std::ofstream logits(folder + "/logits.bin", std::ios::binary);
     Result result(folder + "/result.json");
+    // What is not set starts at random, and the same seed gives the same; 0 would be any.
+    Verilated::threadContextp()->randReset(2);
+    const uint64_t power_on = options.has("--power-on") ? options.number("--power-on") : 0;
+    Verilated::threadContextp()->randSeed(static_cast<int>(power_on) + 1);
     const auto begin = std::chrono::steady_clock::now();
     const auto machine = std::make_unique<Machine>(
-        Memory(std::move(content), base, read_ranges(options.text("--writable"))), folder,
+        Memory(std::move(content), read_ranges(options.text("--writable"))), folder,
         options.has("--mutant") ? options.number("--mutant") : 0);
     uint32_t shape = 0;
     bool good = true;
@@ -269,15 +274,15 @@ static bool run_all(const Options& options) {
                     memory.content.begin() + input);
         // so that logits left from the run before are never taken for this one's
         std::fill_n(memory.content.begin() + output, output_bytes, 0xA5);
-        memory.reset(job.timing);
+        memory.reset(job.timing, job.base);
         machine->registers.reset(job.timing);
         machine->recorder.reset();
         uint32_t status = 0;
         std::string failure;
         try {
             shape = machine->read(SHAPE);
-            machine->write(BASE, static_cast<uint32_t>(base));
-            machine->write(BASE_HIGH, static_cast<uint32_t>(base >> 32));
+            machine->write(BASE, static_cast<uint32_t>(job.base));
+            machine->write(BASE_HIGH, static_cast<uint32_t>(job.base >> 32));
             machine->write(SIZE, static_cast<uint32_t>(size));
             machine->write(PROGRAM, static_cast<uint32_t>(options.number("--program")));
             machine->write(IRQ_ENABLE, IRQ_ENABLE_DONE | IRQ_ENABLE_ERROR);

@@ -9,11 +9,12 @@ static std::string hex(uint64_t value) {
     return text;
 }
 
-Memory::Memory(std::vector<uint8_t> bytes, uint64_t base, std::vector<Range> writable)
-    : content(std::move(bytes)), base(base), writable_(std::move(writable)) {}
+Memory::Memory(std::vector<uint8_t> bytes, std::vector<Range> writable)
+    : content(std::move(bytes)), writable_(std::move(writable)) {}
 
-void Memory::reset(const Timing& timing) {
+void Memory::reset(const Timing& timing, uint64_t base) {
     timing_ = timing;
+    base_ = base;
     dice_.reset(timing, 0);
     bytes_read = bytes_written = 0;
 }
@@ -21,7 +22,7 @@ void Memory::reset(const Timing& timing) {
 void Memory::drive(Top& top) {
     top.m_axi_arready = !dice_.stall();
     top.m_axi_awready = !dice_.stall();
-    top.m_axi_wready = !dice_.stall();
+    top.m_axi_wready = !dice_.stall() && now_ >= paused_until_;
 
     const bool read_due = !reads_.empty() && now_ >= reads_.front().due;
     offering_read_ = offering_read_ || (read_due && !dice_.stall());
@@ -80,7 +81,10 @@ void Memory::sample(const Top& top) {
         writes_.push_back(accept("AW", aw));
         expect_writable(writes_.back());
     }
-    if (top.m_axi_wvalid && top.m_axi_wready) beats_.push_back(w);
+    if (top.m_axi_wvalid && top.m_axi_wready) {
+        beats_.push_back(w);
+        paused_until_ = now_ + 1 + timing_.pause;
+    }
     take_write_beat();
     now_++;
 }
@@ -97,15 +101,15 @@ Memory::Burst Memory::accept(const char* channel, const Address& address) const 
     if (addr / 4096 != (addr + bytes - 1) / 4096) throw Failure(what + "across 4 KiB");
     if (addr / BURST_BYTES != (addr + bytes - 1) / BURST_BYTES)
         throw Failure(what + "across a multiple of " + std::to_string(BURST_BYTES));
-    if (addr < base || addr + bytes > base + content.size())
+    if (addr < base_ || addr + bytes > base_ + content.size())
         throw Failure(what + "outside the memory window");
-    return {addr - base, beats, now_ + timing_.latency, {}};
+    return {addr - base_, beats, now_ + timing_.latency, {}};
 }
 
 void Memory::expect_writable(const Burst& burst) const {
     for (const auto& [first, end] : writable_)
         if (first <= burst.at && burst.at + burst.beats * BUS_BYTES <= end) return;
-    throw Failure("AW " + hex(base + burst.at) + ": nothing is to be written there");
+    throw Failure("AW " + hex(base_ + burst.at) + ": nothing is to be written there");
 }
 
 // Brings a beat together with its burst; beats may come before their address.

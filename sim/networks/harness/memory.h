@@ -17,11 +17,11 @@ class Memory {
 public:
     using Range = std::pair<uint64_t, uint64_t>;  // first byte and end, in the window
 
-    // content: the memory window, which begins at bus address `base`; writable: where the machine
-    // has business to write.
-    Memory(std::vector<uint8_t> content, uint64_t base, std::vector<Range> writable);
+    // content: the memory window; writable: where the machine has business to write.
+    Memory(std::vector<uint8_t> content, std::vector<Range> writable);
 
-    void reset(const Timing& timing);  // before a run; nothing may be under way
+    // Before a run; nothing may be under way. The window begins at bus address `base`.
+    void reset(const Timing& timing, uint64_t base);
     void drive(Top& top);
     void sample(const Top& top);
 
@@ -30,7 +30,6 @@ public:
     bool writes_quiet() const { return writes_.empty() && beats_.empty() && answers_.empty(); }
 
     std::vector<uint8_t> content;
-    const uint64_t base;
     uint64_t bytes_read = 0, bytes_written = 0;  // since reset
 
 private:
@@ -54,9 +53,11 @@ private:
     void land(uint64_t at, const Beat& beat);
 
     const std::vector<Range> writable_;
-    Timing timing_{1, 0, 0};
+    uint64_t base_ = 0;
+    Timing timing_{1, 0, 0, 0};
     Dice dice_;
     uint64_t now_ = 0;
+    uint64_t paused_until_ = 0;  // the first cycle in which W may be ready
     std::deque<Burst> reads_;
     bool offering_read_ = false;    // RVALID, until taken
     std::deque<Burst> writes_;      // whose beats have not all come

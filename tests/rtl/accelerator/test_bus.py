@@ -26,6 +26,7 @@ from fqvit_hw.sim.bus.host import Host
 from tests.rtl.bus import memory_cycle, simulate
 
 WINDOW = 0x12_3456_0000
+ACROSS = (0x5A << 32) - 0x4000  # most of what is copied lies before 4 GiB, its copies behind
 PROGRAM = 0x100
 SMALL = replace(TINY, acts=256, stream=128)
 
@@ -204,7 +205,7 @@ RUNS = [
 
 @pytest.mark.parametrize(("hw", "stall"), RUNS)
 def test_copies(hw, stall):
-    """Twice in a row: the same bytes, the same counters without stalls."""
+    """Twice in a row, at two places: the same bytes, the same counters without stalls."""
     program, moved = copies(hw)
     memory = PromptMemory(window(program), hw.bus_bytes, WINDOW, stall, latency=1 + int(30 * stall))
     want = after_copies(memory.data, moved)
@@ -213,9 +214,9 @@ def test_copies(hw, stall):
 
     async def process(ctx):
         host = CopierHost(ctx, dut, memory, stall)
-        await host.prepare(PROGRAM)
         seen = []
-        for _ in range(2):
+        for memory.base in (WINDOW, ACROSS):
+            await host.prepare(PROGRAM)
             memory.data[:] = fresh
             status = await host.run()
             assert status == 2 | len(program) << 16

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fqvit_hw.sim.blocks.runner import BLOCKS, TESTS, configurations, run_bench
+from fqvit_hw.blocks import BLOCKS
+from fqvit_hw.sim.blocks.runner import TESTS, configurations, run_bench
 
 
 def benches():
