@@ -7,13 +7,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from ..formats import CODE, INT8, INT16, MAX_CHANNELS, MAX_TOKENS, ceil_log2
+from ..formats import (
+    ACC,
+    BETA,
+    CODE,
+    EXPONENTIAL,
+    GAMMA,
+    INT8,
+    INT16,
+    MAX_CHANNELS,
+    MAX_TOKENS,
+    PTF_BITS,
+    RECIPROCAL,
+    ceil_log2,
+)
+from .layouts import COLUMN, EXP_ENTRIES, GELU, GELU_ENTRIES, STREAM
+from .layouts import EXP_BYTES as EXP_BYTES
+from .layouts import NORM_BYTES as NORM_BYTES
+from .layouts import PARAM_BYTES as PARAM_BYTES
 
-PARAM_BYTES = 8  # of a column: bias int32, multiplier uint16, shift uint8, PTF factors uint8
-NORM_BYTES = 8  # of a channel: gamma int16, beta int24 in 4 bytes, factor uint8, one unused
-EXP_BYTES = 4  # of an entry of the exponential table: uint24 in 4 bytes
-GELU_ENTRIES = 1 << 12  # the table covers the pre-activations -2048..2047
 BURST_BYTES = 256  # bursts never cross a multiple of it (nor, with it, of 4 KiB)
+BUS_ADDRESS = 40  # bits of an address on the bus: the base of the memory window + 32 bits
 
 
 @dataclass(frozen=True)
@@ -89,7 +103,26 @@ class Hardware:
     @property
     def stream_bytes(self) -> int:
         """Bytes of a word of the residual stream."""
-        return 2 * self.cols
+        return STREAM.bytes * self.cols
+
+    @property
+    def param_bytes(self) -> int:
+        """Bytes in memory of the parameters of a column tile."""
+        return self.cols * COLUMN.bytes
+
+    def column_tile_bytes(self, k_tiles: int) -> int:
+        """Bytes in memory of a column tile: its parameters, then k_tiles tiles (of all groups)."""
+        return self.param_bytes + k_tiles * self.tile_bytes
+
+    @property
+    def param_beats(self) -> int:
+        """Beats of the bus for the parameters of a column tile."""
+        return self.param_bytes // self.bus_bytes
+
+    @property
+    def tile_beats(self) -> int:
+        """Beats of the bus for a tile."""
+        return self.tile_bytes // self.bus_bytes
 
     @property
     def param_bytes(self) -> int:
@@ -131,21 +164,22 @@ class Hardware:
         """Bits of every on-chip memory of more than a few words, by name."""
         wait = 64  # beats that a LayerNorm row waits for its statistics, about
         norm_beats = -(-self.max_channels // self.norm_lanes)
+        channel = GAMMA.width + BETA.width + PTF_BITS
         score_beats = 1 << ceil_log2(-(-self.max_tokens // self.lanes) + 8)
         return {
             "acts": self.acts * self.rows * INT8.width,
             "stream": self.stream * self.cols * INT16.width,
             "codes": self.codes * self.rows * CODE.width,
             "tiles": self.tiles * self.tile_bytes * INT8.width,
-            "sums": self.sums * self.cols * 32,
-            "params": self.params * self.cols * PARAM_BYTES * 8,
+            "sums": self.sums * self.cols * ACC.width,
+            "params": self.params * self.cols * COLUMN.width,
             "prefetch": 2 * self.prefetch * self.bus,
-            "norm rows": (1 << ceil_log2(norm_beats + wait)) * self.norm_lanes * 16,
-            "norm parameters": norm_beats * self.norm_lanes * 42,
-            "exponentials": 256 * 24 * self.lanes,
-            "gelu tables": GELU_ENTRIES * 8 * -(-self.lanes // 2),
-            "softmax rows": score_beats * self.lanes * (9 + 24),
-            "reciprocals": self.max_tokens * 17,
+            "norm rows": (1 << ceil_log2(norm_beats + wait)) * self.norm_lanes * INT16.width,
+            "norm parameters": norm_beats * self.norm_lanes * channel,
+            "exponentials": EXP_ENTRIES * EXPONENTIAL.width * self.lanes,
+            "gelu tables": GELU_ENTRIES * GELU.width * -(-self.lanes // 2),
+            "softmax rows": score_beats * self.lanes * (9 + EXPONENTIAL.width),
+            "reciprocals": self.max_tokens * RECIPROCAL.width,
         }
 
     @property

@@ -23,8 +23,10 @@ from ..units.layernorm import layernorm
 from ..units.requantize import requantize
 from ..units.residual import residual
 from ..units.softmax import row_reciprocal, softmax
-from .hardware import EXP_BYTES, GELU_ENTRIES, NORM_BYTES, PARAM_BYTES, Hardware
+from .fields import Layout
+from .hardware import Hardware
 from .isa import INSTRUCTION_BYTES, Epilogue, Instruction, Opcode, Space, Unit
+from .layouts import COLUMN, EXP_ENTRIES, EXPONENTIALS, GELU, GELU_ENTRIES, NORM
 
 EXACT_K = 512  # float32 holds every sum of so many products of two int8
 WAITS = {Opcode.LOAD: 2, Opcode.STORE: 2, Opcode.NORM: 2, Opcode.GEMM: 3, Opcode.END: 0}
@@ -102,9 +104,9 @@ class Machine:
         self.tiles = Memory("tiles", hw.tiles, hw.tile_bytes, np.int8)
         channels = -(-hw.max_channels // hw.norm_lanes) * hw.norm_lanes
         self.tables = {
-            Space.NORM_TABLE: Memory("norm table", channels * NORM_BYTES, 1, np.uint8),
-            Space.GELU_TABLE: Memory("gelu table", GELU_ENTRIES, 1, np.uint8),
-            Space.EXP_TABLE: Memory("exp table", 256 * EXP_BYTES, 1, np.uint8),
+            Space.NORM_TABLE: Memory("norm table", channels * NORM.bytes, 1, np.uint8),
+            Space.GELU_TABLE: Memory("gelu table", GELU_ENTRIES * GELU.bytes, 1, np.uint8),
+            Space.EXP_TABLE: Memory("exp table", EXP_ENTRIES * EXPONENTIALS.bytes, 1, np.uint8),
         }
         self.reciprocals: list[np.ndarray] = []  # of the rows of the SCORES before the next PV
 
@@ -205,17 +207,14 @@ class Machine:
     def norm(self, p: Instruction) -> None:
         channels = p.channels
         x = gather(self.stream, rows_of(p, "from"), channels)
-        table = self.table(Space.NORM_TABLE, channels * NORM_BYTES).reshape(channels, NORM_BYTES)
-        factor = table[:, 6]
-        narrow = p.zero != 0 or factor.any()
+        table = self.table(Space.NORM_TABLE, NORM, channels)
+        narrow = p.zero != 0 or table["factor"].any()
         layer = LayerNorm(
-            factor=factor,
+            **table,
             zero=p.zero,
             width=8 if narrow else 16,
             eps=p.eps,
-            gamma=table[:, 0:2].copy().view("<i2")[:, 0],
             gamma_shift=p.gamma_shift,
-            beta=table[:, 2:6].copy().view("<i4")[:, 0],
             zero_out=p.zero_out,
         )
         y = layernorm(x, layer)
@@ -223,11 +222,12 @@ class Machine:
         self.emit(Unit.NORM, y)
         self.counters.progress[Unit.NORM] += p.rows
 
-    def table(self, space: Space, size: int) -> np.ndarray:
-        memory = self.tables[space]
+    def table(self, space: Space, layout: Layout, entries: int) -> dict[str, np.ndarray]:
+        """The first entries of a table -> arrays (entries,) of their fields."""
+        memory, size = self.tables[space], entries * layout.bytes
         if not memory.valid[:size].all():
             raise MachineError(f"{memory.name}: not loaded")
-        return memory.data[:size, 0]
+        return layout.unpack(memory.data[:size, 0])
 
     # --- matrix products
 
@@ -252,13 +252,14 @@ class Machine:
                 raise MachineError(f"GEMM: resident tile {where.min()} lies in the ring")
             tiles, tiles_valid = self.tiles.data[where], self.tiles.valid[where]
         else:
-            size = PARAM_BYTES * C + K * R * C
+            size = hw.column_tile_bytes(K)
             if p.address % hw.bus_bytes:
                 raise MachineError("GEMM: weights not at a multiple of the bus")
             raw = self.read(p.address, n_tiles * size).reshape(n_tiles, size)
             counts.weights += n_tiles * size
-            params = raw[:, : PARAM_BYTES * C].reshape(-1, PARAM_BYTES)[: p.columns]
-            tiles, tiles_valid = raw[:, PARAM_BYTES * C :].view(np.int8), None
+            columns, tiles = raw[:, : hw.param_bytes], raw[:, hw.param_bytes :].view(np.int8)
+            params = {n: v[: p.columns] for n, v in COLUMN.unpack(columns).items()}
+            tiles_valid = None
         # (tiles, K, R, C) -> (K * R, tiles * C)
         b = in_columns(tiles, n_tiles, K, R, C)[:, : p.columns]
         memory = self.codes if p.bitshift else self.acts
@@ -309,8 +310,8 @@ class Machine:
         elif params is None:
             raise MachineError("GEMM: resident tiles have no parameters of their own")
         else:
-            bias = params[:, 0:4].copy().view("<i4")[:, 0].astype(np.int64)
-            M, N = params[:, 4:6].copy().view("<u2")[:, 0], params[:, 6]
+            bias = params["bias"].astype(np.int64)
+            M, N = params["multiplier"], params["shift"]
         y = requantize(acc + bias, Requantize(M, N, p.zero, width))
         to = rows_of(p, "to")
         if kind is Epilogue.CODES8:
@@ -318,7 +319,7 @@ class Machine:
         elif kind in (Epilogue.KEYS, Epilogue.VALUES):
             self.write_tiles(p, kind, y)
         elif kind is Epilogue.GELU:
-            table = self.table(Space.GELU_TABLE, GELU_ENTRIES).view(np.int8)
+            table = self.table(Space.GELU_TABLE, GELU, GELU_ENTRIES)["code"]
             linear = Requantize(
                 np.array(p.x_multiplier), np.array(p.add_shift), p.add_zero, width=8
             )
@@ -337,7 +338,7 @@ class Machine:
         if params is None:
             raise MachineError("GEMM: RESIDUAL needs the factors of its columns")
         x = gather(self.stream, to, p.columns)
-        x_factor, factor = params[:, 7] & 3, params[:, 7] >> 2 & 3
+        x_factor, factor = params["x_factor"], params["factor"]
         add = Residual(
             x_width=8 if p.x_zero or x_factor.any() else 16,
             x_zero=p.x_zero,
@@ -372,8 +373,8 @@ class Machine:
         R = self.hw.rows
         if p.columns > self.hw.max_tokens:
             raise MachineError(f"GEMM: {p.columns} scores, at most {self.hw.max_tokens}")
-        entries = self.table(Space.EXP_TABLE, 256 * EXP_BYTES).copy().view("<u4")
-        codes = softmax(scores, Softmax(entries, row_norm=bool(p.row_norm)))
+        table = self.table(Space.EXP_TABLE, EXPONENTIALS, EXP_ENTRIES)["exponential"]
+        codes = softmax(scores, Softmax(table, row_norm=bool(p.row_norm)))
         if p.row_norm:
             self.reciprocals.append(row_reciprocal(codes))
         else:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from .fields import Field, Layout
+
 INSTRUCTION_BYTES = 64
 LAYER_BITS = 12
 LAST_LAYER = (1 << LAYER_BITS) - 1
@@ -43,9 +45,9 @@ class Space(IntEnum):
 
     ACTS = 0  # bytes
     STREAM = 1  # bytes: word address * 2 * cols
-    NORM_TABLE = 2  # gamma int16, beta int24 in int32, factor uint8, one unused: 8 bytes a channel
-    GELU_TABLE = 3  # int8 entries of the pre-activations -2048..2047
-    EXP_TABLE = 4  # uint24 entries, 4 bytes each
+    NORM_TABLE = 2  # an entry of layouts.NORM for each channel
+    GELU_TABLE = 3  # an entry of layouts.GELU for each pre-activation
+    EXP_TABLE = 4  # an entry of layouts.EXPONENTIALS for each distance
 
 
 class Epilogue(IntEnum):
@@ -72,23 +74,16 @@ class Error(IntEnum):
     SOFTMAX = 6  # a row of scores had no sum
 
 
-@dataclass(frozen=True)
-class Field:
-    name: str
-    width: int
-    doc: str
-    signed: bool = False
-
-
-def wait(n, doc: str) -> tuple[Field, ...]:
+def wait(n: int, doc: str) -> tuple[Field, ...]:
     return (
         Field(f"wait{n}_unit", 3, f"{doc}: the unit waited for, 0 for none"),
         Field(f"wait{n}_count", 32, "until this count of its is reached"),
     )
 
 
+OPCODE = Field("opcode", 4, "which instruction")
 HEAD = (
-    Field("opcode", 4, "which instruction"),
+    OPCODE,
     Field(
         "layer",
         LAYER_BITS,
@@ -124,9 +119,10 @@ ROWS = (
                            "(r % row_group) * stride"),
 )  # fmt: skip
 
-INSTRUCTIONS: dict[Opcode, tuple[Field, ...]] = {
-    Opcode.END: HEAD,
-    Opcode.LOAD: (
+INSTRUCTIONS: dict[Opcode, Layout] = {
+    Opcode.END: Layout("END", *HEAD),
+    Opcode.LOAD: Layout(
+        "LOAD",
         *HEAD,
         *wait(0, "before the first read"),
         *wait(1, "also before the first read"),
@@ -149,7 +145,8 @@ INSTRUCTIONS: dict[Opcode, tuple[Field, ...]] = {
         Field("chunk", 3, "log2 of the bytes written at once; all addresses are multiples of it"),
         Field("credit", 12, "what an outer step adds to the LOAD count"),
     ),
-    Opcode.STORE: (
+    Opcode.STORE: Layout(
+        "STORE",
         *HEAD,
         *wait(0, "before the first line"),
         *wait(1, "also before the first line"),
@@ -161,7 +158,8 @@ INSTRUCTIONS: dict[Opcode, tuple[Field, ...]] = {
         Field("address", 32, "first byte in memory, relative to the window, a multiple of the bus"),
         Field("to0", 24, "bytes in memory from line to line, a multiple of the bus"),
     ),
-    Opcode.NORM: (
+    Opcode.NORM: Layout(
+        "NORM",
         *HEAD,
         *ROW_WAIT,
         *ROWS,
@@ -173,7 +171,8 @@ INSTRUCTIONS: dict[Opcode, tuple[Field, ...]] = {
         Field("gamma_shift", 4, "g: gamma is in units of 2^-g output steps"),
         Field("zero_out", 8, "zero point of the output", signed=True),
     ),
-    Opcode.GEMM: (
+    Opcode.GEMM: Layout(
+        "GEMM",
         *HEAD,
         *ROW_WAIT,
         *wait(2, "before the epilogue takes its first row"),
@@ -213,10 +212,6 @@ INSTRUCTIONS: dict[Opcode, tuple[Field, ...]] = {
 }  # fmt: skip
 
 
-def width(opcode: Opcode) -> int:
-    return sum(field.width for field in INSTRUCTIONS[opcode])
-
-
 @dataclass(frozen=True)
 class Instruction:
     """One instruction; fields that are not named are 0. Raises for unknown or too large ones."""
@@ -225,24 +220,14 @@ class Instruction:
     fields: dict[str, int]
 
     def __post_init__(self):
-        known = {field.name: field for field in INSTRUCTIONS[self.opcode]}
-        for name, value in self.fields.items():
-            if name not in known:
-                raise ValueError(f"{self.opcode.name} has no field {name!r}")
-            field = known[name]
-            low = -(1 << (field.width - 1)) if field.signed else 0
-            if not low <= value < low + (1 << field.width):
-                raise OverflowError(
-                    f"{self.opcode.name}.{name}: {value} does not fit "
-                    f"{'' if field.signed else 'u'}int{field.width}"
-                )
+        INSTRUCTIONS[self.opcode].check(self.fields)
 
     def __getattr__(self, name: str) -> int:
         if name.startswith("__"):
             raise AttributeError(name)
         if name in self.fields:
             return self.fields[name]
-        if any(field.name == name for field in INSTRUCTIONS[self.opcode]):
+        if name in INSTRUCTIONS[self.opcode].fields:
             return 0
         raise AttributeError(f"{self.opcode.name} has no field {name!r}")
 
@@ -254,11 +239,7 @@ class Instruction:
         return base + r // self.row_group * jump + r % self.row_group * stride
 
     def encode(self) -> bytes:
-        word, at = 0, 0
-        for field in INSTRUCTIONS[self.opcode]:
-            value = self.opcode if field.name == "opcode" else self.fields.get(field.name, 0)
-            word |= (int(value) & ((1 << field.width) - 1)) << at
-            at += field.width
+        word = INSTRUCTIONS[self.opcode].word(self.fields | {"opcode": self.opcode})
         return word.to_bytes(INSTRUCTION_BYTES, "little")
 
     @classmethod
@@ -267,14 +248,9 @@ class Instruction:
         if len(data) != INSTRUCTION_BYTES:
             raise ValueError(f"an instruction has {INSTRUCTION_BYTES} bytes, not {len(data)}")
         word = int.from_bytes(data, "little")
-        opcode = Opcode(word & 15)
-        values = {}
-        for field in INSTRUCTIONS[opcode]:
-            value, word = word & ((1 << field.width) - 1), word >> field.width
-            if field.signed and value >> (field.width - 1):
-                value -= 1 << field.width
-            if field.name != "opcode":
-                values[field.name] = value
+        opcode = Opcode(word & OPCODE.format.max)
+        values = INSTRUCTIONS[opcode].values(word)
+        del values["opcode"]
         return cls(opcode, values)
 
 
@@ -292,14 +268,9 @@ def document() -> str:
         doc = enum.__doc__.split("\n")[0]
         values = ", ".join(f"{e.value} {e.name}" for e in enum)
         lines += ["", f"**{enum.__name__}**: {doc} {values}."]
-    for opcode, table in INSTRUCTIONS.items():
+    for opcode, layout in INSTRUCTIONS.items():
         lines += ["", f"## {opcode.name} ({opcode.value})", ""]
-        lines += ["| bits | field | |", "|---|---|---|"]
-        at = 0
-        for field in table:
-            kind = f"{'' if field.signed else 'u'}int{field.width}"
-            lines.append(f"| {at + field.width - 1}:{at} | `{field.name}` {kind} | {field.doc} |")
-            at += field.width
+        lines += layout.table()
     return "\n".join(lines) + "\n"
 
 
