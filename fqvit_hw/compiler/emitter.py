@@ -10,15 +10,16 @@ import numpy as np
 
 from ..formats import ceil_log2
 from ..machine.gemm import GemmView
-from ..machine.hardware import EXP_BYTES, NORM_BYTES, Hardware
+from ..machine.hardware import Hardware
 from ..machine.isa import LAST_LAYER, Epilogue, Instruction, Opcode, Unit
+from ..machine.layouts import EXPONENTIALS, GELU, NORM
 from .hazards import Access, Tracker
 from .made import Made
 from .memory_map import MemoryMap
 from .patterns import Lines, Pattern, Place, ResidentTiles, Rows, Table, TokenTiles, Words
 from .waits import Wait, advance, find
 
-ENTRY_BYTES = {Place.NORM_TABLE: NORM_BYTES, Place.GELU_TABLE: 1, Place.EXP_TABLE: EXP_BYTES}
+ENTRIES = {Place.NORM_TABLE: NORM, Place.GELU_TABLE: GELU, Place.EXP_TABLE: EXPONENTIALS}
 EPILOGUE_TABLES = {Epilogue.GELU: Place.GELU_TABLE, Epilogue.SCORES: Place.EXP_TABLE}
 SCRATCH, SCRATCH_BYTES = "scratch", 256  # the region that a LOAD reads which only waits
 
@@ -183,7 +184,7 @@ class Emitter:
         self.loaded[place] = constant.name
         self.load(
             constant.name, Table(place), 1, self.memory_map.constant(constant),
-            piece=constant.size, chunk=ceil_log2(ENTRY_BYTES[place]),
+            piece=constant.size, chunk=ceil_log2(ENTRIES[place].bytes),
         )  # fmt: skip
 
     def store_rows(self, layer: str, rows: int, source: Rows, to: Lines) -> None:

@@ -125,25 +125,6 @@ class Hardware:
         return self.tile_bytes // self.bus_bytes
 
     @property
-    def param_bytes(self) -> int:
-        """Bytes in memory of the parameters of a column tile."""
-        return self.cols * PARAM_BYTES
-
-    def column_tile_bytes(self, k_tiles: int) -> int:
-        """Bytes in memory of a column tile: its parameters, then k_tiles tiles (of all groups)."""
-        return self.param_bytes + k_tiles * self.tile_bytes
-
-    @property
-    def param_beats(self) -> int:
-        """Beats of the bus for the parameters of a column tile."""
-        return self.param_bytes // self.bus_bytes
-
-    @property
-    def tile_beats(self) -> int:
-        """Beats of the bus for a tile."""
-        return self.tile_bytes // self.bus_bytes
-
-    @property
     def burst(self) -> int:
         """Beats of the longest burst."""
         return BURST_BYTES // self.bus_bytes

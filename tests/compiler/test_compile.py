@@ -248,7 +248,7 @@ def test_the_machine_refuses_what_the_hardware_would_not_survive(digits_model):
     changed(at, "reaches", wait1_count=10_000)
     changed(at, "never written", from_base=3000)
     changed(at, "beyond", from_base=TINY.stream)
-    changed(at + 5, "beyond the window", address=1 << 31)
+    changed(at + 5, "beyond the memory map", address=1 << 31)
     first = next(n for n, p in enumerate(program.instructions) if p.opcode is Opcode.GEMM)
     changed(first, "never written", from_base=8000)
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...machine.hardware import EXP_BYTES, GELU_ENTRIES, NORM_BYTES, Hardware
+from ...machine.hardware import Hardware
 from ...machine.isa import Epilogue, Instruction
+from ...machine.layouts import EXP_ENTRIES, EXPONENTIALS, GELU, GELU_ENTRIES, NORM
 from ...network.steps import swin_steps
 from ...network.swin import MERGED
 from ...paper_models import SwinSize
@@ -19,7 +20,10 @@ from .patterns import plain
 from .stage import Stage
 
 PIXEL_BYTES = 4  # that the schedule has room for
-TABLE_BYTES = {Place.GELU_TABLE: GELU_ENTRIES, Place.EXP_TABLE: 256 * EXP_BYTES}
+TABLE_BYTES = {
+    Place.GELU_TABLE: GELU_ENTRIES * GELU.bytes,
+    Place.EXP_TABLE: EXP_ENTRIES * EXPONENTIALS.bytes,
+}
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class SwinSchedule:
         )  # fmt: skip
 
     def load_norm(self, name: str, channels: int) -> None:
-        self.emitter.load_table(UnfilledTable(name, NORM_BYTES * channels, Place.NORM_TABLE))
+        self.emitter.load_table(UnfilledTable(name, NORM.bytes * channels, Place.NORM_TABLE))
 
     def load_table(self, name: str, place: Place) -> None:
         self.emitter.load_table(UnfilledTable(name, TABLE_BYTES[place], place))

@@ -10,7 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ...machine.hardware import EXP_BYTES, GELU_ENTRIES, NORM_BYTES, Hardware
+from ...machine.hardware import Hardware
+from ...machine.layouts import EXP_ENTRIES, EXPONENTIALS, GELU, GELU_ENTRIES, NORM
 from ...network import VisionTransformer
 from ...network.step import Step
 from ...units import residual
@@ -44,7 +45,7 @@ class NormTable:
 
     @property
     def size(self) -> int:
-        return NORM_BYTES * self.channels
+        return NORM.bytes * self.channels
 
     def content(self, network: VisionTransformer, hw: Hardware) -> np.ndarray:
         return pack_norm(self.step.parameters(network))
@@ -57,7 +58,7 @@ class ExponentialTable:
     step: Step
     attention: str
     place = Place.EXP_TABLE
-    size = 256 * EXP_BYTES
+    size = EXP_ENTRIES * EXPONENTIALS.bytes
 
     @property
     def name(self) -> str:
@@ -71,7 +72,7 @@ class ExponentialTable:
 class GeluTable:
     step: Step
     place = Place.GELU_TABLE
-    size = GELU_ENTRIES
+    size = GELU_ENTRIES * GELU.bytes
 
     @property
     def name(self) -> str:
