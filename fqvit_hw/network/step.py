@@ -70,28 +70,30 @@ class Step:
         return self.reads[0]
 
     @property
-    def acc(self) -> str | None:
-        """Name of its accumulator, before it is requantized."""
-        return f"{self.name}.acc" if self.operation in ACCUMULATING else None
+    def acc(self) -> str:
+        """Name of its accumulator, where its operation has one, before it is requantized."""
+        return f"{self.name}.acc"
 
     @property
-    def normalized(self) -> str | None:
+    def normalized(self) -> str:
         """Name of a context's accumulator after it was divided by its row sum."""
-        return f"{self.name}.normalized" if self.operation is Operation.CONTEXT else None
+        return f"{self.name}.normalized"
 
     @property
-    def row_reciprocal(self) -> str | None:
+    def row_reciprocal(self) -> str:
         """Name of the reciprocals that a context's accumulator is multiplied by."""
-        attention = self.operation is Operation.CONTEXT
-        return f"{attention_of(self.block)}.row_reciprocal" if attention else None
+        return f"{attention_of(self.block)}.row_reciprocal"
 
     def tensors(self, row_norm: bool = True) -> tuple[str, ...]:
         """Every tensor that is traced of it, in order; its own is the last.
 
         row_norm: whether the network scales its context rows (units.Softmax.row_norm)
         """
-        inside = (self.acc, self.row_reciprocal, self.normalized) if row_norm else (self.acc,)
-        return (*(name for name in inside if name), self.name)
+        if self.operation not in ACCUMULATING:
+            return (self.name,)
+        if self.operation is Operation.CONTEXT and row_norm:
+            return self.acc, self.row_reciprocal, self.normalized, self.name
+        return self.acc, self.name
 
     def parameters(self, network) -> Any:
         """Its parameters in an integer network: Linear, LayerNorm, Requantize, Softmax, Gelu,

@@ -218,7 +218,8 @@ def swin_steps(depths: tuple[int, ...]) -> SwinSteps:
 
 
 def steps_of_names(names: Container[str]) -> VitSteps | SwinSteps:
-    """Of the network that a table of its tensors comes from: as many blocks as are named there.
+    """Of the network that a table of its residual stream or of more comes from: as many blocks as
+    are named there.
 
     For results on disk, which say the names and not the depths. Raises ValueError if the names are
     of no network.
@@ -235,4 +236,4 @@ def steps_of_names(names: Container[str]) -> VitSteps | SwinSteps:
 
 def named(names: Container[str], block: Callable[[int], BlockSteps]) -> int:
     """How many of block(0), block(1), ... come before the first that is not named."""
-    return next(i for i in itertools.count() if block(i).norm1.name not in names)
+    return next(i for i in itertools.count() if block(i).residual1.name not in names)
