@@ -23,7 +23,7 @@ SOURCE = "from x import y\na = f(b + c, d[1]).eq(p.q & r)\n"
 def test_the_smallest_expressions(old, new, what):
     text, refused = instrument(SOURCE, [(7, SOURCE.replace(old, new))])
     assert not refused
-    assert text == f"from x import y\nfrom .mutant import choose\na = {what}"
+    assert text == f"from x import y\nfrom fqvit_hw.rtl.mutant import choose\na = {what}"
 
 
 def test_two_mutants_of_one_place():
