@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Error
 
-BUS_ADDRESS = 40  # bits of an address on the bus: the window's base + ADDRESS bits
+BUS_ADDRESS = 40  # bits of an address on the bus: BASE + ADDRESS bits
 INCR = 1  # axburst
 ERRORS = len(Error)  # bits of a unit's `errors`: bit n is set in a cycle in which Error n happens
 LITE_ADDRESS = 8
@@ -87,8 +87,8 @@ def axi_lite() -> wiring.Signature:
 
 
 def allowed(hw: Hardware, request: Value, size: Value) -> Value:
-    """Of a burst request: does it lie inside the window, has it a beat, is its address a beat's?
-    (Every client ends its bursts at multiples of BURST_BYTES.)
+    """Of a burst request: does it lie inside the memory map, has it a beat, is its address
+    a beat's? (Every client ends its bursts at multiples of BURST_BYTES.)
     """
     shift = hw.bus_bytes.bit_length() - 1
     inside = request.address + (request.beats << shift) <= size

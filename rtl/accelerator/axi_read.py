@@ -23,8 +23,9 @@ class AxiRead(wiring.Component):
     """Members:
     - `clients`: memory readers; among those that ask, the one after the last one served is next.
     - `axi`: AR and R of the bus.
-    - `base`, `size`: the window, held still while bursts are taken. A request that is not `allowed`
-      in it is not taken; `errors` then has bit Error.ADDRESS. RRESP not OKAY: bit Error.READ.
+    - `base`, `size`: of the memory map, held still while bursts are taken. A request that is not
+      `allowed` in it is not taken; `errors` then has bit Error.ADDRESS. RRESP not OKAY:
+      bit Error.READ.
     - `beats`: bit n: client n is given a beat in this cycle.
     - `drain`: take no request, swallow the answers under way. An AR that is out stays out.
     - `idle`: nothing is under way.

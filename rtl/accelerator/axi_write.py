@@ -23,8 +23,9 @@ class AxiWrite(wiring.Component):
     """Members:
     - `client`: a memory writer; `done` when a burst of its is acknowledged.
     - `axi`: AW, W and B of the bus.
-    - `base`, `size`: the window, held still while bursts are taken. A request that is not `allowed`
-      in it is not taken; `errors` then has bit Error.ADDRESS. BRESP not OKAY: bit Error.WRITE.
+    - `base`, `size`: of the memory map, held still while bursts are taken. A request that is not
+      `allowed` in it is not taken; `errors` then has bit Error.ADDRESS. BRESP not OKAY:
+      bit Error.WRITE.
     - `beat`: a beat is written in this cycle.
     - `drain`: take no request; complete the bursts under way, with strobe 0 for what is missing.
     - `idle`: nothing is under way.

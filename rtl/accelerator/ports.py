@@ -10,7 +10,7 @@ from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import INSTRUCTION_BYTES, INSTRUCTIONS, Opcode, Unit
 
 COUNT = 32  # bits of a progress counter
-ADDRESS = 32  # bits of a byte address relative to the memory window
+ADDRESS = 32  # bits of a byte address in the memory map
 
 
 def instruction(opcode: Opcode) -> data.StructLayout:

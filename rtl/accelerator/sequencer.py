@@ -1,8 +1,8 @@
 """The sequencer: fetches the program and sends every instruction to the queues of its units.
 
 The program is read in bursts of 256 bytes, two of which find room; a burst that would leave the
-window is asked for only when all that came before has been sent on: never behind END, which stays
-in the instruction register. So reading ahead is no error by itself.
+memory map is asked for only when all that came before has been sent on: never behind END, which
+stays in the instruction register. So reading ahead is no error by itself.
 
 Timing: a beat a cycle is taken from the queue into the instruction register; an instruction is sent
 on in the cycle after its last beat, if all its queues have room, and the next one's beats follow.
@@ -35,7 +35,7 @@ OUTSTANDING = 2  # bursts that find room
 class Sequencer(wiring.Component):
     """Members:
     - `start`: pulse; `program`: offset of the first instruction, a multiple of 256; `size` of the
-      window.
+      memory map.
     - `reader`: a client's side of the memory bus.
     - `load`, `store`, `norm`, `weights`, `array`, `epilogue`: streams of instructions.
     - `idle`: all units are idle; a unit is not idle from the cycle after it takes an instruction
