@@ -80,14 +80,17 @@ def test_more_waits_than_fields():
     assert (norm.wait1_unit, norm.wait1_count) == (Unit.LOAD, 1)
 
 
-def test_a_load_waits_until_the_line_was_stored():
-    """Through spilled memory: of the line that it reads, no later one."""
-    memory_map = MemoryMap()
-    spill = memory_map.region("spill", "spill", 1024)
-    emitter = Emitter(TINY, memory_map, (spill, 1024))
+def test_through_spilled_memory():
+    """A LOAD waits for the STORE of its lines, not of later ones; who stores again for the LOAD."""
     rows = Rows(Place.ACTS, 0, 4, 4)
     size = rows.words * TINY.rows
+    memory_map = MemoryMap()
+    spill = memory_map.region("spill", "spill", 5 * size)
+    emitter = Emitter(TINY, memory_map, (spill, 5 * size))
     emitter.store_rows("out", 5, rows, Lines(spill, size, size))
     emitter.load_rows("in", 2, rows.at(10), Lines(spill + size, size, size))
-    load = emitter.instructions[-1]
+    emitter.store_rows("again", 2, rows.at(20), Lines(spill, size, size))
+    _, load, store = emitter.instructions
     assert (load.wait0_unit, load.wait0_count) == (Unit.STORE, 3)
+    assert (store.wait0_unit, store.wait0_count) == (Unit.LOAD, 1)
+    assert memory_map.address("spill") == spill and not store.wait1_unit
