@@ -8,22 +8,22 @@ HIDDEN = {"opcode", "layer"}
 NAMED = {"epilogue": Epilogue, "space": Space}
 
 
-def waits(p: Instruction) -> str:
+def waits(instruction: Instruction) -> str:
     found = []
     for n in range(3):
-        unit = p.fields.get(f"wait{n}_unit", 0)
+        unit = instruction.fields.get(f"wait{n}_unit", 0)
         if unit:
-            step = " + r" if n == 0 and p.fields.get("wait0_step") else ""
+            step = " + r" if n == 0 and instruction.fields.get("wait0_step") else ""
             late = " (epilogue)" if n == 2 else ""
-            found.append(f"{Unit(unit).name} >= {p.fields[f'wait{n}_count']}{step}{late}")
+            found.append(f"{Unit(unit).name} >= {instruction.fields[f'wait{n}_count']}{step}{late}")
     return " wait " + ", ".join(found) if found else ""
 
 
-def line(index: int, p: Instruction, layer: str) -> str:
+def line(index: int, instruction: Instruction, layer: str) -> str:
     """`12  GEMM  blocks.0.fc1  rows=7 ... wait NORM >= 12 + r`, without the fields that are 0."""
     shown = []
-    for field in INSTRUCTIONS[p.opcode]:
-        value = p.fields.get(field.name, 0)
+    for field in INSTRUCTIONS[instruction.opcode]:
+        value = instruction.fields.get(field.name, 0)
         if field.name in HIDDEN or field.name.startswith("wait"):
             continue
         if not value and field.name not in NAMED:
@@ -33,7 +33,8 @@ def line(index: int, p: Instruction, layer: str) -> str:
         elif field.name == "address":
             value = f"{value:#x}"
         shown.append(f"{field.name}={value}")
-    return f"{index:5}  {p.opcode.name:5} {layer:28} {' '.join(shown)}{waits(p)}".rstrip()
+    start = f"{index:5}  {instruction.opcode.name:5} {layer:28} "
+    return (start + " ".join(shown) + waits(instruction)).rstrip()
 
 
 def listing(program) -> str:
@@ -49,6 +50,8 @@ def listing(program) -> str:
         f"; {r.address:#010x} {r.size:9} {r.kind:10} {r.name}" for r in program.regions.values()
     ]
     lines.append("")
-    for index, (p, name) in enumerate(zip(program.instructions, program.names, strict=True)):
-        lines.append(line(index, p, name))
+    for index, (instruction, name) in enumerate(
+        zip(program.instructions, program.names, strict=True)
+    ):
+        lines.append(line(index, instruction, name))
     return "\n".join(lines) + "\n"

@@ -120,99 +120,110 @@ class Checker:
                 f"only {known[row, n]}"
             )
 
-    def waits(self, p: Instruction, numbers, rows: int) -> list[np.ndarray]:
+    def waits(self, instruction: Instruction, numbers, rows: int) -> list[np.ndarray]:
         found = []
         for n in numbers:
-            unit, count = Unit(getattr(p, f"wait{n}_unit")), getattr(p, f"wait{n}_count")
+            unit = Unit(getattr(instruction, f"wait{n}_unit"))
+            count = getattr(instruction, f"wait{n}_count")
             if unit is not Unit.NONE:
-                step = n == 0 and rows > 1 and p.wait0_step
+                step = n == 0 and rows > 1 and instruction.wait0_step
                 counts = count + (np.arange(rows) if step else np.zeros(1, np.int64))
                 found.append(self.clocks.after(unit, counts))
         return found
 
     # --- instructions
 
-    def load(self, p: Instruction) -> None:
+    def load(self, instruction: Instruction) -> None:
         hw = self.hw
-        outer = np.arange(p.count2)
+        outer, size = np.arange(instruction.count2), instruction.pieces * instruction.piece
         offset = (
-            np.arange(p.count1)[:, None, None, None] * p.to1
-            + np.arange(p.count0)[:, None, None] * p.to0
-            + np.arange(p.pieces)[:, None] * p.to_piece
-            + np.arange(0, p.piece, 1 << p.chunk)
+            np.arange(instruction.count1)[:, None, None, None] * instruction.to1
+            + np.arange(instruction.count0)[:, None, None] * instruction.to0
+            + np.arange(instruction.pieces)[:, None] * instruction.to_piece
+            + np.arange(0, instruction.piece, 1 << instruction.chunk)
         ).ravel()
-        to = p.base + outer[:, None] * p.to2 + offset
-        name = Space(p.space).name
-        if p.space == Space.ACTS:
+        to = instruction.base + outer[:, None] * instruction.to2 + offset
+        name = Space(instruction.space).name
+        if instruction.space == Space.ACTS:
             name, to = "acts", to // hw.rows
-        elif p.space == Space.STREAM:
+        elif instruction.space == Space.STREAM:
             name, to = "stream", to // hw.stream_bytes
         else:
-            to = np.zeros((p.count2, 1), np.int64)
+            to = np.zeros((instruction.count2, 1), np.int64)
         at = (
-            np.arange(p.count1)[:, None, None] * p.from1
-            + np.arange(p.count0)[:, None] * p.from0
-            + np.arange(0, p.pieces * p.piece, min(hw.bus_bytes, p.pieces * p.piece))
+            np.arange(instruction.count1)[:, None, None] * instruction.from1
+            + np.arange(instruction.count0)[:, None] * instruction.from0
+            + np.arange(0, size, min(hw.bus_bytes, size))
         ).ravel()
-        at = (p.address + outer[:, None] * p.from2 + at) // hw.bus_bytes
-        clock = self.clocks.add(Unit.LOAD, self.waits(p, (0, 1), 1), p.count2, p.credit)
-        done = clock[:, Unit.LOAD] + p.credit
+        at = (instruction.address + outer[:, None] * instruction.from2 + at) // hw.bus_bytes
+        clock = self.clocks.add(
+            Unit.LOAD, self.waits(instruction, (0, 1), 1), instruction.count2, instruction.credit
+        )
+        done = clock[:, Unit.LOAD] + instruction.credit
         self.read(Unit.LOAD, "memory", at, clock, done)
         self.write(Unit.LOAD, name, to, clock, done)
 
-    def store(self, p: Instruction) -> None:
+    def store(self, instruction: Instruction) -> None:
         hw = self.hw
-        acts = p.space == Space.ACTS
-        line = np.arange(p.lines)[:, None]
-        size = p.words * (hw.rows if acts else hw.stream_bytes)
-        words = p.base + line * p.stride + np.arange(p.words)
-        at = (p.address + line * p.to0 + np.arange(0, size, hw.bus_bytes)) // hw.bus_bytes
-        clock = self.clocks.add(Unit.STORE, self.waits(p, (0, 1), 1), p.lines)
+        acts = instruction.space == Space.ACTS
+        line = np.arange(instruction.lines)[:, None]
+        size = instruction.words * (hw.rows if acts else hw.stream_bytes)
+        words = instruction.base + line * instruction.stride + np.arange(instruction.words)
+        at = (
+            instruction.address + line * instruction.to0 + np.arange(0, size, hw.bus_bytes)
+        ) // hw.bus_bytes
+        clock = self.clocks.add(Unit.STORE, self.waits(instruction, (0, 1), 1), instruction.lines)
         done = clock[:, Unit.STORE] + 1
         self.read(Unit.STORE, "acts" if acts else "stream", words, clock, done)
         self.write(Unit.STORE, "memory", at, clock, done)
 
-    def norm(self, p: Instruction) -> None:
-        clock = self.clocks.add(Unit.NORM, self.waits(p, (0, 1), p.rows), p.rows)
+    def norm(self, instruction: Instruction) -> None:
+        rows, channels = instruction.rows, np.arange(instruction.channels)
+        row = np.arange(rows)[:, None]
+        clock = self.clocks.add(Unit.NORM, self.waits(instruction, (0, 1), rows), rows)
         done = clock[:, Unit.NORM] + 1
-        channels = np.arange(p.channels)
-        self.read(Unit.NORM, "NORM_TABLE", np.zeros((p.rows, 1), int), clock, done)
-        read = p.row("from", np.arange(p.rows)[:, None]) + channels[:: self.hw.cols] // self.hw.cols
+        self.read(Unit.NORM, "NORM_TABLE", np.zeros((rows, 1), int), clock, done)
+        read = instruction.row("from", row) + channels[:: self.hw.cols] // self.hw.cols
         self.read(Unit.NORM, "stream", read, clock, done)
-        write = p.row("to", np.arange(p.rows)[:, None]) + channels[:: self.hw.rows] // self.hw.rows
+        write = instruction.row("to", row) + channels[:: self.hw.rows] // self.hw.rows
         self.write(Unit.NORM, "acts", write, clock, done)
 
-    def gemm(self, p: Instruction) -> None:
-        rows, passes = p.rows, p.outer * p.k_groups
-        waits = self.waits(p, (0, 1), rows)
+    def gemm(self, instruction: Instruction) -> None:
+        rows, passes = instruction.rows, instruction.outer * instruction.k_groups
+        waits = self.waits(instruction, (0, 1), rows)
         array = [self.clocks.add(Unit.ARRAY, waits, rows) for _ in range(passes)]
         done = array[-1][:, Unit.ARRAY] + 1
-        words = p.row("from", np.arange(p.rows)[:, None]) + np.arange(p.k_tiles * p.k_groups)
-        self.read(Unit.ARRAY, "codes" if p.bitshift else "acts", words, array[0], done)
-        if p.resident:
-            j, k = np.arange(p.inner * p.outer)[:, None], np.arange(p.k_tiles)
-            tiles = (p.tile_base + j * p.tile_inner + k * p.tile_k).reshape(1, -1)
+        k_words = np.arange(instruction.k_tiles * instruction.k_groups)
+        words = instruction.row("from", np.arange(rows)[:, None]) + k_words
+        self.read(Unit.ARRAY, "codes" if instruction.bitshift else "acts", words, array[0], done)
+        if instruction.resident:
+            j = np.arange(instruction.inner * instruction.outer)[:, None]
+            k = np.arange(instruction.k_tiles)
+            tiles = instruction.tile_base + j * instruction.tile_inner + k * instruction.tile_k
+            tiles = tiles.reshape(1, -1)
             self.read(Unit.ARRAY, "tiles", tiles, array[0][:1], done[-1:])
-        late = self.waits(p, (2,), 1)
-        for o in range(p.outer):
+        late = self.waits(instruction, (2,), 1)
+        for o in range(instruction.outer):
             taken = self.clocks.after(
-                Unit.ARRAY, array[(o + 1) * p.k_groups - 1][:, Unit.ARRAY] + 1
+                Unit.ARRAY, array[(o + 1) * instruction.k_groups - 1][:, Unit.ARRAY] + 1
             )
             clock = self.clocks.add(Unit.EPILOGUE, [taken, *(late if o == 0 else [])], rows)
-            self.epilogue(p, o, clock)
+            self.epilogue(instruction, o, clock)
 
-    def epilogue(self, p: Instruction, o: int, clock) -> None:
+    def epilogue(self, instruction: Instruction, o: int, clock) -> None:
         """Pass o. The exponential table and the codes belong to the codes unit."""
-        hw, rows, kind = self.hw, p.rows, Epilogue(p.epilogue)
+        hw, rows, kind = self.hw, instruction.rows, Epilogue(instruction.epilogue)
         done = clock[:, Unit.EPILOGUE] + 1
         table = np.zeros((rows, 1), int)
-        width = p.inner * hw.cols
-        columns = np.arange(o * width, min((o + 1) * width, p.columns))
-        to = p.row("to", np.arange(p.rows)[:, None])
+        width = instruction.inner * hw.cols
+        columns = np.arange(o * width, min((o + 1) * width, instruction.columns))
+        to = instruction.row("to", np.arange(instruction.rows)[:, None])
         if kind in (Epilogue.KEYS, Epilogue.VALUES):
-            t = p.to_jump + np.arange(rows)[:, None]
+            t = instruction.to_jump + np.arange(rows)[:, None]
             per, along = (hw.cols, hw.rows) if kind is Epilogue.KEYS else (hw.rows, hw.cols)
-            words = p.to_base + t // per * p.to_stride + np.unique(columns // along)
+            words = (
+                instruction.to_base + t // per * instruction.to_stride + np.unique(columns // along)
+            )
             self.write(Unit.EPILOGUE, "tiles", words, clock, done)
         elif kind in (Epilogue.CODES8, Epilogue.GELU):
             if kind is Epilogue.GELU:
@@ -231,15 +242,15 @@ class Checker:
             clock = self.clocks.add(Unit.CODES, [taken], rows)
             done = clock[:, Unit.CODES] + 1
             self.read(Unit.CODES, "EXP_TABLE", table, clock, done)
-            words = to + np.arange(-(-p.columns // hw.rows))
+            words = to + np.arange(-(-instruction.columns // hw.rows))
             self.write(Unit.CODES, "codes", words, clock, done)
 
 
 def check(instructions: list[Instruction], hw: Hardware, memory_bytes: int) -> dict[Unit, int]:
     """Raises RaceError for the first pair that is not ordered; returns the final counts."""
     checker = Checker(hw, memory_bytes)
-    for index, p in enumerate(instructions):
+    for index, instruction in enumerate(instructions):
         checker.now = f"instruction {index}"
-        if p.opcode is not Opcode.END:
-            getattr(checker, p.opcode.name.lower())(p)
+        if instruction.opcode is not Opcode.END:
+            getattr(checker, instruction.opcode.name.lower())(instruction)
     return checker.clocks.counts

@@ -27,7 +27,7 @@ from .layouts import NORM_BYTES as NORM_BYTES
 from .layouts import PARAM_BYTES as PARAM_BYTES
 
 BURST_BYTES = 256  # bursts never cross a multiple of it (nor, with it, of 4 KiB)
-BUS_ADDRESS = 40  # bits of an address on the bus: the base of the memory window + 32 bits
+BUS_ADDRESS = 40  # bits of an address on the bus: BASE + 32 bits
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Error(IntEnum):
 
     NONE = 0
     OPCODE = 1  # no such opcode
-    ADDRESS = 2  # an access outside the memory window, of no beat or not aligned
+    ADDRESS = 2  # an access outside the memory map, of no beat or not aligned
     READ = 3  # the memory answered a read with an error
     WRITE = 4  # the memory answered a write with an error
     STUCK = 5  # nothing moved for too long: a wait that no unit will satisfy
@@ -128,7 +128,7 @@ INSTRUCTIONS: dict[Opcode, Layout] = {
         *wait(1, "also before the first read"),
         Field("space", 3, "where to (Space)"),
         Field("flip", 1, "1: flip the top bit of every byte, uint8 pixel -> int8 code"),
-        Field("address", 32, "first byte in memory, relative to the window"),
+        Field("address", 32, "first byte in memory, relative to BASE"),
         Field("base", 24, "first byte written, in the space"),
         Field("count2", 12, "outer steps; after each the unit's count grows by `credit`"),
         Field("count1", 12, "middle steps in each"),
@@ -155,7 +155,7 @@ INSTRUCTIONS: dict[Opcode, Layout] = {
         Field("stride", 16, "words from line to line"),
         Field("lines", 12, "lines, at least 1"),
         Field("words", 16, "words of a line; its bytes are a multiple of the bus"),
-        Field("address", 32, "first byte in memory, relative to the window, a multiple of the bus"),
+        Field("address", 32, "first byte in memory, relative to BASE, a multiple of the bus"),
         Field("to0", 24, "bytes in memory from line to line, a multiple of the bus"),
     ),
     Opcode.NORM: Layout(
@@ -180,7 +180,7 @@ INSTRUCTIONS: dict[Opcode, Layout] = {
         *rows("from", "activations, or codes with `bitshift`"),
         Field("bitshift", 1, "1: operands are attention codes from the code memory"),
         Field("resident", 1, "1: tiles are keys or values; 0: weights, streamed from `address`"),
-        Field("address", 32, "weights: first byte, relative to the window, a multiple of the bus"),
+        Field("address", 32, "weights: first byte, relative to BASE, a multiple of the bus"),
         Field("k_tiles", 8, "tiles along K in a group: all groups have as many"),
         Field("k_groups", 6, "groups along K; accumulators wait in between"),
         Field("inner", 10, "column tiles taken for every row in turn"),

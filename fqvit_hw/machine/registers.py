@@ -76,18 +76,18 @@ REGISTERS: dict[Register, Entry] = {
     Register.BASE: Entry(Access.IDLE, Layout(
         "BASE",
         Field(UNUSED, FIXED, "0"),
-        Field("address", REGISTER_BITS - FIXED, "window base, low word"),
+        Field("address", REGISTER_BITS - FIXED, "of the memory map, low word"),
     )),
     Register.BASE_HIGH: Entry(Access.IDLE, Layout(
-        "BASE_HIGH", Field("address", BUS_ADDRESS - REGISTER_BITS, "window base, high word")
+        "BASE_HIGH", Field("address", BUS_ADDRESS - REGISTER_BITS, "of the memory map, high word")
     )),
     Register.SIZE: Entry(Access.IDLE, Layout(
-        "SIZE", Field("bytes", REGISTER_BITS, "window size in bytes: less than 4 GiB")
+        "SIZE", Field("bytes", REGISTER_BITS, "of the memory map: less than 4 GiB")
     )),
     Register.PROGRAM: Entry(Access.IDLE, Layout(
         "PROGRAM",
         Field(UNUSED, FIXED, "0"),
-        Field("offset", REGISTER_BITS - FIXED, "the first instruction, in the window"),
+        Field("offset", REGISTER_BITS - FIXED, "of the first instruction, in the memory map"),
     )),
     Register.SHAPE: Entry(Access.READ, Layout(
         "SHAPE",

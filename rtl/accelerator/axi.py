@@ -87,8 +87,8 @@ def axi_lite() -> wiring.Signature:
 
 
 def allowed(hw: Hardware, request: Value, size: Value) -> Value:
-    """Of a burst request: does it lie inside the window, has it a beat, is its address a beat's?
-    (Every client ends its bursts at multiples of BURST_BYTES.)
+    """Of a burst request: does it lie inside the memory map, has it a beat, is its address
+    a beat's? (Every client ends its bursts at multiples of BURST_BYTES.)
     """
     shift = hw.bus_bytes.bit_length() - 1
     inside = request.address + (request.beats << shift) <= size

@@ -34,9 +34,9 @@ class AxiRead(wiring.Component):
     axi : Out, read_channels
         AR and R of the bus
     base : In, BUS_ADDRESS
-        where the window begins, held still while bursts are taken
+        where the memory map begins, held still while bursts are taken
     size : In, ADDRESS
-        bytes of the window, held still while bursts are taken
+        bytes of the memory map, held still while bursts are taken
     beats : Out, clients
         bit n: client n is given a beat in this cycle
     errors : Out, ERRORS
@@ -62,7 +62,7 @@ class AxiRead(wiring.Component):
 
     Errors
     ------
-    A request that is not `allowed` in the window is not taken: Error.ADDRESS. RRESP not OKAY:
+    A request that is not `allowed` in the memory map is not taken: Error.ADDRESS. RRESP not OKAY:
     Error.READ.
     """
 

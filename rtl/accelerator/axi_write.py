@@ -30,9 +30,9 @@ class AxiWrite(wiring.Component):
     axi : Out, write_channels
         AW, W and B of the bus
     base : In, BUS_ADDRESS
-        where the window begins, held still while bursts are taken
+        where the memory map begins, held still while bursts are taken
     size : In, ADDRESS
-        bytes of the window, held still while bursts are taken
+        bytes of the memory map, held still while bursts are taken
     beat : Out, 1
         a beat is written in this cycle
     errors : Out, ERRORS
@@ -58,7 +58,7 @@ class AxiWrite(wiring.Component):
 
     Errors
     ------
-    A request that is not `allowed` in the window is not taken: Error.ADDRESS. BRESP not OKAY:
+    A request that is not `allowed` in the memory map is not taken: Error.ADDRESS. BRESP not OKAY:
     Error.WRITE.
     """
 

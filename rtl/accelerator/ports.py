@@ -14,7 +14,7 @@ from .layouts import struct
 
 LOAD = INSTRUCTIONS[Opcode.LOAD].fields
 COUNT = LOAD["wait0_count"].width  # bits of a progress counter
-ADDRESS = LOAD["address"].width  # bits of a byte address relative to the memory window
+ADDRESS = LOAD["address"].width  # bits of a byte address in the memory map
 FETCHED = REGISTERS[Register.STATUS].layout.fields["fetched"].width  # bits of that count
 
 

@@ -1,8 +1,8 @@
 """The sequencer: fetches the program and sends every instruction to the queues of its units.
 
 The program is read in bursts of BURST_BYTES, two of which find room; a burst that would leave the
-window is asked for only when all that came before has been sent on: never behind END, which stays
-in the instruction register. So reading ahead is no error by itself.
+memory map is asked for only when all that came before has been sent on: never behind END, which
+stays in the instruction register. So reading ahead is no error by itself.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Sequencer(wiring.Component):
     program : In, ADDRESS
         offset of the first instruction, a multiple of 256
     size : In, ADDRESS
-        bytes of the window
+        bytes of the memory map
     reader : Out, memory_reader
         for the program
     load, store, norm, weights, array, epilogue : Out, streams of instructions

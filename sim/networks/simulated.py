@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from fqvit_hw.compiler import Program
+from fqvit_hw.machine.gemm import gemms
 from fqvit_hw.machine.hardware import BURST_BYTES, Hardware
-from fqvit_hw.machine.isa import Opcode
 from fqvit_hw.machine.registers import REGISTERS, Register, shape
 
 from ..bus.axi import bases
@@ -135,8 +135,7 @@ def writable(program: Program) -> str:
 
 def array_beats(program: Program) -> int:
     """Cycles for which the program keeps the array busy: a K tile of a row in each."""
-    gemms = [i for i in program.instructions if i.opcode is Opcode.GEMM]
-    return sum(g.rows * g.k_tiles * g.k_groups * g.inner * g.outer for g in gemms)
+    return sum(gemm.beats for gemm in gemms(program.instructions, program.hardware))
 
 
 def patience(program: Program, jobs: list[Job]) -> int:
@@ -208,13 +207,8 @@ def disagreement(entry: dict, program: Program) -> str | None:
     ):
         if not counters[counter] <= seen <= counters[counter] + beyond:
             return f"the counter {counter} says {counters[counter]}, the memory saw {seen}"
-    gemms = [i for i in program.instructions if i.opcode is Opcode.GEMM]
-    tiles = [g.rows * g.k_tiles * g.k_groups * g.inner * g.outer for g in gemms]
-    hw = program.hardware
-    weights = [
-        g.outer * hw.column_tile_bytes(g.k_groups * g.k_tiles) for g in gemms if not g.resident
-    ]
-    for counter, want in (("array_busy", sum(tiles)), ("weight_bytes", sum(weights))):
+    weights = sum(gemm.weight_bytes for gemm in gemms(program.instructions, program.hardware))
+    for counter, want in (("array_busy", array_beats(program)), ("weight_bytes", weights)):
         if counters[counter] != want:
             return f"the counter {counter} says {counters[counter]}, the program {want}"
     if not counters["array_busy"] <= counters["cycles"] <= entry["host_cycles"]:
