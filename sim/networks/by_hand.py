@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from fqvit_hw.compiler import Program
-from fqvit_hw.compiler.build import Made
+from fqvit_hw.compiler.made import Made
 from fqvit_hw.compiler.memory_map import Region
 from fqvit_hw.compiler.pack import pack_exponentials, pack_norm, pack_params, pack_weights
-from fqvit_hw.compiler.plan import Plan
+from fqvit_hw.compiler.vit.plan import Plan
 from fqvit_hw.machine.hardware import BURST_BYTES, EXP_BYTES, NORM_BYTES, Hardware
 from fqvit_hw.machine.interpreter import Machine, Result
 from fqvit_hw.machine.isa import Epilogue, Instruction, Opcode, Space, Unit
