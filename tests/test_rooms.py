@@ -1,4 +1,4 @@
-"""The rooms of the code: imports run down the list of docs/decisions/rooms.md, never in a circle."""
+"""The rooms of the code: imports run down the list in CONTRIBUTING.md, never in a circle."""
 
 from __future__ import annotations
 
