@@ -1,5 +1,1 @@
-"""`fqvit-hw accuracy`: what the integers cost, image by image. See command.py."""
-
-from ..commands.accuracy import add_parser
-
-__all__ = ["add_parser"]
+"""`fqvit-hw accuracy`: what the integers cost, image by image."""

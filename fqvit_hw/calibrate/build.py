@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..config import QuantConfig
+from ..errors import UserError
 from ..formats import ACC, BITSHIFT_FRACTION, INT8, INT16, MAX_TOKENS, UINT8, IntFormat, saturate
 from ..network import Block, PatchMerging, SwinBlock, SwinTransformer, VisionTransformer
 from ..network.scale import Scale
@@ -285,7 +286,7 @@ class SwinBuilder(Builder):
 
 def prove_tokens(tokens: int) -> None:
     if tokens > MAX_TOKENS:
-        raise ValueError(f"softmax is proven for {MAX_TOKENS} tokens, the model has {tokens}")
+        raise UserError(f"softmax is proven for {MAX_TOKENS} tokens, the model has {tokens}")
 
 
 def build_network(model, scales: dict[str, Scale], means, config: QuantConfig, mean, std):

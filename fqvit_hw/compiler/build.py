@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..errors import UserError
 from ..formats import ceil_log2
 from ..machine.hardware import EXP_BYTES, NORM_BYTES, Hardware
 from ..machine.isa import LAST_LAYER, Epilogue, Instruction, Opcode, Space, Unit
@@ -182,7 +183,7 @@ class Builder:
         try:
             instruction = Instruction(opcode, {"layer": number, **fields})
         except OverflowError as error:
-            raise ValueError(f"{layer}: {error}: a field of the instruction is too small") from None
+            raise UserError(f"{layer}: {error}: a field of the instruction is too small") from None
         self.instructions.append(instruction)
         self.names.append(layer)
         self.made.append(made)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..errors import UserError
 from ..machine.hardware import BURST_BYTES
 
 WINDOW_BYTES = 1 << 32  # less one burst: the register SIZE has 32 bits
@@ -34,7 +35,7 @@ class Window:
             self.regions[name] = Region(name, kind, self.size, size)
             self.size += -(-size // BURST_BYTES) * BURST_BYTES
             if self.size >= WINDOW_BYTES:
-                raise ValueError(
+                raise UserError(
                     f"compile: the memory window has less than {WINDOW_BYTES} bytes (the register "
                     f"SIZE has 32 bits), this network needs {self.size} up to {name}"
                 )

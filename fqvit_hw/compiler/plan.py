@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from ..errors import UserError
 from ..machine.hardware import HARDWARE, PARAM_BYTES, Hardware
 
 MAX_GROUP_TILES = 255  # a field of the instruction
@@ -42,12 +43,12 @@ class Shape:
     @classmethod
     def of(cls, network) -> Shape:
         if not network.blocks:
-            raise ValueError("compile: a network without blocks has no attention to run")
+            raise UserError("compile: a network without blocks has no attention to run")
         block = network.blocks[0]
         for other in network.blocks:
             same = (other.heads, other.head_dim, len(other.fc1.weight))
             if same != (block.heads, block.head_dim, len(block.fc1.weight)):
-                raise ValueError("compile: all blocks must have the same heads and hidden channels")
+                raise UserError("compile: all blocks must have the same heads and hidden channels")
         return cls(
             tokens=network.tokens,
             channels=len(network.norm.factor),
@@ -202,7 +203,7 @@ def plan(s: Shape, hw: Hardware) -> Plan:
     if why:
         fits = [o.name for o in HARDWARE.values() if o.name != hw.name and not refused(s, o)]
         would = f"it fits {', '.join(fits)}" if fits else "no named configuration holds it"
-        raise ValueError(f"compile: {why}; {would}")
+        raise UserError(f"compile: {why}; {would}")
     return best_plan(s, hw)
 
 

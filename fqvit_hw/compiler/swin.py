@@ -23,6 +23,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from ..errors import UserError
 from ..formats import ceil_log2
 from ..machine.hardware import EXP_BYTES, GELU_ENTRIES, NORM_BYTES, PARAM_BYTES, Hardware
 from ..machine.isa import Epilogue, Instruction, Opcode, Space, Unit
@@ -194,7 +195,7 @@ class Stage:
         self.key_windows = (hw.tiles - hw.ring) // (self.keys + self.values)
         self.code_windows = min(hw.codes // (TOKENS * self.codes), hw.max_tokens // TOKENS)
         if self.key_windows < 1 or self.code_windows < 1:
-            raise ValueError(f"{hw.name}: a window's keys or codes do not fit")
+            raise UserError(f"{hw.name}: a window's keys or codes do not fit")
 
     def plan(self) -> StagePlan:
         """The one that moves the fewest bytes. Raises ValueError if there is none."""
@@ -238,7 +239,7 @@ class Stage:
                     if resident or parts * part > 4 * T:
                         break
         if best is None:
-            raise ValueError(f"{hw.name}: one window of {C} channels does not fit")
+            raise UserError(f"{hw.name}: one window of {C} channels does not fit")
         return best[1]
 
 
@@ -249,7 +250,7 @@ class SwinSchedule:
         self.size, self.hw = size, hw
         widest = MERGED * size.stages[-2][1]
         if widest > hw.max_channels:
-            raise ValueError(
+            raise UserError(
                 f"{hw.name}: patch merging has {widest} channels, {hw.max_channels} fit"
             )
         self.stages = [Stage(hw, side, C, size.head_dim) for side, C in size.stages]

@@ -1,5 +1,1 @@
-"""`fqvit-hw report`: one page, HTML and Markdown, of all measurements in a folder."""
-
-from ..commands.report import add_parser
-
-__all__ = ["add_parser"]
+"""The page that `fqvit-hw report` makes of a folder of measurements."""

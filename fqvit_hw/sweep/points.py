@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 
+from ..errors import UserError
 from ..machine.hardware import BASE, ECP5_85K, LARGE, TINY, Hardware
 from ..machine.isa import Opcode
 
@@ -89,7 +90,7 @@ def timed(instructions, hw: Hardware) -> dict[str, int]:
     gemms = [i for i in instructions if i.opcode is Opcode.GEMM and not i.resident]
     tiles = sum(i.outer * i.k_groups * i.k_tiles for i in gemms)
     if tiles > MOST_TILES:
-        raise ValueError(f"{tiles / 1e6:.1f} million weight tiles are too many to model in minutes")
+        raise UserError(f"{tiles / 1e6:.1f} million weight tiles are too many to model in minutes")
     prediction = predict(instructions, hw, latency=LATENCY)
     return {name: int(getattr(prediction, name)) for name in COUNTERS}
 
@@ -129,7 +130,7 @@ def counters(size, hw: Hardware) -> dict[str, int] | str:
 
     try:
         return swin(size, hw) if isinstance(size, SwinSize) else vit(size, hw)
-    except ValueError as error:
+    except UserError as error:
         return str(error)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from amaranth.lib import wiring
 
+from fqvit_hw.errors import UserError
 from fqvit_hw.machine.hardware import BASE, ECP5_85K, LARGE, TINY, Hardware
 
 from ..accelerator.accelerator import Accelerator
@@ -100,11 +101,11 @@ DEFAULT = "base"
 
 
 def choose(kind: str, name: str | None, names: Iterable[str]) -> tuple[str, ...]:
-    """All names, or the one asked for; ValueError if there is no such one."""
+    """All names, or the one asked for; UserError if there is no such one."""
     if name is None:
         return tuple(names)
     if name not in names:
-        raise ValueError(f"unknown {kind} {name!r}; there are {', '.join(names)}")
+        raise UserError(f"unknown {kind} {name!r}; there are {', '.join(names)}")
     return (name,)
 
 
@@ -117,5 +118,5 @@ def select(
     pairs = [(b, c) for c in configs for b in blocks if b in CONFIGS[c].blocks]
     if not pairs:
         there = ", ".join(CONFIGS[config].blocks)
-        raise ValueError(f"configuration {config} has no block {block}; there are {there}")
+        raise UserError(f"configuration {config} has no block {block}; there are {there}")
     return pairs

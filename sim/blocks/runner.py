@@ -17,7 +17,8 @@ from pathlib import Path
 from amaranth.back import verilog
 from cocotb_tools.runner import get_runner
 
-from fqvit_hw.places import BUILD, PACKAGE
+from fqvit_hw.errors import ToolError, UserError
+from fqvit_hw.places import BUILD, GOLDEN, PACKAGE
 from fqvit_hw.rtl.flow.verilog import awake
 
 OUT = BUILD / "sim"
@@ -49,19 +50,19 @@ class Result:
 
 
 def require_icarus() -> None:
-    """Raises RuntimeError if Icarus Verilog is missing or older than 11."""
+    """Raises ToolError if Icarus Verilog is missing or older than 11."""
     if shutil.which("iverilog") is None:
-        raise RuntimeError("Icarus Verilog (iverilog) is missing: run `make setup`")
+        raise ToolError("Icarus Verilog (iverilog) is missing: run `make setup`")
     text = subprocess.run(["iverilog", "-V"], capture_output=True, text=True).stdout
     version = re.search(r"version (\d+)", text)
     if version is None or int(version[1]) < MIN_ICARUS:
         first = text.splitlines()[0] if text else "no version"
-        raise RuntimeError(f"Icarus Verilog {MIN_ICARUS} or newer is needed, found: {first}")
+        raise ToolError(f"Icarus Verilog {MIN_ICARUS} or newer is needed, found: {first}")
 
 
 def block_module(block: str):
     if block not in BLOCKS:
-        raise ValueError(f"unknown block {block!r}; there are {', '.join(BLOCKS)}")
+        raise UserError(f"unknown block {block!r}; there are {', '.join(BLOCKS)}")
     return import_module(f"fqvit_hw.sim.blocks.{block}")
 
 
@@ -87,8 +88,8 @@ def run_bench(
     module = block_module(block)
     if config not in module.CONFIGURATIONS:
         names = ", ".join(module.CONFIGURATIONS)
-        raise ValueError(f"unknown configuration {config!r} of {block}; there are {names}")
-    folder = folder or OUT / block / config
+        raise UserError(f"unknown configuration {config!r} of {block}; there are {names}")
+    folder = (folder or OUT / block / config).resolve()  # the bench runs in it
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     start = time.monotonic()
@@ -107,6 +108,7 @@ def run_bench(
         "FQVIT_CONFIG": config,
         "FQVIT_SIZE": size,
         "FQVIT_RESULTS": str(results),
+        "FQVIT_GOLDEN": os.environ.get("FQVIT_GOLDEN", str(GOLDEN.resolve())),
         "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]),
     }
     environment |= {"FQVIT_CASE": case} if case else {}
