@@ -189,9 +189,7 @@ def use(kit: Installed) -> None:
     kit.good("-c", ENGINES)
     assert list((here.parent / "cache").rglob("fast-*.so"))
     kit.good(*command, "verilog", "--block", "gelu", "--config", "tiny")
-    kit.good(*command, "verilog", "--block", "requantize", "--out", "rtl", "--config", "base")
     assert (here / "build/verilog/tiny/gelu.v").read_text() == verilog.emit("gelu", "tiny")
-    assert (here / "rtl/requantize.v").exists()
     bench = ("--block", "requantize", "--config", "lanes5_w8", "--size", "small")
     assert "1 benches passed" in kit.good("-m", "fqvit_hw.sim", *bench)
     assert kit.files() == before

@@ -18,7 +18,7 @@ from amaranth.back import verilog
 from cocotb_tools.runner import get_runner
 
 from fqvit_hw.errors import ToolError, UserError
-from fqvit_hw.places import BUILD, GOLDEN, PACKAGE
+from fqvit_hw.places import BUILD, CHECKOUT, GOLDEN, PACKAGE
 from fqvit_hw.rtl.flow.verilog import awake
 
 OUT = BUILD / "sim"
@@ -111,6 +111,8 @@ def run_bench(
         "FQVIT_GOLDEN": os.environ.get("FQVIT_GOLDEN", str(GOLDEN.resolve())),
         "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]),
     }
+    if CHECKOUT is None:  # cocotb lets pytest rewrite what is imported, and keep that beside it
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"
     environment |= {"FQVIT_CASE": case} if case else {}
     environment |= {"FQVIT_FLIP": "1"} if flip else {}
     runner = get_runner("icarus")
