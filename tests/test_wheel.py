@@ -188,8 +188,10 @@ def use(kit: Installed) -> None:
     )
     kit.good("-c", ENGINES)
     assert list((here.parent / "cache").rglob("fast-*.so"))
-    kit.good(*command, "verilog", "--block", "gelu", "--config", "tiny")
-    assert (here / "build/verilog/tiny/gelu.v").read_text() == verilog.emit("gelu", "tiny")
+    kit.good(*command, "verilog", "--block", "requantize", "--config", "tiny")
+    assert (here / "build/verilog/tiny/requantize.v").read_text() == verilog.emit(
+        "requantize", "tiny"
+    )
     bench = ("--block", "requantize", "--config", "lanes5_w8", "--size", "small")
     assert "1 benches passed" in kit.good("-m", "fqvit_hw.sim", *bench)
     assert kit.files() == before

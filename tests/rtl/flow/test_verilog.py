@@ -129,12 +129,12 @@ def test_a_rejected_block_does_not_get_its_name(tmp_path, monkeypatch):
 
 def test_without_linters_the_verilog_is_written_all_the_same(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
-    arguments = ["verilog", "--block", "gelu", "--config", "tiny", "--out", str(tmp_path)]
+    arguments = ["verilog", "--block", "requantize", "--config", "tiny", "--out", str(tmp_path)]
     assert cli.main(arguments) == 0
     said = capsys.readouterr()
     assert said.err == "fqvit-hw: not linted by verilator and iverilog: not installed\n"
-    assert said.out.startswith(f"{tmp_path}/tiny/gelu.v  ")
-    assert (tmp_path / "tiny" / "gelu.v").read_text() == verilog.emit("gelu", "tiny")
+    assert said.out.startswith(f"{tmp_path}/tiny/requantize.v  ")
+    assert (tmp_path / "tiny" / "requantize.v").read_text() == verilog.emit("requantize", "tiny")
 
 
 @pytest.mark.parametrize(
