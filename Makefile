@@ -59,7 +59,7 @@ bench: ## engines against float32, side by side [ARGS= for benchmarks/throughput
 
 verilog: ## Verilog of every block in build/verilog [BLOCK= CONFIG=]
 	@$(RTL) iverilog verilator
-	@$(PYTHON) -m fqvit_hw.rtl.flow.verilog $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
+	@.venv/bin/fqvit-hw verilog $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
 
 synth: ## resources on ECP5 and Xilinx 7-series, by Yosys [BLOCK= CONFIG=]
 	@$(RTL)
@@ -76,7 +76,7 @@ readme: ## write the figures of README.md and docs/ again, from docs/results
 lint: setup ## ruff and the Verilog lint
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
-	$(PYTHON) -m fqvit_hw.rtl.flow.verilog
+	.venv/bin/fqvit-hw verilog
 
 clean: ## remove what the targets made; .venv stays
 	rm -rf build .pytest_cache .ruff_cache

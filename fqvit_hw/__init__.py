@@ -6,7 +6,9 @@ Importing this package and running the numpy engine needs no torch; `quantize` i
 from .config import PRESETS, QuantConfig
 from .model import QuantizedModel
 
-__all__ = ["PRESETS", "QuantConfig", "QuantizedModel", "quantize"]
+__all__ = ["PRESETS", "QuantConfig", "QuantizedModel", "__version__", "quantize"]
+
+__version__ = "0.1.0"  # pyproject.toml takes it from here
 
 
 def quantize(model, calibration, config=None, *, mean=None, std=None) -> QuantizedModel:

@@ -1,8 +1,10 @@
-"""Where things lie: beside the package in a checkout, inside it or with the user when installed.
+"""Where things lie: beside the package in a checkout, with the user where it is installed.
 
-RTL, SIM: the folders of the Amaranth sources and of the benches, whichever way they are reached.
-BUILD: where everything that is made goes; never inside an installation.
-GOLDEN: the golden vectors.
+PACKAGE, RTL, SIM: the package, its Amaranth sources and its benches; in a checkout the latter two
+are links to the folders beside fqvit_hw/. CHECKOUT: the checkout, None for an installation.
+BUILD: where everything that is made goes; GOLDEN: the golden vectors. Of an installation both are
+relative, folders of whatever folder is the current one when they are used: nothing is ever written
+into an installation.
 """
 
 from __future__ import annotations
@@ -10,9 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-RTL = (PACKAGE / "rtl").resolve()  # in a checkout a link to rtl/ beside fqvit_hw/
+RTL = (PACKAGE / "rtl").resolve()
 SIM = (PACKAGE / "sim").resolve()
-# The checkout, or None for an installed wheel: there the folders are the package's own.
 CHECKOUT = RTL.parent if RTL.parent != PACKAGE else None
-BUILD = (CHECKOUT or Path.cwd()) / "build"
-GOLDEN = (CHECKOUT or PACKAGE) / "golden"
+BUILD = (CHECKOUT or Path()) / "build"
+GOLDEN = (CHECKOUT or Path()) / "golden"

@@ -12,6 +12,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from .errors import MissingError
+
 SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
@@ -39,7 +41,7 @@ def import_timm():
                 torch.library.define(f"torchvision::{operator}", SIGNATURE)
         import timm
     except ModuleNotFoundError as error:
-        raise ImportError(
+        raise MissingError(
             f"calibration needs torch and timm (no module {error.name!r}): "
             "pip install 'fqvit-hw[model]'"
         ) from error

@@ -12,14 +12,15 @@ import re
 import sys
 import traceback
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stdout
 from pathlib import Path
 
 from fqvit_hw.blocks import BLOCKS
-from fqvit_hw.command_line import Parser
+from fqvit_hw.command_line import Parser, program
+from fqvit_hw.errors import UserError
 from fqvit_hw.places import BUILD
 
 from .blocks.runner import Result, block_module, configurations, require_icarus, run_bench
@@ -30,9 +31,9 @@ Job = tuple[str, str]  # block, configuration
 
 
 def choose(options: argparse.Namespace) -> list[Job]:
-    """The benches asked for; ValueError if a name is unknown."""
+    """The benches asked for; UserError if a name is unknown."""
     if options.case and not options.block:
-        raise ValueError("a case needs its block: --block BLOCK (make sim: BLOCK=...)")
+        raise UserError("a case needs its block: --block BLOCK (make sim: BLOCK=...)")
     if options.block:
         block_module(options.block)
     blocks = [options.block] if options.block else BLOCKS
@@ -44,13 +45,13 @@ def choose(options: argparse.Namespace) -> list[Job]:
         if not jobs:
             where = f" of {options.block}" if options.block else ""
             names = ", ".join(known)
-            raise ValueError(f"unknown configuration {options.config!r}{where}; there are {names}")
+            raise UserError(f"unknown configuration {options.config!r}{where}; there are {names}")
     if options.case:
         cases = {job: case_names(*job, options.size) for job in jobs}
         jobs = [job for job in jobs if options.case in cases[job]]
         if not jobs:
             names = ", ".join(dict.fromkeys(name for found in cases.values() for name in found))
-            raise ValueError(f"unknown case {options.case!r} of {options.block}; there are {names}")
+            raise UserError(f"unknown case {options.case!r} of {options.block}; there are {names}")
     return jobs
 
 
@@ -162,7 +163,7 @@ def totals(element: ET.Element, results: list[Result]) -> None:
     element.set("time", f"{sum(r.seconds for r in results):.3f}")
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="python -m fqvit_hw.sim", description=__doc__.split("\n")[0])
     parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all")
     parser.add_argument("--config", help="one bench configuration; default: all of the size")
@@ -175,17 +176,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    try:
-        options = parse(arguments)
-        options.out = options.out.resolve()
-        if options.size not in ("full", "small"):
-            raise ValueError(f"unknown size {options.size!r}; there are full, small")
-        require_icarus()
-        jobs = choose(options)
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"sim: {error}", file=sys.stderr)
-        return 2
+@program("sim")
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    options.out = options.out.resolve()
+    if options.size not in ("full", "small"):
+        raise UserError(f"unknown size {options.size!r}; there are full, small")
+    require_icarus()
+    jobs = choose(options)
     results: dict[Job, Result] = {}
 
     def report(r: Result) -> None:
@@ -198,11 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.waves and waves.exists():
             print(f"  waveform {waves}", flush=True)
 
-    try:
-        run_all(jobs, options, report)
-    except KeyboardInterrupt:
-        print("sim: interrupted", file=sys.stderr)
-        return 130
+    run_all(jobs, options, report)
     ordered = [results[job] for job in jobs]
     failed = sum(not r.passed for r in ordered)
     print(f"\n{table(ordered)}\n")

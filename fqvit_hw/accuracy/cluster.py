@@ -16,7 +16,7 @@ import numpy as np
 
 from ..data.batches import read_batch
 from ..data.images import reason
-from ..errors import UserError
+from ..errors import MissingError, UserError
 from ..zoo import reach
 from .evaluate import Evaluator
 
@@ -32,7 +32,7 @@ def import_ray():
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise ImportError("--ray needs Ray: pip install 'fqvit-hw[ray]'") from error
+        raise MissingError("--ray needs Ray: pip install 'fqvit-hw[ray]'") from error
     return ray
 
 

@@ -133,5 +133,19 @@ def cells(figures: dict) -> tuple[str, ...]:
     )
 
 
+def layer_table(layers: dict) -> str:
+    """Signal to noise, a line per tensor and a column per configuration."""
+    columns = {n: c["layer_snr_db"] for n, c in layers["configurations"].items()}
+    steps = list(dict.fromkeys(step for column in columns.values() for step in column))
+    widths = {name: max(len(name), 8) for name in columns}
+    title = f"signal to noise, {layers['images']} images"
+    lines = [f"{title:36}" + "".join(f"  {name:>{widths[name]}}" for name in columns)]
+    for step in steps:
+        shown = (decibels(column[step]) if step in column else "-" for column in columns.values())
+        padded = (f"  {c:>{w}}" for c, w in zip(shown, widths.values(), strict=True))
+        lines.append(f"{step:36}" + "".join(padded))
+    return "\n".join(lines)
+
+
 def decibels(value: float | None) -> str:
     return "exact" if value is None else f"{value:.1f} dB"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..config import QuantConfig
+from ..errors import UserError, UserTypeError
 from ..model import QuantizedModel
 from .build import build_network
 from .choose import calibrate
@@ -15,7 +16,7 @@ from .supported import check_supported
 def quantize(model, calibration, config: QuantConfig, *, mean=None, std=None) -> QuantizedModel:
     """See fqvit_hw.quantize."""
     if not isinstance(config, QuantConfig):
-        raise TypeError(f"config: expected a QuantConfig, got {type(config).__name__}")
+        raise UserTypeError(f"config: expected a QuantConfig, got {type(config).__name__}")
     check_supported(model)
     mean, std = preprocessing(model, mean, std)
     images = spaced(check_calibration(model, calibration), config.calibration_images)
@@ -40,13 +41,13 @@ def preprocessing(model, mean, std) -> tuple[tuple[float, ...], tuple[float, ...
         if given is None:
             given = own.get(name)
         if given is None:
-            raise ValueError(f"{name}: the model does not say, pass one number per image channel")
+            raise UserError(f"{name}: the model does not say, pass one number per image channel")
         values = tuple(float(v) for v in np.ravel(given))
         if len(values) != channels or not np.all(np.isfinite(values)):
-            raise ValueError(f"{name}: expected {channels} numbers, one per channel, got {given}")
+            raise UserError(f"{name}: expected {channels} numbers, one per channel, got {given}")
         found.append(values)
     if min(found[1]) <= 0:
-        raise ValueError(f"std: expected positive numbers, got {found[1]}")
+        raise UserError(f"std: expected positive numbers, got {found[1]}")
     return found[0], found[1]
 
 
@@ -56,14 +57,14 @@ def check_calibration(model, calibration) -> np.ndarray:
         calibration = calibration.detach().cpu().numpy()
     if not isinstance(calibration, np.ndarray) or calibration.dtype != np.uint8:
         got = getattr(calibration, "dtype", type(calibration).__name__)
-        raise TypeError(f"calibration: expected images of uint8, got {got}")
+        raise UserTypeError(f"calibration: expected images of uint8, got {got}")
     shape = (model.patch_embed.proj.in_channels, *model.patch_embed.img_size)
     if calibration.ndim != 4 or calibration.shape[1:] != shape:
         wanted = ", ".join(str(n) for n in shape)
-        raise ValueError(f"calibration: expected shape (B, {wanted}), got {calibration.shape}")
+        raise UserError(f"calibration: expected shape (B, {wanted}), got {calibration.shape}")
     if len(calibration) == 0:
-        raise ValueError("calibration: expected at least one image, got none")
+        raise UserError("calibration: expected at least one image, got none")
     per_image = calibration.reshape(len(calibration), -1)
     if np.all(per_image.min(1) == per_image.max(1)):
-        raise ValueError("calibration: every image is constant, no range can be taken from them")
+        raise UserError("calibration: every image is constant, no range can be taken from them")
     return calibration

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from ..config import QuantConfig
+from ..errors import UserError
 from ..formats import ACC, BITSHIFT_FRACTION, INT8, INT16, MAX_TOKENS, UINT8
 from ..network import Block
 from ..network.scale import Scale
@@ -39,7 +40,7 @@ def weight_and_bias(layer) -> tuple[np.ndarray, np.ndarray]:
 
 def prove_tokens(tokens: int) -> None:
     if tokens > MAX_TOKENS:
-        raise ValueError(f"softmax is proven for {MAX_TOKENS} tokens, the model has {tokens}")
+        raise UserError(f"softmax is proven for {MAX_TOKENS} tokens, the model has {tokens}")
 
 
 Family = TypeVar("Family", bound=Steps)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..config import QuantConfig
+from ..errors import UserError
 from ..formats import INT8, INT16, PTF_MAX, IntFormat
 from ..network.scale import Scale
 from ..network.step import Operation, Role, Step
@@ -160,7 +161,7 @@ def gelu_step(index_width: int) -> float:
 def check_gelu_range(name: str, high: float, config: QuantConfig) -> None:
     limit = INT16.max * gelu_step(config.gelu_index_width)
     if high > limit:
-        raise ValueError(
+        raise UserError(
             f"{name}: pre-activations up to {high:.1f} exceed the {limit:.1f} of a "
             f"{config.gelu_index_width}-bit GELU index: choose a smaller gelu_index_width"
         )

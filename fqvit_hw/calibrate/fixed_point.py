@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import UserError
 from ..formats import (
     ACC,
     BETA,
@@ -33,7 +34,7 @@ LARGEST_OPERAND = 128  # |int8|
 def prove(layer: str, unit: str, largest: int, fmt: IntFormat, smallest: int = 0) -> None:
     """Raises ValueError naming layer, unit and bits unless [smallest, largest] fits `fmt`."""
     if largest > fmt.max or smallest < fmt.min:
-        raise ValueError(
+        raise UserError(
             f"{layer}: {unit} could overflow: its worst case needs "
             f"{bits_needed(int(smallest), int(largest)) + (fmt.signed and smallest >= 0)} bits, "
             f"{fmt} has {fmt.width}"
@@ -53,7 +54,7 @@ def encode_multiplier(layer: str, ratio) -> tuple[np.ndarray, np.ndarray]:
     N = 16 - exponent.astype(np.int64)
     dead = (M == 0) | (N > MAX_SHIFT)
     if np.any((N < 1) & ~dead) or not np.all(np.isfinite(ratio)):
-        raise ValueError(f"{layer}: requantize cannot scale by {np.max(ratio):.4g}, at most 2^15")
+        raise UserError(f"{layer}: requantize cannot scale by {np.max(ratio):.4g}, at most 2^15")
     return np.where(dead, 0, M), np.where(dead, 1, N)
 
 
@@ -108,9 +109,7 @@ def build_layernorm(layer: str, gamma, beta, eps: float, stream: Scale, width: i
     """gamma, beta: float (C,); stream: of the input codes; out: of the int8 output -> LayerNorm."""
     channels, step = len(gamma), float(stream.scale)
     if channels > MAX_CHANNELS:
-        raise ValueError(
-            f"{layer}: layernorm is proven for {MAX_CHANNELS} channels, not {channels}"
-        )
+        raise UserError(f"{layer}: layernorm is proven for {MAX_CHANNELS} channels, not {channels}")
     gamma, beta = (
         np.asarray(gamma, np.float64) / out.scale,
         np.asarray(beta, np.float64) / out.scale,

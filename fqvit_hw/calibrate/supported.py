@@ -5,6 +5,7 @@ Every refusal names the layer, so that nobody gets a network that computes somet
 
 from __future__ import annotations
 
+from ..errors import UserError, UserTypeError
 from ..timm_compat import import_timm
 
 import_timm()
@@ -36,7 +37,7 @@ SUPPORTED = (
 def check_supported(model) -> None:
     """Raises TypeError for another architecture, ValueError naming an unsupported layer."""
     if type(model) not in (VisionTransformer, SwinTransformer):
-        raise TypeError(
+        raise UserTypeError(
             f"unsupported model {type(model).__name__}: expected a timm VisionTransformer (ViT, "
             "DeiT without distillation token) or SwinTransformer"
         )
@@ -46,7 +47,7 @@ def check_supported(model) -> None:
     parts = in_swin(model, steps) if isinstance(steps, SwinSteps) else in_vit(model, steps)
     for what, present in parts:
         if present:
-            raise ValueError(f"unsupported layer {what}; supported are {SUPPORTED}")
+            raise UserError(f"unsupported layer {what}; supported are {SUPPORTED}")
     check_finite(model)
 
 
@@ -55,7 +56,7 @@ def check_finite(model) -> None:
     bad = [name for name, p in model.state_dict().items() if not torch.isfinite(p).all()]
     if bad:
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        raise ValueError(f"weights that are not finite: {', '.join(bad[:3])}{more}")
+        raise UserError(f"weights that are not finite: {', '.join(bad[:3])}{more}")
 
 
 def in_vit(model, steps: VitSteps):

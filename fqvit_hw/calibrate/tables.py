@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ..errors import UserError
 from ..formats import EXPONENTIAL, INT8, saturate
 from ..network.scale import Scale
 from ..units import Gelu
@@ -44,7 +45,7 @@ def polynomial_exponential(layer: str, step: float) -> np.ndarray:
     b = math.floor(0.96963238 / 0.35815147 / step)
     c = math.floor(1 / 0.35815147 / step**2)
     if c == 0:
-        raise ValueError(
+        raise UserError(
             f"{layer}: i-exp fails at a score scale of {step:.4g}, it is defined below "
             f"{I_EXP_LIMIT:.3f}: choose exponential='exact'"
         )

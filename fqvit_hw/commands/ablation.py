@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..accuracy.ablation import float_logits, integer_logits, markdown, summarize, variants
+from ..command_line import positive
 from ..errors import UserError
 from ..files import check_file, write_file
 
@@ -26,13 +27,6 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--engine", metavar="NAME", help="default: the fastest there is")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.set_defaults(run=run)
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
 
 
 def run(args) -> None:

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import hashlib
-import itertools
 import json
-import os
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from argparse import Namespace
 from pathlib import Path
 
-import numpy as np
-
-from ..accuracy.evaluate import FLOAT, Evaluator, integer_column, reference_column
-from ..accuracy.results import FORMAT, VERSION, ResultsFile, refuse_early
-from ..accuracy.simulations import simulation_names, simulations
-from ..accuracy.summary import decibels, summarize, table
-from ..accuracy.work import Work, choose, prepare, tell_default_engine
-from ..config import PRESETS, load_config
-from ..engines import operations
+from ..accuracy.measurement import measure
+from ..accuracy.options import BATCH, DEVICE_BATCH, NOISE_IMAGES, Options, named_configs
+from ..accuracy.scoring import DECODERS
+from ..accuracy.summary import layer_table, table
+from ..command_line import count, positive
+from ..config import PRESETS
 from ..errors import UserError
-from ..files import check_file, write_file
-from ..network.file import content_sha256
-
-BATCH, DEVICE_BATCH = 8, 64
-NOISE_IMAGES = 16
-FEW = 64  # images that are decoded before worker processes have started
-DECODERS = min(4, os.cpu_count() or 1)
+from ..files import write_file
 
 
 def add_parser(subparsers) -> None:
@@ -73,220 +58,43 @@ def add_parser(subparsers) -> None:
     parser.set_defaults(run=run)
 
 
-def count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 up, got {text}")
-    return value
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 up, got {text}")
-    return value
-
-
-def run(args) -> None:
-    configs = named_configs(args.config or list(PRESETS), args.calibration_images)
-    check_arguments(args)
-    most = max(config.calibration_images for config in configs.values())
-    work = prepare(args.model, args.weights, args.data, args.calibration, most)
-    known = known_header(args, work, configs)
-    if args.resume:
-        refuse_early(args.results, known)
-    evaluator = calibrate(work, configs, args)
-    networks = {name: content_sha256(qm.network) for name, qm in evaluator.networks.items()}
-    header = known | {"networks_sha256": networks}
-    chosen = choose(work.source, args.limit)
-    if args.results:
-        results = ResultsFile(args.results, header, args.resume)
-        try:
-            go_through(args, evaluator, work.source, chosen, results.done, results.append)
-            summary = summarize(header, results.records())
-        finally:
-            results.close()
-    else:
-        records: list[dict] = []
-        go_through(args, evaluator, work.source, chosen, set(), records.extend)
-        summary = summarize(header, records)
-    summary |= {"calibration_skipped": work.skipped, "command": sys.argv[1:]}
-    if summary["images"] and args.noise:
-        summary["layers"] = measure_layers(evaluator, work.source, chosen, args.noise)
-    report(args, summary)
-
-
-def named_configs(given: list[str], calibration_images: int | None) -> dict:
-    """The configurations by name. Raises UserError for two of one name."""
-    configs = {}
-    for name_or_path in given:
-        name, config = load_config(name_or_path)
-        if name in configs:
-            raise UserError(f"--config {name_or_path}: a configuration named {name} came before")
-        if calibration_images:
-            config = replace(config, calibration_images=calibration_images)
-        configs[name] = config
-    return configs
-
-
-def check_arguments(args) -> None:
-    """What can be refused at once, before minutes of work."""
-    if args.resume and not args.results:
-        raise UserError("--resume needs --results FILE")
-    if args.results and args.results.exists() and not args.resume:
-        raise UserError(
-            f"{args.results}: exists already: --resume goes on with it, or choose another name"
-        )
-    if args.results and not args.json:
-        args.json = args.results.with_suffix(".json")
-    if args.results and args.json == args.results:
-        raise UserError(f"{args.results}: the summary has this name: call the results .jsonl")
-    for path in (args.results, args.json, args.png):
-        if path:
-            check_file(path)
-    if args.png and not args.noise:
-        raise UserError("--png draws the noise of the layers: it needs --noise N from 1 up")
-    if args.engine or args.device:
-        operations(args.engine, args.device)  # refuses what is not there
-    elif not args.ray:
-        tell_default_engine()
-    if args.ray:
-        from ..accuracy.cluster import check_reachable
-
-        check_reachable(args.ray)
-
-
-def calibrate(work: Work, configs: dict, args) -> Evaluator:
-    """One integer network per configuration, and the paper's simulations of them."""
-    from tqdm import tqdm
-
-    from .. import quantize
-    from ..calibrate import spaced
-    from ..reference import build_reference
-
-    settings = {"mean": work.mean, "std": work.std}
-    kinds = {} if args.no_reference else simulations(configs)
-    networks, references = {}, {}
-    with tqdm(total=len(configs) + len(kinds), desc="calibrating") as progress:
-        for name, config in configs.items():
-            networks[name] = quantize(work.model, work.calibration, config, **settings)
-            progress.update()
-        for name, config in kinds.items():
-            images = spaced(work.calibration, config.calibration_images)  # as `quantize` takes them
-            references[name] = build_reference(work.model, images, config, **settings)
-            progress.update()
-    return Evaluator(
-        work.model, networks, references, work.mean, work.std, args.engine, args.device
-    )
-
-
-def known_header(args, work: Work, configs: dict) -> dict:
-    """What is measured, all but the integers that calibration will make of it.
-
-    The engine is not among it, nor how many images: neither changes a record.
-    """
-    from ..data.imagenet import files_sha256
-    from ..paper_models import timm_name
-    from ..zoo.checkpoints import weights_sha256
-
-    kinds = {} if args.no_reference else simulations(configs)
-    names = dict.fromkeys(configs) if args.no_reference else simulation_names(configs)
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "model": timm_name(args.model),
-        "weights_sha256": weights_sha256(work.model),
-        "configurations": {name: asdict(config) for name, config in configs.items()},
-        "simulations": names,
-        "columns": [FLOAT, *map(reference_column, kinds), *map(integer_column, configs)],
-        "calibration": {
-            "images": len(work.calibration),
-            "sha256": hashlib.sha256(work.calibration.tobytes()).hexdigest(),
-        },
-        "preprocessing": work.source.preprocessing.as_json()
-        | {"mean": list(work.mean), "std": list(work.std)},
-        "data": {
-            "images": len(work.source.files),
-            "sha256_of_names": files_sha256(work.source.files),
-        },
-    }
-
-
-def go_through(args, evaluator, source, chosen: list[int], done: set[str], keep) -> None:
-    """Score the chosen images that are not done; keep(records) after each batch."""
-    from tqdm import tqdm
-
-    from ..data.batches import chunks
-
-    todo = [i for i in chosen if source.files[i] not in done]
-    batches = chunks(todo, args.batch or (DEVICE_BATCH if args.device else BATCH))
-    with tqdm(
-        total=len(chosen), initial=len(chosen) - len(todo), desc="images", unit="image"
-    ) as progress:
-        for records in scored(args, evaluator, source, batches):
-            keep(records)
-            for record in records:
-                if "broken" in record:
-                    why = f"fqvit-hw: skipped {record['file']}: {record['broken']}"
-                    progress.write(why, file=sys.stderr)
-            progress.update(len(records))
-
-
-def scored(args, evaluator: Evaluator, source, batches) -> Iterator[list[dict]]:
-    if args.ray:
-        from ..accuracy.cluster import score_on_cluster
-
-        yield from score_on_cluster(evaluator, source, batches, args.ray)
-        return
-    from ..data.batches import read_batches
-    from ..data.imagenet import Validation
-
-    workers = args.workers
-    if workers is None:
-        from_files = isinstance(source, Validation)
-        workers = DECODERS if from_files and sum(map(len, batches)) > FEW else 0
-    yield from map(evaluator.score, read_batches(source, batches, workers))
-
-
-def measure_layers(evaluator: Evaluator, source, chosen: list[int], images: int) -> dict | None:
-    """On `images` of the chosen ones, evenly spread; None if every one is broken."""
-    from ..accuracy.noise import measure
-    from ..data.imagenet import spread
-    from ..data.images import BROKEN
-
-    def readable():
-        for i in spread(chosen, images):
-            with contextlib.suppress(*BROKEN):  # it is named in the results
-                yield source.read(i)
-
-    found = list(itertools.islice(readable(), images))
-    return measure(evaluator, np.stack(found)) if found else None
-
-
-def report(args, summary: dict) -> None:
+def run(args: Namespace) -> None:
+    options = chosen(args)
+    options.check()
+    summary = measure(options)
     print(table(summary))
     layers = summary.get("layers")
     if layers:
         print(f"\n{layer_table(layers)}")
-    if args.json:
-        write_file(args.json, (json.dumps(summary) + "\n").encode())
-    if args.png:
+    if options.summary_file:
+        write_file(options.summary_file, (json.dumps(summary) + "\n").encode())
+    if options.png:
         if not layers:
             raise UserError("--png: there is no noise to draw, no image could be read")
         from ..accuracy.picture import noise_png
 
-        write_file(args.png, noise_png(summary))
+        write_file(options.png, noise_png(summary))
 
 
-def layer_table(layers: dict) -> str:
-    """Signal to noise, a line per tensor and a column per configuration."""
-    columns = {n: c["layer_snr_db"] for n, c in layers["configurations"].items()}
-    steps = list(dict.fromkeys(step for column in columns.values() for step in column))
-    widths = {name: max(len(name), 8) for name in columns}
-    title = f"signal to noise, {layers['images']} images"
-    lines = [f"{title:36}" + "".join(f"  {name:>{widths[name]}}" for name in columns)]
-    for step in steps:
-        cells = (decibels(column[step]) if step in column else "-" for column in columns.values())
-        padded = (f"  {c:>{w}}" for c, w in zip(cells, widths.values(), strict=True))
-        lines.append(f"{step:36}" + "".join(padded))
-    return "\n".join(lines)
+def chosen(args: Namespace) -> Options:
+    """The evaluation that was asked for. Raises UserError for a configuration that is none."""
+    return Options(
+        model=args.model,
+        configs=named_configs(args.config or list(PRESETS), args.calibration_images),
+        weights=args.weights,
+        data=args.data,
+        calibration=args.calibration,
+        reference=not args.no_reference,
+        limit=args.limit,
+        batch=args.batch,
+        workers=args.workers,
+        ray=args.ray,
+        engine=args.engine,
+        device=args.device,
+        noise=args.noise,
+        results=args.results,
+        resume=args.resume,
+        json=args.json,
+        png=args.png,
+        command=sys.argv[1:],
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import UserError
 from ..vectors import files as vectors
 from ..vectors.cases import Case, Tensor
 
@@ -29,12 +30,12 @@ def add_parser(subparsers) -> None:
 
 
 def run(args) -> int:
-    """Returns the exit status. Raises ValueError for bad input."""
+    """Returns the exit status. Raises UserError for bad input."""
     cases = vectors.load(args.golden, args.unit)
     if args.case is not None:
         names = [case.name for case in cases]
         if args.case not in names:
-            raise ValueError(
+            raise UserError(
                 f"unknown case {args.case!r} of {args.unit}; there are {', '.join(names)}"
             )
         cases = [cases[names.index(args.case)]]
@@ -42,7 +43,7 @@ def run(args) -> int:
     try:
         text = args.got.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{args.got}: cannot be read ({error})") from None
+        raise UserError(f"{args.got}: cannot be read ({error})") from None
     formats = [(tensor.data.size, tensor.format) for _, tensor in expected]
     got = vectors.from_hex(text, formats, str(args.got))
     message = first_difference(expected, got)
@@ -52,11 +53,11 @@ def run(args) -> int:
 
 
 def output(case: Case, name: str | None) -> Tensor:
-    """The named output of a case, or its first. Raises ValueError for a name that is none."""
+    """The named output of a case, or its first. Raises UserError for a name that is none."""
     outputs = case.role("output")
     name = name or next(iter(outputs))
     if name not in outputs:
-        raise ValueError(f"{case.unit} has no output {name!r}; there are {', '.join(outputs)}")
+        raise UserError(f"{case.unit} has no output {name!r}; there are {', '.join(outputs)}")
     return outputs[name]
 
 

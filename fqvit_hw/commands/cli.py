@@ -1,51 +1,60 @@
-"""The command line: `fqvit-hw COMMAND`. Each command is a module with add_parser and run."""
+"""The command line: `fqvit-hw COMMAND`."""
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
 
-from ..command_line import USER_ERRORS, Parser, one_line
+from .. import __version__
+from ..command_line import Parser, program
+from . import (
+    ablation,
+    accuracy,
+    check,
+    compile,
+    features,
+    golden,
+    quantize,
+    report,
+    sweep,
+    train,
+    verilog,
+)
 
-# a module here adds its subcommand: add_parser(subparsers) sets run=, a function of the arguments
+TITLE = "Fully quantized vision transformers in integers only, from calibration to RTL."
+
+# In the order of --help. A command is a module with add_parser(subparsers), which gives its parser
+# the default run=, a function of the arguments that returns the exit status (None is 0).
 COMMANDS = (
-    "train",
-    "quantize",
-    "accuracy",
-    "report",
-    "ablation",
-    "features",
-    "golden",
-    "check",
-    "compile",
-    "sweep",
+    train,
+    quantize,
+    accuracy,
+    report,
+    ablation,
+    features,
+    golden,
+    check,
+    compile,
+    sweep,
+    verilog,
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="fqvit-hw", description=__doc__.split("\n")[0])
+def build_parser() -> ArgumentParser:
+    parser = Parser(prog="fqvit-hw", description=TITLE)
+    parser.add_argument("--version", action="version", version=f"fqvit-hw {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        importlib.import_module(f".{name}", __package__).add_parser(subparsers)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Returns the exit status: 0, 2 for the user's mistake (one line on stderr), 130 for Ctrl-C."""
-    try:
-        args = build_parser().parse_args(argv)
-        return args.run(args) or 0
-    except USER_ERRORS as error:
-        print(f"fqvit-hw: error: {one_line(error)}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, of a device: not imported here
-            raise
-        print(f"fqvit-hw: error: {one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+@program("fqvit-hw")
+def main(arguments: Sequence[str] | None = None) -> int | None:
+    """Returns the exit status: 0, 1 for what a command calls a failure, else as `program` says."""
+    args = build_parser().parse_args(arguments)
+    return args.run(args)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
 from ..data.digits import NETWORK_FILE, test_set
+from ..errors import UserError
 from ..model import QuantizedModel
+from ..places import CHECKOUT, GOLDEN
 from ..vectors import files as vectors
 from ..vectors.corners import SEED
 from ..vectors.record import WHOLE_IMAGES, golden_cases
@@ -21,20 +24,21 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("--network", type=Path, metavar="FILE", help="a saved QuantizedModel")
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder of images for it")
-    parser.add_argument("--out", type=Path, default=vectors.DEFAULT, metavar="DIR")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="default, in a checkout only: its golden/"
+    )
     parser.set_defaults(run=run)
 
 
-def run(args) -> int:
-    """Returns the exit status. Raises ValueError or OSError for bad input."""
+def run(args: Namespace) -> int:
+    """Returns the exit status. Raises UserError or OSError for bad input."""
     if (args.network is None) != (args.images is None):
-        raise ValueError("golden: --network and --images go together")
+        raise UserError("golden: --network and --images go together")
+    out = chosen_folder(args)
     if args.network is None:
         path, images, source = NETWORK_FILE, test_set()[0][:WHOLE_IMAGES], "digits test images 0, 1"
         command = "fqvit-hw golden"
     else:
-        if args.out == vectors.DEFAULT:
-            raise ValueError("golden: --out is needed: golden/ keeps the vectors of the digits")
         from ..data.images import Preprocessing, load_images  # needs the extra [model]
 
         path = args.network
@@ -43,9 +47,9 @@ def run(args) -> int:
             args.images, Preprocessing((height, width), channels), WHOLE_IMAGES
         ).images
         source = str(args.images)
-        command = f"fqvit-hw golden --network {path} --images {args.images} --out {args.out}"
+        command = f"fqvit-hw golden --network {path} --images {args.images} --out {out}"
     manifest = vectors.write(
-        args.out,
+        out,
         golden_cases(QuantizedModel.load(path), images),
         {
             "command": command,
@@ -55,5 +59,18 @@ def run(args) -> int:
         },
     )
     files = sum(1 + len(case["tensors"]) for case in manifest["cases"])
-    print(f"{len(manifest['cases'])} cases in {files} files under {args.out}")
+    print(f"{len(manifest['cases'])} cases in {files} files under {out}")
     return 0
+
+
+def chosen_folder(args: Namespace) -> Path:
+    """--out, or the golden/ of the checkout, where the vectors of the digits are kept."""
+    if args.out is None and CHECKOUT is None:
+        raise UserError(
+            "golden: --out is needed: `fqvit-hw golden --out golden` makes the vectors that "
+            "`fqvit-hw check` looks for in the same folder"
+        )
+    out = args.out or GOLDEN
+    if args.network is not None and CHECKOUT and out.resolve() == GOLDEN:
+        raise UserError("golden: --out is needed: golden/ keeps the vectors of the digits")
+    return out

@@ -6,6 +6,7 @@ import importlib
 import os
 from pathlib import Path
 
+from ..command_line import positive
 from ..files import check_file, write_file
 from ..paper_models import PAPER_MODELS
 from ..sweep.page import markdown
@@ -27,14 +28,12 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables (else: printed)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers")
     parser.add_argument("--png", type=Path, metavar="FILE", help="the picture (needs matplotlib)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, metavar="N",
                         help="processes (default: one a core)")  # fmt: skip
     parser.set_defaults(run=run)
 
 
 def run(args) -> None:
-    if args.jobs < 1:
-        raise ValueError(f"--jobs: expected at least 1, got {args.jobs}")
     for path in (args.markdown, args.json, args.png):  # before the work
         if path:
             check_file(path)

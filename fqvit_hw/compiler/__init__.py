@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import UserError
 from ..machine.hardware import Hardware
 from ..network import SwinTransformer, VisionTransformer
 from .program import Program
@@ -25,10 +26,10 @@ def compile_network(
     only shapes and scalar parameters are read then. chosen: the plan, instead of the best one.
     Raises ValueError for what does not fit."""
     if isinstance(network, SwinTransformer):
-        raise ValueError("compile: a Swin network is not supported yet, only ViT and DeiT")
+        raise UserError("compile: a Swin network is not supported yet, only ViT and DeiT")
     for i, block in enumerate(network.blocks):
         if block.attention.softmax.mode != "lis4":
-            raise ValueError(
+            raise UserError(
                 f"compile: blocks.{i} has {block.attention.softmax.mode} attention, the machine "
                 "lis4 only: quantize with attention = lis4 (presets best and paper-884)"
             )

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..errors import UserError
 from ..formats import ceil_log2
 from ..machine.gemm import GemmView
 from ..machine.hardware import Hardware
@@ -87,7 +88,7 @@ class Emitter:
         try:
             instruction = Instruction(opcode, {"layer": number, **fields})
         except OverflowError as error:
-            raise ValueError(f"{layer}: {error}: a field of the instruction is too small") from None
+            raise UserError(f"{layer}: {error}: a field of the instruction is too small") from None
         self.instructions.append(instruction)
         self.names.append(layer)
         self.made.append(made)

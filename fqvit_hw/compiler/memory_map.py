@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..errors import UserError
 from ..machine.hardware import BURST_BYTES
 
 MAP_BYTES = 1 << 32  # less one burst: the register SIZE has 32 bits
@@ -50,7 +51,7 @@ class MemoryMap:
             self.regions[name] = Region(name, kind, self.size, size)
             self.size += -(-size // BURST_BYTES) * BURST_BYTES
             if self.size >= MAP_BYTES:
-                raise ValueError(
+                raise UserError(
                     f"compile: the memory map has less than {MAP_BYTES} bytes (the register "
                     f"SIZE has 32 bits), this network needs {self.size} up to {name}"
                 )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import UserError
 from ..files import write_files
 from ..machine.hardware import Hardware
 from ..machine.isa import INSTRUCTION_BYTES, Instruction, Unit
@@ -53,7 +54,7 @@ class Program:
     def pack(self, image: np.ndarray) -> bytes:
         """uint8 (C, H, W) -> what the host writes at input_address."""
         if image.dtype != np.uint8 or image.shape != self.image_shape:
-            raise ValueError(
+            raise UserError(
                 f"image: expected uint8 {self.image_shape}, got {image.dtype} {image.shape}"
             )
         return np.ascontiguousarray(image).tobytes()
@@ -121,7 +122,7 @@ class Program:
                 },
             )  # fmt: skip
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{folder}: not a program of fqvit-hw compile: {error}") from error
+            raise UserError(f"{folder}: not a program of fqvit-hw compile: {error}") from error
 
 
 def tuples(tree: dict) -> dict:

@@ -10,6 +10,7 @@ import functools
 
 import numpy as np
 
+from ..errors import UserError, UserTypeError
 from ..network import SwinTransformer
 from .numpy_ops import NumpyOps
 from .walk import Walk
@@ -26,9 +27,9 @@ def operations(engine: str | None = None, device: str | None = None):
     if engine is None:
         engine = "torch" if device else default_engine()
     if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}; there is {', '.join(ENGINES)}")
+        raise UserError(f"unknown engine {engine!r}; there is {', '.join(ENGINES)}")
     if device is not None and engine != "torch":
-        raise ValueError(f"engine {engine!r} runs on the CPU only; a device needs engine='torch'")
+        raise UserError(f"engine {engine!r} runs on the CPU only; a device needs engine='torch'")
     return made(engine, device)
 
 
@@ -70,7 +71,7 @@ def features(network, images, *, engine=None, device=None) -> dict[str, np.ndarr
     Raises TypeError for a network without stages.
     """
     if not isinstance(network, SwinTransformer):
-        raise TypeError(f"features: expected a Swin network, got a {type(network).__name__}")
+        raise UserTypeError(f"features: expected a Swin network, got a {type(network).__name__}")
     check_images(images, (network.channels, None, None))
     ops = operations(engine, device)
     stages = zip(
@@ -86,11 +87,11 @@ def check_images(images, shape: tuple) -> None:
     """Raises TypeError unless images is a uint8 array, ValueError unless it is (B, *shape)."""
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
         got = getattr(images, "dtype", type(images).__name__)
-        raise TypeError(f"images: expected a numpy array of uint8, got {got}")
+        raise UserTypeError(f"images: expected a numpy array of uint8, got {got}")
     fits = images.ndim == 4 and all(
         n == wanted or (wanted is None and n > 0)
         for n, wanted in zip(images.shape[1:], shape, strict=True)
     )
     if not fits:
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        raise ValueError(f"images: expected shape (B, {wanted}), got {images.shape}")
+        raise UserError(f"images: expected shape (B, {wanted}), got {images.shape}")

@@ -14,6 +14,7 @@ import weakref
 import numpy as np
 import torch
 
+from ..errors import UserError
 from ..formats import (
     BETA_FRACTION,
     BITSHIFT_FRACTION,
@@ -79,7 +80,7 @@ class TorchOps:
             torch.zeros(1, device=self.device).cpu()
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"device {device!r} is not available here: {reason}") from error
+            raise UserError(f"device {device!r} is not available here: {reason}") from error
         self._moved = weakref.WeakKeyDictionary()  # parameters of a unit -> on the device
 
     # --- parameters

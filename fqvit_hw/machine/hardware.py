@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from ..errors import UserError
 from ..formats import (
     ACC,
     BETA,
@@ -200,5 +201,5 @@ HARDWARE = {hw.name: hw for hw in (TINY, ECP5_85K, BASE, LARGE)}
 
 def hardware(name: str) -> Hardware:
     if name not in HARDWARE:
-        raise ValueError(f"unknown configuration {name!r}; there are {', '.join(HARDWARE)}")
+        raise UserError(f"unknown configuration {name!r}; there are {', '.join(HARDWARE)}")
     return HARDWARE[name]

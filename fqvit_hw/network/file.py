@@ -19,9 +19,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialize
 
+from ..errors import UserError
 from ..files import write_atomically
 
 FORMAT, VERSION = "fqvit_hw.network", 2
+WRONG = ValueError, TypeError, OverflowError, KeyError, AttributeError  # damaged content
 KEY = "fqvit_hw"  # one metadata key: safetensors writes several in no fixed order
 
 
@@ -103,7 +105,7 @@ def save(model, path) -> None:
 
 
 def load(kind, path):
-    """Read a dataclass of type `kind`. Raises ValueError naming the file, or OSError."""
+    """Read a dataclass of type `kind`. Raises UserError naming the file, or OSError."""
     content = Path(path).read_bytes()
     try:
         header = read_header(content)
@@ -113,8 +115,8 @@ def load(kind, path):
         model = restore(kind, header["tree"], "", tensors)
         if tensors:
             raise ValueError(f"unknown tensor {min(tensors)}")
-    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path}: not a network file of fqvit_hw, or damaged: {error}") from error
+    except (SafetensorError, *WRONG) as error:
+        raise UserError(f"{path}: not a network file of fqvit_hw, or damaged: {error}") from error
     return model
 
 

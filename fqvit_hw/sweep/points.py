@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 
+from ..errors import UserError
 from ..machine.gemm import gemms
 from ..machine.hardware import BASE, ECP5_85K, LARGE, TINY, Hardware
 from ..network.swin import MERGED
@@ -79,7 +80,7 @@ def timed(instructions, hw: Hardware) -> dict[str, int]:
 
     tiles = sum(gemm.weight_tiles for gemm in gemms(instructions, hw))
     if tiles > MOST_TILES:
-        raise ValueError(f"{tiles / 1e6:.1f} million weight tiles are too many to model in minutes")
+        raise UserError(f"{tiles / 1e6:.1f} million weight tiles are too many to model in minutes")
     prediction = predict(instructions, hw, latency=LATENCY)
     return {name: int(getattr(prediction, name)) for name in COUNTERS}
 
@@ -115,7 +116,7 @@ def counters(size: VitSize | SwinSize, hw: Hardware) -> dict[str, int] | str:
     """Of a network size; or why there are none."""
     try:
         return swin(size, hw) if isinstance(size, SwinSize) else vit(size, hw)
-    except ValueError as error:
+    except UserError as error:
         return str(error)
 
 

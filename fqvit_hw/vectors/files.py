@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import UserError
 from ..formats import IntFormat
 from ..places import GOLDEN
 from .cases import Case, Tensor
@@ -63,10 +64,10 @@ def from_hex(text: str, formats: list[tuple[int, IntFormat]], what: str) -> np.n
             try:
                 bits = int(word.replace("_", ""), 16)
             except ValueError:
-                raise ValueError(f"{what}, line {number}: {word!r} is not a hex number") from None
+                raise UserError(f"{what}, line {number}: {word!r} is not a hex number") from None
             fmt = next(following, fmt)
             if not 0 <= bits < 1 << fmt.width:
-                raise ValueError(f"{what}, line {number}: {word!r} does not fit {fmt}")
+                raise UserError(f"{what}, line {number}: {word!r} does not fit {fmt}")
             values.append(bits - (1 << fmt.width) if fmt.signed and bits > fmt.max else bits)
     return np.array(values, np.int64)
 
@@ -90,7 +91,7 @@ def write(out: Path, cases: list[Case], header: dict) -> dict:
     if not (out / MANIFEST).exists():
         for unit in dict.fromkeys(case.unit for case in cases):
             if (out / unit).exists():
-                raise ValueError(f"{out / unit}: would be replaced, but is no golden vectors")
+                raise UserError(f"{out / unit}: would be replaced, but is no golden vectors")
     manifest = {"format": FORMAT, "version": VERSION, **header, "cases": []}
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".golden-") as name:
@@ -144,12 +145,14 @@ def load_manifest(folder: Path) -> dict:
     try:
         manifest = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: no golden vectors here ({error})") from None
+        raise UserError(
+            f"{path}: no golden vectors here ({error}): `fqvit-hw golden --out {folder}` makes them"
+        ) from None
     found = (
         (manifest.get("format"), manifest.get("version")) if isinstance(manifest, dict) else None
     )
     if found != (FORMAT, VERSION):
-        raise ValueError(f"{path}: expected {FORMAT!r} version {VERSION}, found {found}")
+        raise UserError(f"{path}: expected {FORMAT!r} version {VERSION}, found {found}")
     return manifest
 
 
@@ -161,7 +164,7 @@ def load(folder: Path, unit: str) -> list[Case]:
     entries = load_manifest(folder)["cases"]
     units = sorted({entry["unit"] for entry in entries})
     if unit not in units:
-        raise ValueError(f"unknown unit {unit!r}; {folder} holds {', '.join(units)}")
+        raise UserError(f"unknown unit {unit!r}; {folder} holds {', '.join(units)}")
     return [_load_case(folder, entry) for entry in entries if entry["unit"] == unit]
 
 
@@ -170,9 +173,11 @@ def _load_case(folder: Path, entry: dict) -> Case:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
+        raise UserError(f"{path}: {error.strerror}") from None
     if sha256(content) != entry["npz_sha256"]:
-        raise ValueError(f"{path}: sha256 differs from the manifest: run `make golden`")
+        raise UserError(
+            f"{path}: sha256 differs from the manifest: run `fqvit-hw golden --out {folder}`"
+        )
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         tensors = {
             t["name"]: Tensor(t["role"], arrays[t["name"]], IntFormat(t["width"], t["signed"]))

@@ -13,6 +13,7 @@ from typing import Any
 from amaranth.lib import wiring
 
 from fqvit_hw.blocks import BLOCKS, load
+from fqvit_hw.errors import UserError
 
 CONFIGS = ("tiny", "base", "ecp5_85k", "large")
 DEFAULT = "base"
@@ -34,11 +35,11 @@ def component(block: str, config: str) -> wiring.Component:
 
 
 def choose(kind: str, name: str | None, names: Iterable[str]) -> tuple[str, ...]:
-    """All names, or the one asked for; ValueError if there is no such one."""
+    """All names, or the one asked for; UserError if there is no such one."""
     if name is None:
         return tuple(names)
     if name not in names:
-        raise ValueError(f"unknown {kind} {name!r}; there are {', '.join(names)}")
+        raise UserError(f"unknown {kind} {name!r}; there are {', '.join(names)}")
     return (name,)
 
 
@@ -51,5 +52,5 @@ def select(
     pairs = [(b, c) for c in configs for b in blocks if b in blocks_of(c)]
     if not pairs:
         there = ", ".join(blocks_of(config))
-        raise ValueError(f"configuration {config} has no block {block}; there are {there}")
+        raise UserError(f"configuration {config} has no block {block}; there are {there}")
     return pairs

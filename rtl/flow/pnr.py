@@ -20,10 +20,11 @@ import json
 import re
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fqvit_hw.command_line import Parser
+from fqvit_hw.command_line import Parser, program
 from fqvit_hw.places import BUILD
 
 from .configs import BLOCKS, CONFIGS, component, select
@@ -147,17 +148,14 @@ def say(r: Routed) -> str:
     return f"{r.block} {r.config}: {r.failure or f'{r.fmax:.1f} MHz'} {seconds}"
 
 
-def main(arguments: list[str] | None = None) -> int:
+@program("pnr")
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m fqvit_hw.rtl.flow.pnr", description=__doc__.split("\n")[0])
     parser.add_argument("--config", help=f"one of {', '.join(CONFIGS)}; default: {DEFAULT}")
     parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all of them")
     parser.add_argument("--json", type=Path, default=BUILD / "pnr.json", metavar="FILE")
-    try:
-        options = parser.parse_args(arguments)
-        jobs = select(options.config, options.block, (DEFAULT,))
-    except ValueError as error:
-        print(f"pnr: {error}", file=sys.stderr)
-        return 2
+    options = parser.parse_args(arguments)
+    jobs = select(options.config, options.block, (DEFAULT,))
     print(f"{len(jobs)} blocks, {WORKERS} at a time; the large ones take minutes", flush=True)
     results = run_all(place, jobs, WORKERS, say)
     print(f"\n{table(results)}")

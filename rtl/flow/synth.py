@@ -17,10 +17,11 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fqvit_hw.command_line import Parser
+from fqvit_hw.command_line import Parser, program
 from fqvit_hw.places import BUILD
 
 from .configs import BLOCKS, CONFIGS, select
@@ -152,19 +153,16 @@ def room(usage: Usage) -> str:
     return f"{usage.block} {usage.config} on an ECP5-85k: {parts}: {verdict}"
 
 
-def main(arguments: list[str] | None = None) -> int:
+@program("synth")
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m fqvit_hw.rtl.flow.synth", description=__doc__.split("\n")[0])
     parser.add_argument(
         "--config", help=f"one of {', '.join(CONFIGS)}; default: {' and '.join(SYNTHESIZED)}"
     )
     parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all of them")
     parser.add_argument("--json", type=Path, default=BUILD / "synth.json", metavar="FILE")
-    try:
-        options = parser.parse_args(arguments)
-        pairs = select(options.config, options.block, SYNTHESIZED)
-    except ValueError as error:
-        print(f"synth: {error}", file=sys.stderr)
-        return 2
+    options = parser.parse_args(arguments)
+    pairs = select(options.config, options.block, SYNTHESIZED)
     jobs = [(b, c, t) for b, c in pairs for t in PASSES]
     print(
         f"{len(jobs)} runs of Yosys, {WORKERS} at a time; the large ones take minutes", flush=True

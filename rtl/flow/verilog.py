@@ -1,9 +1,8 @@
-"""Verilog of every block in the named configurations: `make verilog`, `python -m
-fqvit_hw.rtl.flow.verilog`.
+"""Verilog of every block in the named configurations: `fqvit-hw verilog`, `make verilog`.
 
-`build/verilog/<block>.v` holds the configuration `base`, `build/verilog/<config>/<block>.v` the
-others. Each file holds one block and all modules below it, and is read by `verilator --lint-only
--Wall` (waivers: rtl/flow/waivers.vlt) and Icarus before it gets its name.
+`<block>.v` holds the configuration `base`, `<config>/<block>.v` the others. Each file holds one
+block and all modules below it, and is read by `verilator --lint-only -Wall` (waivers:
+rtl/flow/waivers.vlt) and Icarus, as far as they are there, before it gets its name.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,13 +18,10 @@ from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib import data, stream, wiring
 
-from fqvit_hw.command_line import Parser
-from fqvit_hw.places import BUILD
+from .configs import BLOCKS, DEFAULT, component, parameters
 
-from .configs import BLOCKS, CONFIGS, DEFAULT, component, parameters, select
-
-OUT = BUILD / "verilog"
 WAIVERS = Path(__file__).parent / "waivers.vlt"
+LINTERS = "verilator", "iverilog"
 
 ESCAPED = re.compile(r"\\(\S+) (?=(\w)?)")  # \name.with[anything] and the blank that ends it
 ZEROS = re.compile(r"  initial begin\n(?:    (\w+)\[(\d+)\] = (\d+)'[hd]0+;\n)+  end\n")
@@ -138,11 +133,12 @@ def source(block: str, config: str, arguments: Mapping[str, object], made: wirin
     config: a named configuration, or one of the block's bench; arguments: the parameters of the
     component `made`. What `make sim` simulates and what `make verilog` writes are both made here.
     """
-    command = "rtl.flow.verilog" if config in BLOCKS[block].configurations else "sim"
+    named = config in BLOCKS[block].configurations
+    command = "fqvit-hw verilog" if named else "python -m fqvit_hw.sim"
     header = [
         f"fqvit_hw: block {block}, configuration {config}",
         *(f"  {name} = {value}" for name, value in arguments.items()),
-        f"Made by: python -m fqvit_hw.{command} --config {config} --block {block}",
+        f"Made by: {command} --config {config} --block {block}",
         "Ports and timing: docs/rtl.md. Clock clk, synchronous reset rst, both active high.",
         "Names that are Verilog keywords end in _.",
         *port_comment(made),
@@ -156,24 +152,24 @@ def emit(block: str, config: str) -> str:
     return source(block, config, vars(parameters(block, config)), component(block, config))
 
 
+def missing_linters() -> list[str]:
+    """Those of LINTERS that are not on the PATH."""
+    return [tool for tool in LINTERS if shutil.which(tool) is None]
+
+
 def lint(source: Path, block: str) -> str | None:
-    """None if Verilator and Icarus accept the file without a word, else what they said."""
+    """None if the LINTERS that are there accept the file without a word, else what they said."""
     commands = (
         ["verilator", "--lint-only", "-Wall", "--top-module", block, str(WAIVERS), str(source)],
         ["iverilog", "-g2005", "-Wall", "-t", "null", "-s", block, str(source)],
     )
-    for command in commands:
+    missing = missing_linters()
+    for command in (command for command in commands if command[0] not in missing):
         done = subprocess.run(command, capture_output=True, text=True)
         said = (done.stdout + done.stderr).strip()
         if done.returncode or said:
             return f"{command[0]}: {said or f'exit status {done.returncode}'}"
     return None
-
-
-def require_tools() -> None:
-    for tool in ("verilator", "iverilog"):
-        if shutil.which(tool) is None:
-            raise ValueError(f"{tool} is missing: run `make setup`")
 
 
 def write(block: str, config: str, out: Path) -> tuple[Path, str | None]:
@@ -187,29 +183,3 @@ def write(block: str, config: str, out: Path) -> tuple[Path, str | None]:
         os.replace(draft, path)
         return path, None
     return draft, complaint
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = Parser(prog="python -m fqvit_hw.rtl.flow.verilog", description=__doc__.split("\n")[0])
-    parser.add_argument("--config", help=f"one of {', '.join(CONFIGS)}; default: all of them")
-    parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all of them")
-    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR")
-    try:
-        options = parser.parse_args(arguments)
-        require_tools()
-        failed = 0
-        for block, config in select(options.config, options.block):
-            path, complaint = write(block, config, options.out)
-            failed += complaint is not None
-            if complaint:
-                print(f"verilog: {block} {config}: {complaint}; see {path}", file=sys.stderr)
-            else:
-                print(f"{path}  {path.stat().st_size // 1024} KiB", flush=True)
-    except (ValueError, OSError) as error:
-        print(f"verilog: {error}", file=sys.stderr)
-        return 2
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,7 +17,8 @@ from typing import Any
 from cocotb_tools.runner import get_runner
 
 from fqvit_hw.blocks import BLOCKS, load
-from fqvit_hw.places import BUILD, PACKAGE
+from fqvit_hw.errors import ToolError, UserError
+from fqvit_hw.places import BUILD, CHECKOUT, GOLDEN, PACKAGE
 from fqvit_hw.rtl.flow import verilog
 
 from .request import Request
@@ -49,20 +50,20 @@ class Result:
 
 
 def require_icarus() -> None:
-    """Raises RuntimeError if Icarus Verilog is missing or older than 11."""
+    """Raises ToolError if Icarus Verilog is missing or older than 11."""
     if shutil.which("iverilog") is None:
-        raise RuntimeError("Icarus Verilog (iverilog) is missing: run `make setup`")
+        raise ToolError("Icarus Verilog (iverilog) is missing: run `make setup`")
     text = subprocess.run(["iverilog", "-V"], capture_output=True, text=True).stdout
     version = re.search(r"version (\d+)", text)
     if version is None or int(version[1]) < MIN_ICARUS:
         first = text.splitlines()[0] if text else "no version"
-        raise RuntimeError(f"Icarus Verilog {MIN_ICARUS} or newer is needed, found: {first}")
+        raise ToolError(f"Icarus Verilog {MIN_ICARUS} or newer is needed, found: {first}")
 
 
 def block_module(block: str) -> Any:
-    """The module of the block's cases. Raises ValueError for an unknown block."""
+    """The module of the block's cases. Raises UserError for an unknown block."""
     if block not in BLOCKS:
-        raise ValueError(f"unknown block {block!r}; there are {', '.join(BLOCKS)}")
+        raise UserError(f"unknown block {block!r}; there are {', '.join(BLOCKS)}")
     return load(BLOCKS[block].bench)
 
 
@@ -88,8 +89,8 @@ def run_bench(
     module = block_module(block)
     if config not in module.CONFIGURATIONS:
         names = ", ".join(module.CONFIGURATIONS)
-        raise ValueError(f"unknown configuration {config!r} of {block}; there are {names}")
-    folder = folder or OUT / block / config
+        raise UserError(f"unknown configuration {config!r} of {block}; there are {names}")
+    folder = (folder or OUT / block / config).resolve()  # the bench runs in it
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     start = time.monotonic()
@@ -104,7 +105,12 @@ def run_bench(
     source.write_text(text)
     results = folder / "results.jsonl"
     request = Request(block, config, size, str(results), case, flip)
-    path = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
+    environment = request.environment | {
+        "FQVIT_GOLDEN": os.environ.get("FQVIT_GOLDEN", str(GOLDEN.resolve())),
+        "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]),
+    }
+    if CHECKOUT is None:  # cocotb lets pytest rewrite what is imported, and keep that beside it
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"
     runner = get_runner("icarus")
     log = folder / "log.txt"
     failure = None
@@ -116,7 +122,7 @@ def run_bench(
         junit = runner.test(
             hdl_toplevel=block, test_module="fqvit_hw.sim.blocks.bench",
             build_dir=folder, test_dir=folder, results_xml=str(folder / "results.xml"),
-            extra_env=request.environment | {"PYTHONPATH": path}, waves=waves, log_file=log,
+            extra_env=environment, waves=waves, log_file=log,
         )  # fmt: skip
         failure = junit_failure(Path(junit))
     except (SystemExit, RuntimeError, subprocess.CalledProcessError) as error:

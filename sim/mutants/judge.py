@@ -28,8 +28,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fqvit_hw.command_line import USER_ERRORS, Parser, one_line
+from fqvit_hw.command_line import Parser, positive, program
 from fqvit_hw.compiler import Program, compile_network
+from fqvit_hw.errors import ToolError, UserError
 from fqvit_hw.files import write_atomically
 from fqvit_hw.machine.isa import INSTRUCTION_BYTES, Epilogue, Instruction, Opcode
 from fqvit_hw.places import BUILD, CHECKOUT
@@ -154,7 +155,7 @@ def mutated(mutant: Mutant) -> str:
     text = (ROOT / mutant.file).read_text()
     found = text.count(mutant.old)
     if found != 1:
-        raise ValueError(f"mutant {mutant.name}: {mutant.old!r} is {found} times in {mutant.file}")
+        raise UserError(f"mutant {mutant.name}: {mutant.old!r} is {found} times in {mutant.file}")
     return text.replace(mutant.old, mutant.new)
 
 
@@ -198,7 +199,7 @@ def build_all() -> Path:
         ]
         changed[file], refused = instrument((ROOT / file).read_text(), theirs)
         for number, reason in refused.items():
-            raise ValueError(f"mutant {MUTANTS[number - 1].name}: {reason}")
+            raise UserError(f"mutant {MUTANTS[number - 1].name}: {reason}")
     shutil.copy2(build_one(OUT / "all", changed), machine)
     known.write_text(key)
     return machine
@@ -210,7 +211,7 @@ def build_one(folder: Path, changed: dict[str, str]) -> Path:
     made = in_copy(folder, "-m", "fqvit_hw.sim.mutants.schemata", f"{folder / 'build'}", MICRO.name)
     if made.returncode:
         said = made.stderr.strip().splitlines() or ["it says nothing"]
-        raise RuntimeError(f"{folder}: {said[-1]}")
+        raise ToolError(f"{folder}: {said[-1]}")
     return folder / "build" / "obj" / f"V{TOP}"
 
 
@@ -258,7 +259,7 @@ def judge(mutant: Mutant, number: int, machine: Path, workloads: list[Workload])
         where = failed[0].removeprefix("FAILED ").split(" - ")[0] if failed else mutant.bench
         return Verdict("bench", where)
     if bench.returncode:
-        raise RuntimeError(f"{mutant.bench}: {(bench.stdout + bench.stderr).strip()[-200:]}")
+        raise ToolError(f"{mutant.bench}: {(bench.stdout + bench.stderr).strip()[-200:]}")
     return Verdict(None, f"nothing noticed, nor did {mutant.bench}")
 
 
@@ -300,7 +301,7 @@ def run(mutants: list[Mutant], workers: int, say: Callable[[str], None]) -> dict
         start = time.monotonic()
         verdict = workload.run(machine, 0)
         if verdict.check:
-            raise RuntimeError(f"the machine without a mutation: {verdict.where}")
+            raise ToolError(f"the machine without a mutation: {verdict.where}")
         say(f"no mutation, {workload.name}: all equal, {time.monotonic() - start:.1f} s")
     with ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(judge, m, numbers[m.name], machine, workloads): m for m in todo}
@@ -370,27 +371,23 @@ shows it, a test of the unit does.
 """
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="python -m fqvit_hw.sim.mutants", description=__doc__.split("\n")[0])
     parser.add_argument("--only", action="append", metavar="NAME", help="may be repeated")
-    parser.add_argument("--workers", type=int, default=2, metavar="N")
+    parser.add_argument("--workers", type=positive, default=2, metavar="N")
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    try:
-        options = parse(arguments)
-        known = {mutant.name: mutant for mutant in MUTANTS}
-        if unknown := set(options.only or ()) - set(known):
-            raise ValueError(f"no mutant {min(unknown)!r}; there are {', '.join(known)}")
-        mutants = [known[name] for name in options.only or known]
-        verdicts = run(mutants, options.workers, lambda line: print(line, flush=True))
-    except (*USER_ERRORS, RuntimeError) as error:
-        print(f"mutants: {one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("mutants: interrupted", file=sys.stderr)
-        return 130
+@program("mutants")
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    if CHECKOUT is None:
+        raise UserError("mutants are made in a checkout: the tests that judge them are not here")
+    known = {mutant.name: mutant for mutant in MUTANTS}
+    if unknown := set(options.only or ()) - set(known):
+        raise UserError(f"no mutant {min(unknown)!r}; there are {', '.join(known)}")
+    mutants = [known[name] for name in options.only or known]
+    verdicts = run(mutants, options.workers, lambda line: print(line, flush=True))
     if len(mutants) == len(MUTANTS):
         DOCUMENT.write_text(document(verdicts))
     for mutant in mutants:

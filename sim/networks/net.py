@@ -14,15 +14,16 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from fqvit_hw.command_line import USER_ERRORS, Parser, one_line
+from fqvit_hw.command_line import Parser, program
 from fqvit_hw.compiler import compile_network
-from fqvit_hw.files import write_atomically
+from fqvit_hw.errors import UserError
+from fqvit_hw.files import write_file
 from fqvit_hw.machine.hardware import HARDWARE, Hardware, hardware
 
 from . import known as networks
@@ -151,7 +152,7 @@ def table(reports: list[Report]) -> str:
     )
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="python -m fqvit_hw.sim.networks", description=__doc__.split("\n")[0])
     parser.add_argument("--network", type=Path, metavar="FILE", help="default: built-in digits")
     parser.add_argument("--model", metavar="NAME", help="a timm ViT or DeiT instead (needs torch)")
@@ -175,13 +176,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, default=OUT / "result.json", metavar="FILE")
     options = parser.parse_args(arguments)
     if options.network and options.model:
-        raise ValueError("--network and --model are two networks: give one of them")
+        raise UserError("--network and --model are two networks: give one of them")
     if (options.weights or options.image) and not options.model:
-        raise ValueError("--weights and --image belong to --model")
+        raise UserError("--weights and --image belong to --model")
     if options.data and not options.network:
-        raise ValueError("--data belongs to --network")
+        raise UserError("--data belongs to --network")
     if options.images != "all" and not (options.images.isdecimal() and int(options.images)):
-        raise ValueError(f"--images: expected a number or all, got {options.images!r}")
+        raise UserError(f"--images: expected a number or all, got {options.images!r}")
     options.seeds = SEEDS if options.seeds is None else options.seeds
     for name, least, values in (
         ("--latency", 1, options.latency or []),
@@ -190,7 +191,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         ("--workers", 1, [options.workers]),
     ):
         if any(value < least for value in values):
-            raise ValueError(f"{name}: expected at least {least}, got {min(values)}")
+            raise UserError(f"{name}: expected at least {least}, got {min(values)}")
     return options
 
 
@@ -223,20 +224,13 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> list[Report]
     return reports
 
 
-def main(arguments: list[str] | None = None) -> int:
-    try:
-        options = parse(arguments)
-        reports = run(options, lambda line: print(line, flush=True))
-        print(table(reports))
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        entries = [asdict(report) | {"passed": report.passed} for report in reports]
-        write_atomically(options.json, json.dumps(entries, indent=1).encode())
-    except (*USER_ERRORS, RuntimeError) as error:
-        print(f"sim-net: {one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("sim-net: interrupted", file=sys.stderr)
-        return 130
+@program("sim-net")
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    reports = run(options, lambda line: print(line, flush=True))
+    print(table(reports))
+    entries = [asdict(report) | {"passed": report.passed} for report in reports]
+    write_file(options.json, json.dumps(entries, indent=1).encode())
     return 0 if all(report.passed for report in reports) else 1
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fqvit_hw.compiler import Program
+from fqvit_hw.errors import ToolError
 from fqvit_hw.machine.gemm import gemms
 from fqvit_hw.machine.hardware import BURST_BYTES, Hardware
 from fqvit_hw.machine.registers import REGISTERS, Register, shape
@@ -159,7 +160,7 @@ def one_process(machine: Path, program: Program, jobs, options, folder: Path) ->
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         said = done.stderr.strip() or f"exit status {done.returncode}"
-        raise RuntimeError(f"the harness failed: {said}")
+        raise ToolError(f"the harness failed: {said}")
     result = json.loads((folder / "result.json").read_text())
     check_shape(result["shape"], program.hardware)
     traces = {

@@ -14,9 +14,11 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from fqvit_hw.command_line import Parser
+from fqvit_hw.command_line import Parser, program
+from fqvit_hw.errors import ToolError
 from fqvit_hw.machine.hardware import BURST_BYTES, HARDWARE, Hardware
 from fqvit_hw.machine.hardware import hardware as config
 from fqvit_hw.machine.isa import Error
@@ -93,11 +95,11 @@ def emit(hardware: Hardware, trace: bool) -> str:
 def build(hardware: Hardware, trace: bool = False, quick: bool = False) -> Path:
     """The executable, made if anything has changed; one process at a time makes it.
 
-    quick: compile for a short wait instead of for speed. Raises RuntimeError with the tool's first
+    quick: compile for a short wait instead of for speed. Raises ToolError with the tool's first
     complaint if it cannot be built.
     """
     optimize = QUICK if quick else FAST
-    folder = OUT / "-".join([hardware.name, *["trace"] * trace, *["quick"] * quick])
+    folder = OUT.resolve() / "-".join([hardware.name, *["trace"] * trace, *["quick"] * quick])
     folder.mkdir(parents=True, exist_ok=True)
     program, keys = folder / "machine", folder / "keys"
     here = f"{hardware}, {trace}, {optimize}"
@@ -134,29 +136,25 @@ def compile_verilog(folder: Path, optimize: str = FAST) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:
-        raise RuntimeError("verilator is missing: run `make setup`") from None
+        raise ToolError("verilator is missing: run `make setup`") from None
     log = folder / "build.txt"
     log.write_text(done.stdout + done.stderr)
     if done.returncode:
         said = (done.stderr + done.stdout).splitlines()
         first = next((line for line in said if "rror" in line), "it says nothing")
-        raise RuntimeError(f"verilator: {first} (see {log})")
+        raise ToolError(f"verilator: {first} (see {log})")
 
 
-def main(arguments: list[str] | None = None) -> int:
+@program("verilated")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = Parser(
         prog="python -m fqvit_hw.sim.networks.verilated", description=__doc__.split("\n")[0]
     )
     parser.add_argument("config", help=f"one of {', '.join(HARDWARE)}")
     parser.add_argument("--trace", action="store_true", help="with trace ports")
     parser.add_argument("--quick", action="store_true", help="built sooner, runs slower")
-    try:
-        options = parser.parse_args(arguments)
-        print(build(config(options.config), options.trace, options.quick))
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"verilated: {error}", file=sys.stderr)
-        return 2
-    return 0
+    options = parser.parse_args(arguments)
+    print(build(config(options.config), options.trace, options.quick))
 
 
 if __name__ == "__main__":

@@ -19,12 +19,14 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
-from fqvit_hw.command_line import USER_ERRORS, Parser, one_line
+from fqvit_hw.command_line import Parser, one_line, program
+from fqvit_hw.errors import ToolError, UserError
 from fqvit_hw.files import check_file, write_file
 from fqvit_hw.machine.hardware import HARDWARE, hardware
 from fqvit_hw.places import BUILD
@@ -129,7 +131,7 @@ def run(cases: list[Case], options: argparse.Namespace) -> bool:
             clock = clock_of(case.hw.name, options.clock)
             measured = measure(case, qm, image, machine, clock)
             wrong = problems(measured, logits)
-        except RuntimeError as error:
+        except ToolError as error:
             with writing:
                 failed.append(f"{place}: {one_line(error)}")
                 print(failed[-1], flush=True)
@@ -152,7 +154,7 @@ def run(cases: list[Case], options: argparse.Namespace) -> bool:
     return not failed
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="python -m fqvit_hw.sim.perf", description=__doc__.split("\n")[0])
     parser.add_argument("--network", choices=NETWORKS, help="default: digits")
     parser.add_argument("--config", choices=tuple(HARDWARE), help="default: base")
@@ -168,13 +170,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     chosen = [n for n in ("network", "config", "bus", "latency") if getattr(options, n) is not None]
     if options.all and chosen:
-        raise ValueError(f"--all and --{chosen[0]} exclude each other")
+        raise UserError(f"--all and --{chosen[0]} exclude each other")
     if options.weights and options.network not in ("deit_tiny", "deit_small"):
-        raise ValueError("--weights belongs to --network deit_tiny or deit_small")
+        raise UserError("--weights belongs to --network deit_tiny or deit_small")
     for name in ("latency", "clock", "workers"):
         value = getattr(options, name)
         if value is not None and not 1 <= value < float("inf"):
-            raise ValueError(f"--{name}: expected at least 1, got {value:g}")
+            raise UserError(f"--{name}: expected at least 1, got {value:g}")
     check_file(options.json)
     return options
 
@@ -190,20 +192,12 @@ def chosen(options: argparse.Namespace) -> list[Case]:
     return [Case(options.network or "digits", hw, options.latency or LATENCY)]
 
 
-def main(arguments: list[str] | None = None) -> int:
+@program("perf")
+def main(arguments: Sequence[str] | None = None) -> int:
     start = time.monotonic()
-    try:
-        options = parse(arguments)
-        good = run(chosen(options), options)
-        print(
-            f"{options.json} and pictures in {options.pictures}, {time.monotonic() - start:.0f} s"
-        )
-    except USER_ERRORS as error:
-        print(f"perf: {one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("perf: interrupted", file=sys.stderr)
-        return 130
+    options = parse(arguments)
+    good = run(chosen(options), options)
+    print(f"{options.json} and pictures in {options.pictures}, {time.monotonic() - start:.0f} s")
     return 0 if good else 1
 
 

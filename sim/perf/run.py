@@ -11,6 +11,7 @@ import numpy as np
 
 from fqvit_hw.compiler import Program, compile_network
 from fqvit_hw.cycles import Prediction, predict
+from fqvit_hw.errors import ToolError
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.places import BUILD
 
@@ -76,11 +77,11 @@ class Measured:
 
 
 def measure(case: Case, qm, image: np.ndarray, machine: Path, clock) -> Measured:
-    """One image on a machine that was built with trace ports. Raises RuntimeError if it fails."""
+    """One image on a machine that was built with trace ports. Raises ToolError if it fails."""
     program = compile_network(qm.network, case.hw)
     outcome = simulate(machine, program, image[None], [Job(0, case.latency)])
     if outcome.failure:
-        raise RuntimeError(outcome.failure)
+        raise ToolError(outcome.failure)
     model = predict(program.instructions, case.hw, case.latency)
     return Measured(case, program, outcome.runs[0], model, clock, outcome.seconds)
 

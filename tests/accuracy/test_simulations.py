@@ -1,6 +1,5 @@
 """The paper's simulations: on the very images that their configurations calibrate on."""
 
-from argparse import Namespace
 from dataclasses import replace
 
 import numpy as np
@@ -31,14 +30,14 @@ def test_names():
 
 def test_calibration_images():
     pytest.importorskip("torch", reason="the simulation runs in torch")
+    from fqvit_hw.accuracy.measurement import calibrate
+    from fqvit_hw.accuracy.options import Options
     from fqvit_hw.accuracy.work import prepare_digits
     from fqvit_hw.calibrate import spaced
-    from fqvit_hw.commands.accuracy import calibrate
     from fqvit_hw.reference import build_reference
 
     work = prepare_digits(PRESETS["best"].calibration_images)
-    args = Namespace(no_reference=False, engine=None, device=None)
-    evaluator = calibrate(work, CONFIGS, args)
+    evaluator = calibrate(Options("digits", CONFIGS), work)
     images, logits = work.source.images[:4], {}
     for name, config in CONFIGS.items():
         reference = build_reference(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...errors import UserError
 from ...machine.hardware import Hardware
 from ...machine.isa import Epilogue, Instruction
 from ...machine.layouts import EXP_ENTRIES, EXPONENTIALS, GELU, GELU_ENTRIES, NORM
@@ -49,7 +50,7 @@ class SwinSchedule:
         self.size, self.hw = size, hw
         widest = MERGED * size.stages[-2][1]
         if widest > hw.max_channels:
-            raise ValueError(
+            raise UserError(
                 f"{hw.name}: patch merging has {widest} channels, {hw.max_channels} fit"
             )
         self.steps = swin_steps(size.depths)

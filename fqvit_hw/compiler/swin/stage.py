@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ...errors import UserError
 from ...machine.hardware import Hardware
 from ..tiling import SCRATCH_WORDS, ceil, cut, k_groups, weight_bytes, whole_beats
 
@@ -48,13 +49,13 @@ class Stage:
         rows = hw.codes // self.codes
         self.code_windows = min(rows, hw.max_tokens) // self.window_tokens
         if self.key_windows < 1 or self.code_windows < 1:
-            raise ValueError(f"{hw.name}: a window's keys or codes do not fit")
+            raise UserError(f"{hw.name}: a window's keys or codes do not fit")
 
     def plan(self) -> StagePlan:
         """The one that moves the fewest bytes. Raises ValueError if there is none."""
         best = min(self.plans(), key=self.bytes_moved, default=None)
         if best is None:
-            raise ValueError(f"{self.hw.name}: one window of {self.channels} channels does not fit")
+            raise UserError(f"{self.hw.name}: one window of {self.channels} channels does not fit")
         return best
 
     def plans(self) -> Iterator[StagePlan]:

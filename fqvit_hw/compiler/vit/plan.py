@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 
+from ...errors import UserError
 from ...machine.hardware import HARDWARE, Hardware
 from ..tiling import ceil, cut, k_groups, scratch_words, weight_bytes
 from .shape import RowWords, Shape
@@ -86,7 +87,7 @@ def plan(shape: Shape, hw: Hardware) -> Plan:
         others = (other for other in HARDWARE.values() if other.name != hw.name)
         fits = [other.name for other in others if not refused(shape, other)]
         would = f"it fits {', '.join(fits)}" if fits else "no named configuration holds it"
-        raise ValueError(f"compile: {why}; {would}")
+        raise UserError(f"compile: {why}; {would}")
     best = best_plan(shape, hw)
     assert best is not None
     return best

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...errors import UserError
 from ...machine.hardware import Hardware
 from ...network import VisionTransformer
 from ...paper_models import VitSize
@@ -30,7 +31,7 @@ class Shape:
 
     def __post_init__(self):
         if self.depth < 1:
-            raise ValueError(NO_BLOCKS)
+            raise UserError(NO_BLOCKS)
 
     @classmethod
     def of_size(cls, size: VitSize) -> Shape:
@@ -51,10 +52,10 @@ class Shape:
     def of_network(cls, network: VisionTransformer) -> Shape:
         """Raises ValueError if its blocks differ: the schedule is the same for all."""
         if not network.blocks:
-            raise ValueError(NO_BLOCKS)
+            raise UserError(NO_BLOCKS)
         kinds = {(block.heads, block.head_dim, len(block.fc1.weight)) for block in network.blocks}
         if len(kinds) > 1:
-            raise ValueError("compile: all blocks must have the same heads and hidden channels")
+            raise UserError("compile: all blocks must have the same heads and hidden channels")
         ((heads, head_dim, hidden),) = kinds
         return cls(
             colors=network.channels,

@@ -19,6 +19,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from ...errors import MissingError
+
 SOURCES = Path(__file__).parent
 # No -ffast-math: every float operation must round as IEEE 754 says, because the kernels prove from
 # that that nothing is rounded. These flags only let the compiler use the vector forms of floor,
@@ -36,7 +38,7 @@ TARGETS = (
 )
 
 
-class UnavailableError(ImportError):
+class UnavailableError(MissingError):
     """The fast engine cannot run here; the message says why in one line."""
 
 

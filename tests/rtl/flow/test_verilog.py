@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from fqvit_hw.blocks import load
+from fqvit_hw.commands import cli
 from fqvit_hw.rtl.accelerator.ports import read_port
 from fqvit_hw.rtl.accelerator.scratchpad import Scratchpad
 from fqvit_hw.rtl.flow import verilog
@@ -38,7 +39,7 @@ def test_tiny_is_clean_readable_and_what_is_simulated(block, tmp_path, monkeypat
     assert path == tmp_path / "tiny" / f"{block}.v"
     text = path.read_text()
     assert text.startswith(f"// fqvit_hw: block {block}, configuration tiny\n")
-    assert f"python -m fqvit_hw.rtl.flow.verilog --config tiny --block {block}" in text
+    assert f"// Made by: fqvit-hw verilog --config tiny --block {block}\n" in text
     assert "\\" not in text  # no escaped identifier
     modules = re.findall(r"^module (\w+)\b", text, re.MULTILINE)
     assert block in modules and all(name.startswith(block) for name in modules)
@@ -125,6 +126,16 @@ def test_a_rejected_block_does_not_get_its_name(tmp_path, monkeypatch):
     assert not (tmp_path / "tiny" / "gelu.v").exists() and path.exists()
 
 
+def test_without_linters_the_verilog_is_written_all_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    arguments = ["verilog", "--block", "requantize", "--config", "tiny", "--out", str(tmp_path)]
+    assert cli.main(arguments) == 0
+    said = capsys.readouterr()
+    assert said.err == "fqvit-hw: not linted by verilator and iverilog: not installed\n"
+    assert said.out.startswith(f"{tmp_path}/tiny/requantize.v  ")
+    assert (tmp_path / "tiny" / "requantize.v").read_text() == verilog.emit("requantize", "tiny")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -134,11 +145,13 @@ def test_a_rejected_block_does_not_get_its_name(tmp_path, monkeypatch):
     ],
 )
 @pytest.mark.parametrize(
-    "module", ["fqvit_hw.rtl.flow.verilog", "fqvit_hw.rtl.flow.synth", "fqvit_hw.rtl.flow.pnr"]
+    "command",
+    [["fqvit_hw", "verilog"], ["fqvit_hw.rtl.flow.synth"], ["fqvit_hw.rtl.flow.pnr"]],
+    ids=lambda command: command[-1],
 )
-def test_unknown_names_are_one_line(module, arguments, message):
+def test_unknown_names_are_one_line(command, arguments, message):
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], capture_output=True, text=True
+        [sys.executable, "-m", *command, *arguments], capture_output=True, text=True
     )
     assert done.returncode == 2
     assert message in done.stderr and done.stderr.count("\n") == 1

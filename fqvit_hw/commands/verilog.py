@@ -1,0 +1,51 @@
+"""`fqvit-hw verilog`: Verilog of the blocks and of the accelerator, in the named configurations."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from ..files import check_folder
+from ..machine.hardware import HARDWARE
+from ..places import BUILD
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "verilog",
+        help="Verilog of any block in any configuration (needs amaranth)",
+        description="DIR/BLOCK.v is the configuration base, DIR/CONFIG/BLOCK.v the others. A file "
+        "gets its name when Verilator and Icarus, as far as they are there, accept it without a "
+        "warning. Exit status 0 if all files did, 1 if not.",
+    )
+    parser.add_argument(
+        "--block", metavar="NAME", help="softmax, ..., accelerator (default: all of them)"
+    )
+    parser.add_argument(
+        "--config", metavar="NAME", help=f"{', '.join(HARDWARE)} (default: all of them)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=BUILD / "verilog", metavar="DIR", help="default: build/verilog"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: Namespace) -> int:
+    """Returns the exit status. Raises UserError for a name that is none."""
+    from ..rtl.flow.configs import select
+    from ..rtl.flow.verilog import missing_linters, write
+
+    pairs = select(args.config, args.block)
+    check_folder(args.out)
+    if missing := missing_linters():
+        print(f"fqvit-hw: not linted by {' and '.join(missing)}: not installed", file=sys.stderr)
+    failed = False
+    for block, config in pairs:
+        path, complaint = write(block, config, args.out)
+        if complaint is None:
+            print(f"{path}  {path.stat().st_size // 1024} KiB", flush=True)
+        else:
+            failed = True
+            print(f"fqvit-hw: {block} {config}: {complaint}; see {path}", file=sys.stderr)
+    return 1 if failed else 0
