@@ -73,9 +73,10 @@ readme: ## write the figures of README.md and docs/ again, from docs/results
 	@$(RTL)
 	@$(PYTHON) docs/readme.py
 
-lint: setup ## ruff and the Verilog lint
+lint: setup ## ruff, pyright and the Verilog lint
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m pyright
 	.venv/bin/fqvit-hw verilog
 
 clean: ## remove what the targets made; .venv stays
