@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..machine.hardware import Hardware
 from ..machine.layouts import COLUMN, EXPONENTIALS, GELU_ENTRIES, NORM, STREAM
@@ -32,8 +33,14 @@ def pack_weights(hw: Hardware, weight: np.ndarray, k_tiles: int, params: np.ndar
     )
 
 
-def pack_params(bias, multiplier, shift, x_factor=0, factor=0) -> np.ndarray:
-    """Arrays (out,) -> uint8 (out, COLUMN.bytes)."""
+def pack_params(
+    bias: ArrayLike,
+    multiplier: ArrayLike,
+    shift: ArrayLike,
+    x_factor: ArrayLike = 0,
+    factor: ArrayLike = 0,
+) -> np.ndarray:
+    """Arrays (out,), or a number for all -> uint8 (out, COLUMN.bytes)."""
     return COLUMN.pack(
         bias=bias, multiplier=multiplier, shift=shift, x_factor=x_factor, factor=factor
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..formats import IntFormat
 
@@ -93,14 +94,14 @@ class Layout:
                 values[field.name] = value - (value > field.format.max) * (1 << field.width)
         return values
 
-    def pack(self, **columns) -> np.ndarray:
+    def pack(self, **columns: ArrayLike) -> np.ndarray:
         """Arrays (n,), or numbers for all of them -> uint8 (n, bytes): n words of <= 64 bits.
 
         Fields that are not named are 0. Raises as `check`.
         """
         words = np.zeros(np.broadcast_shapes(*(np.shape(c) for c in columns.values())), np.uint64)
-        for name, column in columns.items():
-            column = np.asarray(column).astype(np.int64)
+        for name, given in columns.items():
+            column = np.asarray(given).astype(np.int64)
             for value in (column.min(), column.max()) if column.size else ():
                 self.check({name: int(value)})
             bits = column.astype(np.uint64) & np.uint64((1 << self.fields[name].width) - 1)

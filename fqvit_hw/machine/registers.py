@@ -44,7 +44,7 @@ class Access(Enum):
 
 
 @dataclass(frozen=True)
-class Control:
+class Entry:
     """One register: what may be done with it and the fields that it has."""
 
     access: Access
@@ -55,13 +55,13 @@ def irq(name: str, doc: str) -> Layout:
     return Layout(name, Field("done", 1, f"{doc} at the end"), Field("error", 1, f"{doc} on error"))
 
 
-REGISTERS: dict[Register, Control] = {
-    Register.CONTROL: Control(Access.WRITE, Layout(
+REGISTERS: dict[Register, Entry] = {
+    Register.CONTROL: Entry(Access.WRITE, Layout(
         "CONTROL",
         Field("start", 1, "start; of a busy machine: nothing"),
         Field("soft_reset", 1, "stop, and forget done and error; wins over start"),
     )),
-    Register.STATUS: Control(Access.READ, Layout(
+    Register.STATUS: Entry(Access.READ, Layout(
         "STATUS",
         Field("busy", 1, "from the start until done, or until the bus is quiet after error or "
                          "reset"),
@@ -71,25 +71,25 @@ REGISTERS: dict[Register, Control] = {
         Field("code", 8, "Error"),
         Field("fetched", 16, "instructions decoded since the start, modulo 65,536"),
     )),
-    Register.IRQ_ENABLE: Control(Access.BOTH, irq("IRQ_ENABLE", "interrupt")),
-    Register.IRQ_STATUS: Control(Access.CLEAR, irq("IRQ_STATUS", "set")),
-    Register.BASE: Control(Access.IDLE, Layout(
+    Register.IRQ_ENABLE: Entry(Access.BOTH, irq("IRQ_ENABLE", "interrupt")),
+    Register.IRQ_STATUS: Entry(Access.CLEAR, irq("IRQ_STATUS", "set")),
+    Register.BASE: Entry(Access.IDLE, Layout(
         "BASE",
         Field(UNUSED, FIXED, "0"),
         Field("address", REGISTER_BITS - FIXED, "of the memory map, low word"),
     )),
-    Register.BASE_HIGH: Control(Access.IDLE, Layout(
+    Register.BASE_HIGH: Entry(Access.IDLE, Layout(
         "BASE_HIGH", Field("address", BUS_ADDRESS - REGISTER_BITS, "of the memory map, high word")
     )),
-    Register.SIZE: Control(Access.IDLE, Layout(
+    Register.SIZE: Entry(Access.IDLE, Layout(
         "SIZE", Field("bytes", REGISTER_BITS, "of the memory map: less than 4 GiB")
     )),
-    Register.PROGRAM: Control(Access.IDLE, Layout(
+    Register.PROGRAM: Entry(Access.IDLE, Layout(
         "PROGRAM",
         Field(UNUSED, FIXED, "0"),
         Field("offset", REGISTER_BITS - FIXED, "of the first instruction, in the memory map"),
     )),
-    Register.SHAPE: Control(Access.READ, Layout(
+    Register.SHAPE: Entry(Access.READ, Layout(
         "SHAPE",
         Field("rows", 8, "R"),
         Field("cols", 8, "C"),
@@ -151,9 +151,9 @@ def c_header() -> str:
     """The tables for C++: offsets, a mask for each field, its lowest bit, names of counters."""
     lines = [f"    {register.name} = {register.value:#04x}," for register in Register]
     lines = ["enum Register : unsigned {", *lines, "};"]
-    for register, control in REGISTERS.items():
-        for field in (field for field in control.layout if field.name != UNUSED):
-            name, at = f"{register.name}_{field.name.upper()}", control.layout.offset[field.name]
+    for register, entry in REGISTERS.items():
+        for field in (field for field in entry.layout if field.name != UNUSED):
+            name, at = f"{register.name}_{field.name.upper()}", entry.layout.offset[field.name]
             lines.append(f"constexpr uint32_t {name} = {bit(register, field.name):#x};")
             if field.width > 1:
                 lines.append(f"constexpr unsigned {name}_AT = {at};")
@@ -170,8 +170,8 @@ def c_header() -> str:
 def document() -> str:
     """The part of docs/accelerator.md about registers and counters."""
     lines = ["| offset | name | access | |", "|---|---|---|---|"]
-    for register, control in REGISTERS.items():
-        layout = control.layout
+    for register, entry in REGISTERS.items():
+        layout = entry.layout
         parts = []
         for field in layout:
             low = layout.offset[field.name]
@@ -180,7 +180,7 @@ def document() -> str:
             name = "" if field.name == UNUSED else f" `{field.name}`"
             parts.append(f"{bits}{name}: {field.doc}")
         lines.append(
-            f"| 0x{register:02X} | {register.name} | {control.access.value} | {'; '.join(parts)} |"
+            f"| 0x{register:02X} | {register.name} | {entry.access.value} | {'; '.join(parts)} |"
         )
     lines.append(
         f"| 0x{Register.COUNTER:02X} + {COUNTER_BYTES} n | counter n | r | "

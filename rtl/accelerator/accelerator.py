@@ -13,6 +13,7 @@ from amaranth.lib.wiring import Out
 from fqvit_hw.formats import CODE, INT8, INT16
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Error
+from fqvit_hw.machine.registers import Counter
 
 from .axi import axi_lite, read_channels, write_channels
 from .axi_read import AxiRead
@@ -30,7 +31,7 @@ from .store import Store
 from .tiles import Tiles
 from .weights import Weights
 
-IDLE = len(STATES)  # the counter of the cycles in which the array has nothing to do
+IDLE = int(Counter.IDLE)  # of the cycles in which the array has nothing to do
 
 
 def flat(prefix: str, signature: wiring.Signature) -> dict:
@@ -39,12 +40,37 @@ def flat(prefix: str, signature: wiring.Signature) -> dict:
 
 
 class Accelerator(wiring.Component):
-    """Members: m_axi_* (AXI4 master), s_axil_* (AXI4-Lite slave), irq.
+    """The machine between memory and host: an AXI4 master, an AXI4-Lite slave, an interrupt.
 
-    trace = True adds outputs for test benches: the array's `state` of every cycle and the number of
-    the GEMM it is at, and what the epilogue, the softmax and the LayerNorm write, lane by lane; and
-    its scratchpads spoil what is read in the cycle of its write (`Scratchpad`).
-    watchdog: cycles without progress after which the machine stops with Error.STUCK.
+    Parameters
+    ----------
+    hw : Hardware
+        the sizes
+    trace : bool
+        adds outputs for test benches, and lets the scratchpads spoil what is read in the cycle of
+        its write (`Scratchpad`)
+    watchdog : int
+        cycles without progress after which the machine stops with Error.STUCK
+
+    Members
+    -------
+    m_axi_* : AXI4 master
+        `read_channels` and `write_channels` of `rtl.accelerator.axi`
+    s_axil_* : AXI4-Lite slave
+        the registers (`fqvit_hw.machine.registers`)
+    irq : Out, 1
+        1 while an enabled bit of IRQ_STATUS is set
+    trace_array_state : Out, 3
+        of every cycle, with `trace`; an index of `gemm.STATES`
+    trace_array_count : Out, 16
+        the number of the GEMM that the array is at, with `trace`
+    trace_epilogue_*, trace_codes_*, trace_norm_* : Out, traces
+        what these units write, lane by lane, with `trace` (`rtl.accelerator.trace`)
+
+    Errors
+    ------
+    The first error of a run stops the machine: STATUS shows its code
+    (`fqvit_hw.machine.isa.Error`).
     """
 
     def __init__(self, hw: Hardware, trace: bool = False, watchdog: int = WATCHDOG):

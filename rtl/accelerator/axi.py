@@ -10,14 +10,14 @@ from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from fqvit_hw.machine.hardware import Hardware
+from fqvit_hw.machine.hardware import BUS_ADDRESS, Hardware
 from fqvit_hw.machine.isa import Error
+from fqvit_hw.machine.registers import REGISTER_BITS
 
-BUS_ADDRESS = 40  # bits of an address on the bus: BASE + ADDRESS bits
 INCR = 1  # axburst
 ERRORS = len(Error)  # bits of a unit's `errors`: bit n is set in a cycle in which Error n happens
 LITE_ADDRESS = 8
-LITE_DATA = 32
+LITE_DATA = REGISTER_BITS
 
 
 def read_channels(hw: Hardware) -> wiring.Signature:

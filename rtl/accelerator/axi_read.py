@@ -1,8 +1,4 @@
-"""The read side of the memory bus: bursts of several clients, in turn, answers in order.
-
-Timing: a request taken in cycle t is on AR in t + 1; a request a cycle while ARREADY is high. A
-beat reaches its client in the cycle of its R handshake; RREADY is always 1.
-"""
+"""The read side of the memory bus: bursts of several clients, in turn, answers in order."""
 
 from __future__ import annotations
 
@@ -10,25 +6,64 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 
-from fqvit_hw.machine.hardware import Hardware
+from fqvit_hw.machine.hardware import BUS_ADDRESS, Hardware
 from fqvit_hw.machine.isa import Error
 
-from .axi import BUS_ADDRESS, ERRORS, INCR, allowed, read_channels
+from .axi import ERRORS, INCR, allowed, read_channels
 from .ports import ADDRESS, burst_request, memory_reader
 
 OUTSTANDING = 32  # bursts asked for and not completely answered
 
 
 class AxiRead(wiring.Component):
-    """Members:
-    - `clients`: memory readers; among those that ask, the one after the last one served is next.
-    - `axi`: AR and R of the bus.
-    - `base`, `size`: of the memory map, held still while bursts are taken. A request that is not
-      `allowed` in it is not taken; `errors` then has bit Error.ADDRESS. RRESP not OKAY:
-      bit Error.READ.
-    - `beats`: bit n: client n is given a beat in this cycle.
-    - `drain`: take no request, swallow the answers under way. An AR that is out stays out.
-    - `idle`: nothing is under way.
+    """Takes the bursts of its clients, one after another, and hands out the beats.
+
+    Among the clients that ask, the one after the last one served is next.
+
+    Parameters
+    ----------
+    hw : Hardware
+        the width of the bus
+    clients : int
+        how many there are
+
+    Members
+    -------
+    clients : In, array of memory_reader
+        the clients' sides
+    axi : Out, read_channels
+        AR and R of the bus
+    base : In, BUS_ADDRESS
+        where the memory map begins, held still while bursts are taken
+    size : In, ADDRESS
+        bytes of the memory map, held still while bursts are taken
+    beats : Out, clients
+        bit n: client n is given a beat in this cycle
+    errors : Out, ERRORS
+        bit n: Error n happens in this cycle
+    drain : In, 1
+        take no request, swallow the answers under way; an AR that is out stays out
+    idle : Out, 1
+        nothing is under way
+
+    Latency
+    -------
+    A request taken in cycle t is on AR in t + 1. A beat reaches its client in the cycle of its R
+    handshake.
+
+    Throughput
+    ----------
+    A request a cycle while ARREADY is high; a beat a cycle.
+
+    Back-pressure
+    -------------
+    A request waits while an AR is not taken or OUTSTANDING bursts are under way. RREADY is always
+    1: clients ask only for what they have room for.
+
+    Errors
+    ------
+    A request that is not `allowed` in the map is not taken: Error.ADDRESS. RRESP not OKAY:
+    Error.READ.
     """
 
     def __init__(self, hw: Hardware, clients: int):

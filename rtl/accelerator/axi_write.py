@@ -1,8 +1,4 @@
-"""The write side of the memory bus: bursts of one client, several under way.
-
-Timing: a request taken in cycle t is on AW in t + 1; a beat taken in t is on W in t + 1; a beat a
-cycle. Beats are taken from the cycle after that of their request on. BREADY is always 1.
-"""
+"""The write side of the memory bus: bursts of one client, several under way."""
 
 from __future__ import annotations
 
@@ -10,25 +6,60 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 
-from fqvit_hw.machine.hardware import Hardware
+from fqvit_hw.machine.hardware import BUS_ADDRESS, Hardware
 from fqvit_hw.machine.isa import Error
 
-from .axi import BUS_ADDRESS, ERRORS, INCR, allowed, write_channels
+from .axi import ERRORS, INCR, allowed, write_channels
 from .ports import ADDRESS, memory_writer
 
 OUTSTANDING = 8  # bursts taken and not acknowledged
 
 
 class AxiWrite(wiring.Component):
-    """Members:
-    - `client`: a memory writer; `done` when a burst of its is acknowledged.
-    - `axi`: AW, W and B of the bus.
-    - `base`, `size`: of the memory map, held still while bursts are taken. A request that is not
-      `allowed` in it is not taken; `errors` then has bit Error.ADDRESS. BRESP not OKAY:
-      bit Error.WRITE.
-    - `beat`: a beat is written in this cycle.
-    - `drain`: take no request; complete the bursts under way, with strobe 0 for what is missing.
-    - `idle`: nothing is under way.
+    """Takes the bursts of its client and their beats, and tells it when they are acknowledged.
+
+    Parameters
+    ----------
+    hw : Hardware
+        the width of the bus
+
+    Members
+    -------
+    client : In, memory_writer
+        the client's side; `done` when a burst of its is acknowledged
+    axi : Out, write_channels
+        AW, W and B of the bus
+    base : In, BUS_ADDRESS
+        where the memory map begins, held still while bursts are taken
+    size : In, ADDRESS
+        bytes of the memory map, held still while bursts are taken
+    beat : Out, 1
+        a beat is written in this cycle
+    errors : Out, ERRORS
+        bit n: Error n happens in this cycle
+    drain : In, 1
+        take no request; complete the bursts under way, with strobe 0 for what is missing
+    idle : Out, 1
+        nothing is under way
+
+    Latency
+    -------
+    A request taken in cycle t is on AW in t + 1; a beat taken in t is on W in t + 1. Beats are
+    taken from the cycle after that of their request on.
+
+    Throughput
+    ----------
+    A beat a cycle.
+
+    Back-pressure
+    -------------
+    A request waits while an AW is not taken or OUTSTANDING bursts are not acknowledged, a beat
+    while a W is not taken. BREADY is always 1.
+
+    Errors
+    ------
+    A request that is not `allowed` in the map is not taken: Error.ADDRESS. BRESP not OKAY:
+    Error.WRITE.
     """
 
     def __init__(self, hw: Hardware):

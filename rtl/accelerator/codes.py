@@ -3,12 +3,7 @@
     score queue -> Softmax of E lanes -> nibbles of a word of the code memory
                                       -> queue of reciprocals, for the epilogue of codes x values
 
-Timing. The scores of a SCORES instruction leave the queue as the softmax (`rtl.blocks.softmax`)
-takes them, E a cycle; every beat of codes is written in the cycle in which it leaves the softmax,
-and is never refused. A row is `finished` when its reciprocal goes into the queue, rows_latency = 11
-cycles after its last beat of codes; it leaves there 2 cycles later at the earliest. The constants
-of the softmax hold still while rows are inside: the scores of the next instruction wait in the
-score queue until 2 cycles after the last row of the one before is finished.
+The arithmetic is that of `rtl.blocks.softmax`.
 """
 
 from __future__ import annotations
@@ -46,14 +41,52 @@ def scores_beat(hw: Hardware) -> data.StructLayout:
 class Codes(wiring.Component):
     """Log-Int-Softmax of rows of scores, `columns` long.
 
-    Members: `job` stream (scores_job), one taken while another is under way; `scores` stream, never
-    refused: the sender has SCORES_WAITING places, and `score_taken` gives it back one; `codes`: a
-    write port that is never refused; `reciprocals` stream (uint17), hw.max_tokens may wait;
-    `finished`: a row's codes are written and its reciprocal goes into the queue; `table` of the
-    exponentials {addr, data}; `error`: sticky, a row had no sum; `busy`: a job is there; `trace`:
-    codes as they are written.
+    A row ends inside a word: the rest of the word is filled with 15, the code of 0. The constants
+    of the softmax hold still while rows are inside.
 
-    A row ends inside a word: the rest of the word is filled with 15, the code of 0.
+    Parameters
+    ----------
+    hw : Hardware
+        the lanes, the longest row
+
+    Members
+    -------
+    job : In, stream of scores_job
+        what the unit must know of a SCORES instruction; one is taken while another is under way
+    scores : In, stream of scores_beat
+        E scores of int8
+    score_taken : Out, 1
+        gives the sender back one of its SCORES_WAITING places
+    codes : Out, write_port
+        words of R codes
+    reciprocals : Out, stream of uint17
+        one for each row; hw.max_tokens may wait
+    table : In, stream of {addr, data}
+        of the exponentials (`rtl.blocks.softmax`)
+    finished : Out, 1
+        a row's codes are written and its reciprocal goes into the queue
+    error : Out, 1
+        sticky: a row had no sum
+    busy : Out, 1
+        a job is there
+    trace : Out, trace
+        codes as they are written
+
+    Latency
+    -------
+    Every beat of codes is written in the cycle in which it leaves the softmax. A row is `finished`
+    rows_latency = 11 cycles after its last beat of codes; its reciprocal leaves the queue 2 cycles
+    later at the earliest.
+
+    Throughput
+    ----------
+    The scores of an instruction leave the queue as the softmax (`rtl.blocks.softmax`) takes them, E
+    a cycle; those of the next one wait in the queue until 2 cycles after the last row of the one
+    before is finished.
+
+    Back-pressure
+    -------------
+    `scores` is never refused, for the sender counts its places; `codes` must never be refused.
     """
 
     def __init__(self, hw: Hardware):

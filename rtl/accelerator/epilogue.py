@@ -1,14 +1,4 @@
-"""The epilogue unit: from rows of accumulators to activations, keys and values, stream and scores.
-
-Timing. A chunk of E columns enters every cycle in which all it needs is there (a row of
-accumulators; before the first one wait2; parameters or `scalar`; a reciprocal, if `bitshift`; a
-place in the score queue, if SCORES) and is written LATENCY = 12 cycles later, whatever becomes of
-it: nothing stalls on the way. A row of a column tile takes as many cycles as it has chunks with
-columns below `columns`, at least one; rows, column tiles and passes follow each other without a
-bubble. The constants of an instruction hold still while it is inside: the next one is taken in the
-cycle in which its last chunk is written, and its first chunk may enter two cycles later, 14 cycles
-after the last one entered.
-"""
+"""The epilogue unit: rows of accumulators become activations, keys, values, stream or scores."""
 
 from __future__ import annotations
 
@@ -35,16 +25,69 @@ from .trace import trace
 class EpilogueUnit(wiring.Component):
     """Bias, row normalization, requantize, GELU or residual add, E columns a cycle.
 
-    Members: `i` (every GEMM), `progress`; `rows` {data: int32 x C}, in the order row, inner column
-    tile; the parameters of the oldest column tile with scalar = 0: `params_ready`, `params_addr`
-    (which chunk), `params_data` in the next cycle, `params_release` in the cycle in which the last
-    chunk of the last row enters; `reciprocals`, one taken a row if `bitshift`, with its last chunk;
-    `acts`, `stream_read`, `stream`, `tiles`: ports of the memories, never refused; `job`: a SCORES
-    instruction for the codes unit, taken when `i` is; `scores`: its beats, never refused, for
-    `score_taken` says when one of the SCORES_WAITING places is free again; `table`: of the GELU
-    (`rtl.blocks.gelu`); `finished`: the last chunk of a row is written in this cycle, a pulse for
-    every row of every pass; `busy`: an instruction is under way; `trace`: every chunk, when
-    written.
+    The constants of an instruction hold still while it is inside: the next one is taken in the
+    cycle in which its last chunk is written.
+
+    Parameters
+    ----------
+    hw : Hardware
+        the array's size, the lanes, the memories
+
+    Members
+    -------
+    i : In, stream of GEMM
+        every GEMM
+    progress : In, PROGRESS
+        counts of all units, for the wait
+    rows : In, stream of {data: int32 x C}
+        accumulators, in the order row, inner column tile
+    params_ready : In, 1
+        the parameters of the oldest column tile with scalar = 0 are there
+    params_addr : Out, range(C / E)
+        which chunk of them
+    params_data : In, PARAMS x E
+        that chunk, in the next cycle
+    params_release : Out, 1
+        the column tile is done with, in the cycle in which the last chunk of the last row enters
+    reciprocals : In, stream of uint17
+        one taken a row if `bitshift`, with its last chunk
+    acts, stream : Out, write_port
+        activations and stream; must never be refused
+    stream_read : Out, read_port
+        of the stream; must never be refused
+    tiles : Out, lane_writer
+        keys and values
+    job : Out, stream of scores_job
+        a SCORES instruction for the codes unit, taken when `i` is
+    scores : Out, stream of scores_beat
+        its beats
+    score_taken : In, 1
+        one of the SCORES_WAITING places is free again
+    table : In, stream of {addr, data}
+        of the GELU (`rtl.blocks.gelu`)
+    finished : Out, 1
+        the last chunk of a row is written in this cycle: a pulse for every row of every pass
+    busy : Out, 1
+        an instruction is under way
+    trace : Out, trace
+        every chunk, when written
+
+    Latency
+    -------
+    A chunk of E columns is written LATENCY = 12 cycles after it enters, whatever becomes of it.
+
+    Throughput
+    ----------
+    A chunk a cycle. A row of a column tile takes as many cycles as it has chunks with columns below
+    `columns`, at least one; rows, column tiles and passes follow each other without a bubble. The
+    first chunk of the next instruction may enter two cycles after it is taken, 14 cycles after the
+    last one entered.
+
+    Back-pressure
+    -------------
+    A chunk enters when all it needs is there: a row of accumulators; before the first one wait2;
+    parameters or `scalar`; a reciprocal, if `bitshift`; a place in the score queue, if SCORES.
+    Nothing stalls on the way, so nothing that is written may be refused.
     """
 
     latency = LATENCY

@@ -14,23 +14,30 @@ from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fqvit_hw.formats import ACC, BITSHIFT_ACC, INT8, INT16, MULTIPLIER, RECIPROCAL, ROW_NORM_SHIFT
-from fqvit_hw.machine.hardware import PARAM_BYTES
+from fqvit_hw.formats import (
+    ACC,
+    BITSHIFT_ACC,
+    INT8,
+    INT16,
+    MULTIPLIER,
+    RECIPROCAL,
+    ROW_NORM_SHIFT,
+    SHIFT,
+)
 from fqvit_hw.machine.isa import Epilogue, Opcode
+from fqvit_hw.machine.layouts import COLUMN
 
 from ..blocks.gelu import Gelu, GeluConfig
 from ..blocks.requantize import Requantize, RequantizeConfig
 from ..blocks.residual import Residual, ResidualConfig
 from ..parts.packed import packed
 from ..parts.pipeline import saturate
+from .layouts import struct
 from .ports import instruction
 
 LATENCY = 12  # the stage of `result`
 READ = 7  # the stage of `x`
-PARAMS = data.StructLayout(  # of a column
-    {"bias": signed(32), "multiplier": 16, "shift": 8, "x_factor": 2, "factor": 2, "unused": 4}
-)
-assert PARAMS.size == 8 * PARAM_BYTES
+PARAMS = struct(COLUMN)  # of a column
 
 
 def delay(m: Module, value, cycles: int, name: str):
@@ -45,10 +52,41 @@ def delay(m: Module, value, cycles: int, name: str):
 class EpilogueMath(wiring.Component):
     """All epilogues side by side; `ins` says which comes out and holds still meanwhile.
 
-    Members: `active`: chunks may be inside; in stage 1 `acc` int32 x E, `params` (PARAMS x E) and
-    `reciprocal`; in stage 7 `x`, the lanes of the stream; in stage 12 `result` int32 x E; `table`
-    of the GELU (`rtl.blocks.gelu`). A chunk every cycle; no valid bits: what comes of nothing is
-    ignored.
+    Parameters
+    ----------
+    lanes : int
+        E, columns a cycle
+
+    Members
+    -------
+    active : In, 1
+        chunks may be inside
+    ins : In, GEMM
+        the instruction
+    acc : In, int32 x E
+        accumulators, in stage 1
+    params : In, PARAMS x E
+        their columns' parameters, in stage 1
+    reciprocal : In, uint17
+        of the row, in stage 1
+    x : In, int16 x E
+        the lanes of the stream, in stage READ = 7
+    result : Out, int32 x E
+        in stage LATENCY = 12
+    table : In, stream of {addr, data}
+        of the GELU (`rtl.blocks.gelu`)
+
+    Latency
+    -------
+    LATENCY - 1 cycles from `acc` to `result`.
+
+    Throughput
+    ----------
+    A chunk every cycle.
+
+    Back-pressure
+    -------------
+    None: nothing stalls, and there are no valid bits. What comes of nothing is ignored.
     """
 
     def __init__(self, lanes: int):
@@ -149,7 +187,7 @@ class EpilogueMath(wiring.Component):
         """Stages 4 to 6."""
         ins = self.ins
         m.submodules.requantize = block = Requantize(RequantizeConfig(self.lanes, 32))
-        scales = Cat(Cat(p.multiplier, p.shift[:6]) for p in self.params)
+        scales = Cat(Cat(p.multiplier, p.shift[: SHIFT.width]) for p in self.params)
         scalar = Cat(Cat(ins.multiplier, ins.shift) for _ in range(self.lanes))
         scales = delay(m, Mux(ins.scalar, scalar, scales), 2, "scales")
         size = len(scales) // self.lanes

@@ -1,21 +1,6 @@
 """The accelerator's array: carries out GEMMs, a K tile a cycle, and queues rows of int32 sums.
 
-Loops, addresses and waits: docs/accelerator.md. Timing, in cycles after the one in which a beat
-(row r, K tile k) is issued, which is the one that reads the operand's word:
-
-    0  `acts` or `codes` is addressed; tiles are given back (`ring.release`)
-    1  the tile is addressed; `finished`, `state` and `count` tell of the beat
-    d  d = Gemm.latency: the row that the beat completes can be taken from `o`
-
-A beat is issued in every cycle in which its row may be read, its tile is loaded and, if it
-completes a row of `o`, one of the ROOM places of the queue is free: the place is taken with the
-beat and given back in the cycle after the row was taken from `o`. So nothing behind ever stalls.
-
-A GEMM taken from `i` in cycle t is issued from cycle t + 4 on, if wait1 and the wait of row 0 are
-satisfied, and then follows the last beat of the one before without a gap. The next one is taken in
-the cycle of its first beat at the earliest, so that max(0, 4 - n) idle cycles follow a GEMM of n
-beats. A count that is there in cycle t (`progress`) lets row 0 go in cycle t + 3, another row in
-cycle t + 2. Rows whose count is there cost nothing.
+Loops, addresses and waits: docs/accelerator.md.
 """
 
 from __future__ import annotations
@@ -43,13 +28,60 @@ LOOPS = ("k_tiles", "inner", "rows", "k_groups", "outer")  # from the innermost 
 
 
 class Gemm(wiring.Component):
-    """Members:
-    - `i`: stream of GEMMs; `progress`: the units' counts.
-    - `acts`: read port, words of R int8, never refused; `codes`: read port, words of R codes;
-      `tile`: `tile_reader`; `ring`: `weight_ring`.
-    - `o`: stream {data: int32 x C}, a row of a column tile each.
-    - `finished`: pulses when a row has been read; `state`: what the cycle was spent on, an index of
-      STATES; `count`: GEMMs started.
+    """Operand rows times tiles: reads both, multiplies, adds up over K.
+
+    Parameters
+    ----------
+    hw : Hardware
+        the array's size, the memories
+
+    Members
+    -------
+    i : In, stream of GEMM
+        the instructions
+    progress : In, PROGRESS
+        counts of all units, for the waits
+    acts : Out, read_port
+        words of R int8; must never be refused
+    codes : Out, read_port
+        words of R codes; must never be refused
+    tile : Out, tile_reader
+        the tile of the beat
+    ring : Out, weight_ring
+        tiles loaded and given back
+    o : Out, stream of {data: int32 x C}
+        a row of a column tile each
+    finished : Out, 1
+        pulses when a row has been read
+    state : Out, range(len(STATES))
+        what the cycle was spent on, an index of STATES
+    count : Out, 16
+        GEMMs started
+
+    Latency
+    -------
+    In cycles after the one in which a beat (row r, K tile k) is issued, which is the one that reads
+    the operand's word:
+
+        0  `acts` or `codes` is addressed; tiles are given back (`ring.release`)
+        1  the tile is addressed; `finished`, `state` and `count` tell of the beat
+        d  d = Gemm.latency: the row that the beat completes can be taken from `o`
+
+    A GEMM taken from `i` in cycle t is issued from cycle t + 4 on, if wait1 and the wait of row 0
+    are satisfied. A count that is there in cycle t (`progress`) lets row 0 go in cycle t + 3,
+    another row in cycle t + 2.
+
+    Throughput
+    ----------
+    A beat a cycle. A GEMM follows the last beat of the one before without a gap; it is taken in the
+    cycle of the first beat of the one before at the earliest, so that max(0, 4 - n) idle cycles
+    follow a GEMM of n beats. Rows whose count is there cost nothing.
+
+    Back-pressure
+    -------------
+    A beat is issued when its row may be read, its tile is loaded and, if it completes a row of `o`,
+    one of the ROOM places of the queue is free: the place is taken with the beat and given back in
+    the cycle after the row was taken from `o`. So nothing behind ever stalls.
     """
 
     def __init__(self, hw: Hardware):

@@ -1,13 +1,4 @@
-"""The norm unit: rows of the residual stream, LayerNorm, rows of activations.
-
-Timing. Row r is read when wait0 (stepped by row) and, before the first, wait1 are satisfied: a word
-a cycle, as long as WORDS of them have room. A word lasts C / L beats. What LayerNorm makes is
-written in the cycle in which it leaves; while the write is refused the whole unit stands still. An
-instruction's constants hold still while rows are inside: the next one is taken in the cycle in
-which the last beat of the one before is written, and reads its first word two cycles later.
-From the read of a row's only word to its first beat written, without stalls: 2 + the latency of
-LayerNorm (`rtl.blocks.layernorm`).
-"""
+"""The norm unit: rows of the residual stream, LayerNorm, rows of activations."""
 
 from __future__ import annotations
 
@@ -33,10 +24,49 @@ WORDS = 4  # that may wait between the memory and LayerNorm: more than a read ta
 class Norm(wiring.Component):
     """LayerNorm of `rows` rows of the stream, `channels` long, L lanes a cycle.
 
-    Members: `i` (NORM), `progress`; `stream` (read) and `acts` (write): ports of the memories;
-    `params`: {addr: beat, data: {factor, gamma, beta} x L}, written while no row is inside;
-    `finished`: the last beat of a row is written in this cycle; `busy`: an instruction is under
-    way; `trace`: every beat, when written. Only the row's own bytes are written.
+    Only the row's own bytes are written. The constants of an instruction hold still while rows are
+    inside.
+
+    Parameters
+    ----------
+    hw : Hardware
+        the lanes, the longest row, the memories
+
+    Members
+    -------
+    i : In, stream of NORM
+        the instructions
+    progress : In, PROGRESS
+        counts of all units, for the waits
+    stream : Out, read_port
+        of the stream; may be refused
+    acts : Out, write_port
+        of the activations; may be refused
+    params : In, stream of {addr: beat, data: {factor, gamma, beta} x L}
+        written while no row is inside
+    finished : Out, 1
+        the last beat of a row is written in this cycle
+    busy : Out, 1
+        an instruction is under way
+    trace : Out, trace
+        every beat, when written
+
+    Latency
+    -------
+    From the read of a row's only word to its first beat written, without stalls: FEED = 2 + the
+    latency of LayerNorm (`rtl.blocks.layernorm`). What LayerNorm makes is written in the cycle in
+    which it leaves.
+
+    Throughput
+    ----------
+    A word a cycle is read, a beat of L channels a cycle is taken: a word lasts C / L beats. The
+    next instruction is taken in the cycle in which the last beat of the one before is written, and
+    reads its first word two cycles later.
+
+    Back-pressure
+    -------------
+    Row r is read when wait0 (stepped by row) and, before the first, wait1 are satisfied, as long as
+    WORDS words have room. While the write is refused the whole unit stands still.
     """
 
     def __init__(self, hw: Hardware):

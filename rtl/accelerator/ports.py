@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import INSTRUCTION_BYTES, INSTRUCTIONS, Opcode, Unit
+from fqvit_hw.machine.registers import REGISTERS, Register
 
-COUNT = 32  # bits of a progress counter
-ADDRESS = 32  # bits of a byte address in the memory map
+from .layouts import struct
+
+LOAD = INSTRUCTIONS[Opcode.LOAD].fields
+COUNT = LOAD["wait0_count"].width  # bits of a progress counter
+ADDRESS = LOAD["address"].width  # bits of a byte address in the memory map
+FETCHED = REGISTERS[Register.STATUS].layout.fields["fetched"].width  # bits of that count
 
 
 def instruction(opcode: Opcode) -> data.StructLayout:
     """The fields of fqvit_hw.machine.isa, in the same bits."""
-    return data.StructLayout(
-        {
-            field.name: signed(field.width) if field.signed else unsigned(field.width)
-            for field in INSTRUCTIONS[opcode]
-        }
-    )
+    return struct(INSTRUCTIONS[opcode])
 
 
 INSTRUCTION_BITS = 8 * INSTRUCTION_BYTES

@@ -22,11 +22,37 @@ SLICE = 64
 class Scratchpad(wiring.Component):
     """`depth` words of `width` bits, written in granules of `granularity` bits.
 
-    Members: `readers`, `writers`: lists of ports (`rtl.accelerator.ports`), the first has the
-    highest priority and is therefore never refused. A granule must not be needed that is read in
-    the cycle in which it is written: block RAMs then give anything (`NO_COLLISIONS`). Simulation
-    gives the old one, and with poison = True its complement, so that a run that needs it goes wrong
-    there too.
+    A granule must not be needed that is read in the cycle in which it is written: block RAMs then
+    give anything (`NO_COLLISIONS`). Simulation gives the old one, and with poison = True its
+    complement, so that a run that needs it goes wrong there too.
+
+    Parameters
+    ----------
+    depth, width, granularity : int
+        words, bits of a word, bits of a granule
+    readers, writers : int
+        how many ports there are of each kind
+    poison : bool
+        spoil what is read in the cycle of its write
+
+    Members
+    -------
+    readers : In, array of read_port
+        the clients' sides, the first has the highest priority
+    writers : In, array of write_port
+        the same
+
+    Latency
+    -------
+    A word read is there in the next cycle; a word written can be read in the next cycle.
+
+    Throughput
+    ----------
+    A read and a write a cycle.
+
+    Back-pressure
+    -------------
+    A port is refused while one before it in its list is valid; the first one never is.
     """
 
     def __init__(

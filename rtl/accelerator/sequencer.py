@@ -1,11 +1,8 @@
 """The sequencer: fetches the program and sends every instruction to the queues of its units.
 
-The program is read in bursts of 256 bytes, two of which find room; a burst that would leave the
+The program is read in bursts of BURST_BYTES, two of which find room; a burst that would leave the
 memory map is asked for only when all that came before has been sent on: never behind END, which
 stays in the instruction register. So reading ahead is no error by itself.
-
-Timing: a beat a cycle is taken from the queue into the instruction register; an instruction is sent
-on in the cycle after its last beat, if all its queues have room, and the next one's beats follow.
 """
 
 from __future__ import annotations
@@ -15,10 +12,10 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.machine.hardware import BURST_BYTES, Hardware
-from fqvit_hw.machine.isa import INSTRUCTION_BYTES, Error, Opcode
+from fqvit_hw.machine.isa import INSTRUCTION_BYTES, OPCODE, Error, Opcode
 
 from .axi import ERRORS
-from .ports import ADDRESS, INSTRUCTION_BITS, instruction, memory_reader
+from .ports import ADDRESS, FETCHED, INSTRUCTION_BITS, instruction, memory_reader
 
 # The queues that an instruction goes to.
 UNITS = {
@@ -33,16 +30,51 @@ OUTSTANDING = 2  # bursts that find room
 
 
 class Sequencer(wiring.Component):
-    """Members:
-    - `start`: pulse; `program`: offset of the first instruction, a multiple of 256; `size` of the
-      memory map.
-    - `reader`: a client's side of the memory bus.
-    - `load`, `store`, `norm`, `weights`, `array`, `epilogue`: streams of instructions.
-    - `idle`: all units are idle; a unit is not idle from the cycle after it takes an instruction
-      until all its effects are done.
-    - `done`: pulse: END was reached, all queues are empty and `idle`.
-    - `fetched`: instructions decoded since the start, END and a bad one too.
-    - `errors`: bit Error.OPCODE while an instruction is none.
+    """Fetches, decodes and hands out instructions, up to END.
+
+    Parameters
+    ----------
+    hw : Hardware
+        the bus, the length of the queues
+
+    Members
+    -------
+    start : In, 1
+        pulse
+    program : In, ADDRESS
+        offset of the first instruction, a multiple of 256
+    size : In, ADDRESS
+        bytes of the memory map
+    reader : Out, memory_reader
+        for the program
+    load, store, norm, weights, array, epilogue : Out, streams of instructions
+        the queues' ends; a GEMM goes to the last three
+    idle : In, 1
+        all units are idle; a unit is not idle from the cycle after it takes an instruction until
+        all its effects are done
+    done : Out, 1
+        pulse: END was reached, all queues are empty and `idle`
+    fetched : Out, FETCHED
+        instructions decoded since the start, END and a bad one too
+    errors : Out, ERRORS
+        bit Error.OPCODE while an instruction is none
+
+    Latency
+    -------
+    An instruction is sent on in the cycle after its last beat is taken from the queue.
+
+    Throughput
+    ----------
+    A beat a cycle is taken from the queue into the instruction register; the beats of the next
+    instruction follow when this one is sent on.
+
+    Back-pressure
+    -------------
+    An instruction waits until all its queues have room.
+
+    Errors
+    ------
+    A word that is no instruction is Error.OPCODE, and is never sent on.
     """
 
     def __init__(self, hw: Hardware):
@@ -55,7 +87,7 @@ class Sequencer(wiring.Component):
                 "reader": Out(memory_reader(hw)),
                 "idle": In(1),
                 "done": Out(1),
-                "fetched": Out(16),
+                "fetched": Out(FETCHED),
                 "errors": Out(ERRORS),
                 **{n: Out(stream.Signature(instruction(op))) for n, op in UNITS.items()},
             }
@@ -110,7 +142,7 @@ class Sequencer(wiring.Component):
                 queue.r_en.eq(port.ready),
                 queue.w_data.eq(word[:width]),
             ]
-        opcode = word[:4]
+        opcode = word[: OPCODE.width]
         names = {op: [n for n, o in UNITS.items() if o is op] for op in UNITS.values()}
         bad = Signal()
         m.d.comb += self.errors.eq(bad << Error.OPCODE)

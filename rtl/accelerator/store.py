@@ -2,9 +2,6 @@
 
 Words are read when the queue of beats has room for them; a burst is asked for when all its beats
 are in the queue, so that the bus never waits for a beat.
-
-Timing: a read that is granted in cycle t puts its last beat into the queue in t + 2 (words of at
-most a beat) or, a beat a cycle, from t + 2 on. One word or one beat a cycle, whichever is more.
 """
 
 from __future__ import annotations
@@ -13,6 +10,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from fqvit_hw.formats import INT8, INT16, ceil_log2
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Opcode, Space
 
@@ -21,18 +19,41 @@ from .ports import ADDRESS, PROGRESS, instruction, memory_writer, reached, read_
 BURSTS = 16  # asked for and not acknowledged; more than rtl.accelerator.axi_write takes
 
 
-def log2(value: int) -> int:
-    return value.bit_length() - 1
-
-
 class Store(wiring.Component):
-    """Members:
-    - `i`: stream of instructions, taken when memory has acknowledged the last line.
-    - `progress`: counts of all units, for the waits.
-    - `acts`, `stream`: read ports; may be refused.
-    - `writer`: a client's side of the memory bus.
-    - `finished`: a line is acknowledged.
-    - `idle`: no instruction waits or is under way.
+    """Carries out STOREs, one after another.
+
+    Parameters
+    ----------
+    hw : Hardware
+        the bus, the memories
+
+    Members
+    -------
+    i : In, stream of STORE
+        taken when memory has acknowledged the last line
+    progress : In, PROGRESS
+        counts of all units, for the waits
+    acts, stream : Out, read_port
+        the memories; may be refused
+    writer : Out, memory_writer
+        a client's side of the bus
+    finished : Out, 1
+        a line is acknowledged
+    idle : Out, 1
+        no instruction waits or is under way
+
+    Latency
+    -------
+    A read that is granted in cycle t puts its last beat into the queue in t + 2 (words of at most a
+    beat) or, a beat a cycle, from t + 2 on.
+
+    Throughput
+    ----------
+    One word or one beat a cycle, whichever is more.
+
+    Back-pressure
+    -------------
+    A word is read when the queue has room for its beats; BURSTS bursts may be unacknowledged.
     """
 
     def __init__(self, hw: Hardware):
@@ -41,8 +62,8 @@ class Store(wiring.Component):
             {
                 "i": In(stream.Signature(instruction(Opcode.STORE))),
                 "progress": In(PROGRESS),
-                "acts": Out(read_port(hw.acts, hw.rows * 8)),
-                "stream": Out(read_port(hw.stream, hw.cols * 16)),
+                "acts": Out(read_port(hw.acts, hw.rows * INT8.width)),
+                "stream": Out(read_port(hw.stream, hw.cols * INT16.width)),
                 "writer": Out(memory_writer(hw)),
                 "finished": Out(1),
                 "idle": Out(1),
@@ -149,7 +170,7 @@ class Store(wiring.Component):
     def ask(self, m: Module, begin: Value, beats, finish: Value) -> None:
         """Asks for a burst when its beats are there, and counts the lines acknowledged."""
         hw, i, request = self.hw, self.i.payload, self.writer.request
-        shift, burst, depth = log2(hw.bus_bytes), hw.burst, 2 * hw.burst
+        shift, burst, depth = ceil_log2(hw.bus_bytes), hw.burst, 2 * hw.burst
         m.submodules.ends = ends = fifo.SyncFIFO(width=2, depth=BURSTS)  # of a line, of all
         asking, taken = Signal(), Signal()
         there = Signal(range(2 * depth + 1))  # beats in the queue that no burst has been asked for
@@ -164,7 +185,7 @@ class Store(wiring.Component):
         here, last = Signal(range(burst + 1)), Signal()
         following = line + (i.to0 >> shift)
         m.d.comb += [
-            here.eq(burst - at[: log2(burst)]),
+            here.eq(burst - at[: ceil_log2(burst)]),
             last.eq(left <= here),
             request.payload.beats.eq(Mux(last, left, here)),
             request.payload.address.eq(at << shift),

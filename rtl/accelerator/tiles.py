@@ -52,9 +52,32 @@ def lane_writer(hw: Hardware) -> wiring.Signature:
 class Tiles(wiring.Component):
     """hw.tiles words of R x C int8, byte r * C + c is row r, column c.
 
-    Members: `epilogue` (`lane_writer`), `weights` (`weight_writer`, refused while the epilogue
-    writes), `array` (`tile_reader`). Written at the end of a cycle; a read of the same word in that
-    cycle delivers the old one.
+    Parameters
+    ----------
+    hw : Hardware
+        the array's size, how many tiles there are
+
+    Members
+    -------
+    epilogue : In, lane_writer
+        keys and values
+    weights : In, weight_writer
+        weights
+    array : In, tile_reader
+        what is multiplied
+
+    Latency
+    -------
+    A tile read is there in the next cycle. Written at the end of a cycle; a read of the same word
+    in that cycle delivers the old one.
+
+    Throughput
+    ----------
+    A read and a write a cycle.
+
+    Back-pressure
+    -------------
+    `weights` is refused while the epilogue writes; the others never are.
     """
 
     def __init__(self, hw: Hardware):

@@ -6,12 +6,14 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fqvit_hw.machine.hardware import PARAM_BYTES, Hardware
+from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Opcode
+from fqvit_hw.machine.layouts import COLUMN
 
 from .ports import ADDRESS, instruction, memory_reader
 from .tiles import weight_writer
 
+JOB = ("k_tiles", "k_groups", "outer")  # what both machines need of a GEMM
 JOBS = 2  # GEMMs whose beats may be requested before the oldest one is unpacked
 
 
@@ -32,7 +34,7 @@ def param_reader(hw: Hardware) -> wiring.Signature:
         {
             "ready": In(1),
             "addr": Out(range(max(hw.cols // hw.lanes, 2))),
-            "data": In(8 * PARAM_BYTES * hw.lanes),
+            "data": In(COLUMN.width * hw.lanes),
             "release": Out(1),
         }
     )
@@ -41,17 +43,43 @@ def param_reader(hw: Hardware) -> wiring.Signature:
 class Weights(wiring.Component):
     """Takes GEMMs; those with `resident` = 1 are dropped, a cycle each.
 
-    Members: `i`: stream of GEMMs; `memory`: `memory_reader`; `tiles`: `weight_writer`; `ring`: the
-    other side of `weight_ring`; `params`: the other side of `param_reader`.
-
     For each GEMM: outer times C parameters and k_groups * k_tiles tiles, in order. Two machines
-    with a queue of beats between them: one requests, up to hw.prefetch beats ahead and also for
-    the next GEMM (`JOBS`); the other unpacks a beat a cycle, into parameter memory while it has
-    room for a column tile, into tiles 0..hw.ring-1 while one of them is free.
+    with a queue of beats between them: one requests, up to hw.prefetch beats ahead and also for the
+    next GEMM (`JOBS`); the other unpacks, into parameter memory while it has room for a column
+    tile, into tiles 0..hw.ring-1 while one of them is free.
 
-    Timing: a beat that memory delivers in cycle t can be written in cycle t + 2; `loaded` and
-    `ready` count what was written up to the last cycle. Requests: a burst every 2 cycles at most,
-    plus a cycle for each group of tiles.
+    Parameters
+    ----------
+    hw : Hardware
+        the bus and its queue, the array's size, the ring
+
+    Members
+    -------
+    i : In, stream of GEMM
+        the instructions
+    memory : Out, memory_reader
+        a client's side of the bus
+    tiles : Out, weight_writer
+        the tile memory; may be refused
+    ring : In, weight_ring
+        the other side: tiles loaded, tiles given back
+    params : In, param_reader
+        the other side: parameters of the oldest column tile
+
+    Latency
+    -------
+    A beat that memory delivers in cycle t can be written in cycle t + 2; `loaded` and `ready` count
+    what was written up to the last cycle.
+
+    Throughput
+    ----------
+    A beat a cycle is unpacked. A burst every 2 cycles at most is asked for, plus a cycle for each
+    group of tiles.
+
+    Back-pressure
+    -------------
+    A burst waits until the queue has room for it; a beat while the parameter memory is full, all
+    tiles of the ring are loaded or `tiles` refuses it.
     """
 
     def __init__(self, hw: Hardware):
@@ -67,18 +95,10 @@ class Weights(wiring.Component):
         )
 
     @property
-    def param_beats(self) -> int:
-        """Of a column tile."""
-        return self.hw.cols * PARAM_BYTES // self.hw.bus_bytes
-
-    @property
-    def tile_beats(self) -> int:
-        return self.hw.tile_bytes // self.hw.bus_bytes
-
-    @property
     def job(self) -> data.StructLayout:
         """What both machines need of a GEMM, each number less 1."""
-        return data.StructLayout({"k_tiles": 8, "k_groups": 6, "outer": 12})
+        gemm = instruction(Opcode.GEMM)
+        return data.StructLayout({name: gemm.members[name] for name in JOB})
 
     def elaborate(self, platform):
         m = Module()
@@ -97,11 +117,13 @@ class Weights(wiring.Component):
         than the next burst could take. So no product of sizes is ever computed.
         """
         hw, gemm, request = self.hw, self.i.payload, self.memory.request
-        group_beats = Signal(range(256 * self.tile_beats + 1))
-        job, group, outer = Signal(self.job), Signal(6), Signal(12)
+        most_beats = hw.tile_beats << len(gemm.k_tiles)  # of a group
+        group_beats = Signal(range(most_beats + 1))
+        job = Signal(self.job)
+        group, outer = Signal.like(job.k_groups), Signal.like(job.outer)
         group_last = Signal()
         m.d.comb += group_last.eq(group == job.k_groups)
-        wanted = Signal(range(hw.burst + self.param_beats + 256 * self.tile_beats + 1))
+        wanted = Signal(range(hw.burst + hw.param_beats + most_beats + 1))
         more = Signal()  # groups to come
         room = Signal(range(hw.prefetch + 1), init=hw.prefetch)  # of the queue, not yet asked for
         address = Signal(ADDRESS)
@@ -111,7 +133,7 @@ class Weights(wiring.Component):
         burst, asked = Signal(range(hw.burst + 1)), Signal(range(hw.burst + 1))
         m.d.sync += room.eq(room + (beats.r_rdy & beats.r_en) - asked)
 
-        new = Cat((gemm.k_tiles - 1)[:8], (gemm.k_groups - 1)[:6], (gemm.outer - 1)[:12])
+        new = Cat((gemm[name] - 1)[: len(gemm[name])] for name in JOB)
         m.d.comb += jobs.w_data.eq(new)
         busy, asking = Signal(), Signal()  # with a GEMM; for a burst
         with m.If(~busy):
@@ -122,7 +144,7 @@ class Weights(wiring.Component):
             m.d.sync += [
                 job.eq(new),
                 address.eq(gemm.address),
-                group_beats.eq(gemm.k_tiles * self.tile_beats),
+                group_beats.eq(gemm.k_tiles * hw.tile_beats),
                 Cat(group, outer).eq(0),
                 more.eq(1),
                 busy.eq(jobs.w_en & jobs.w_rdy),
@@ -138,7 +160,7 @@ class Weights(wiring.Component):
                 ]
         with m.Elif(more & (wanted < most)):
             m.d.sync += [
-                wanted.eq(wanted + group_beats + Mux(group == 0, self.param_beats, 0)),
+                wanted.eq(wanted + group_beats + Mux(group == 0, hw.param_beats, 0)),
                 group.eq(Mux(group_last, 0, group + 1)),
                 outer.eq(outer + group_last),
                 more.eq(~(group_last & (outer == job.outer))),
@@ -154,10 +176,11 @@ class Weights(wiring.Component):
     def _unpack(self, m: Module, jobs, beats) -> None:
         hw, tiles, ring, params = self.hw, self.tiles, self.ring, self.params
         job = data.View(self.job, jobs.r_data)
-        k, group, outer = Signal(8), Signal(6), Signal(12)
+        k = Signal.like(job.k_tiles)
+        group, outer = Signal.like(job.k_groups), Signal.like(job.outer)
         in_tiles = Signal()  # the parameters of this column tile are through
-        param_beat = Signal(range(max(self.param_beats, 2)))
-        beat = Signal(range(max(self.tile_beats, 2)))
+        param_beat = Signal(range(max(hw.param_beats, 2)))
+        beat = Signal(range(max(hw.tile_beats, 2)))
         newest = Signal(range(hw.ring))  # the tile being loaded
 
         param_step, tile_step = Signal(), Signal()
@@ -171,8 +194,8 @@ class Weights(wiring.Component):
         ]
         param_end, tile_end = Signal(), Signal()
         m.d.comb += [
-            param_end.eq(param_step & (param_beat == self.param_beats - 1)),
-            tile_end.eq(tile_step & (beat == self.tile_beats - 1)),
+            param_end.eq(param_step & (param_beat == hw.param_beats - 1)),
+            tile_end.eq(tile_step & (beat == hw.tile_beats - 1)),
         ]
         with m.If(param_step):
             m.d.sync += param_beat.eq(Mux(param_end, 0, param_beat + 1))
@@ -198,9 +221,9 @@ class Weights(wiring.Component):
         m.d.sync += ring.loaded.eq(ring.loaded + tile_end - ring.release)
 
         # parameters: a memory word is a bus beat or E columns, whichever is more
-        chunk = 8 * PARAM_BYTES * hw.lanes
+        chunk = COLUMN.width * hw.lanes
         word = max(chunk, hw.bus)
-        column_words = 8 * PARAM_BYTES * hw.cols // word
+        column_words = COLUMN.width * hw.cols // word
         m.submodules.params = ram = memory.Memory(
             shape=word, depth=hw.params * column_words, init=[]
         )

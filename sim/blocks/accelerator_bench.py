@@ -18,10 +18,10 @@ from cocotb.triggers import RisingEdge
 
 from fqvit_hw.machine.interpreter import Machine
 from fqvit_hw.machine.isa import Error
-from fqvit_hw.rtl.accelerator.control import COUNTERS, Register
+from fqvit_hw.machine.registers import REGISTERS, Counter, Register, bit, offset, shape
 
 from ..bus.axi import Memory, Registers
-from ..bus.host import DONE, DONE_IRQ, ERROR_IRQ, FAILED, SOFT_RESET, START, Host
+from ..bus.host import BUSY, DONE_IRQ, ERROR_IRQ, SOFT_RESET, START, Host
 from . import accelerator
 from .accelerator import WINDOW, Case
 
@@ -32,7 +32,6 @@ FLIP = os.environ.get("FQVIT_FLIP") == "1"  # negative control: one wrong bit in
 RESULTS = Path(os.environ["FQVIT_RESULTS"])
 
 PROGRAM, IMAGES, LOGITS = accelerator.program(HW)
-CYCLES, BUSY, IDLE, READ, WRITTEN, WEIGHTS = 0, 1, 7, 8, 9, 10  # counters
 STALLS = (0.1, 0.3, 0.6)  # in turn
 LATENCY = 30  # with stalls
 UNTOUCHED = 0xA5  # what the logits are before a run
@@ -123,8 +122,10 @@ class Bench(Host):
         self.fill(image)
         status = await self.run()
         fetched = len(PROGRAM.instructions) % (1 << 16)
-        if status != DONE | fetched << 16:
-            raise AssertionError(f"STATUS is {status:#x}: {Error(status >> 8 & 255).name}")
+        layout = REGISTERS[Register.STATUS].layout
+        if status != layout.word({"done": 1, "fetched": fetched}):
+            code = layout.values(status)["code"]
+            raise AssertionError(f"STATUS is {status:#x}: {Error(code).name}")
         logits = PROGRAM.unpack(self.memory.data[PROGRAM.output_address :])
         for n, (want, got) in enumerate(zip(LOGITS[image], logits, strict=True)):
             if want != got:
@@ -140,24 +141,26 @@ class Bench(Host):
         model = Machine(HW, PROGRAM.memory(IMAGES[image])).run(PROGRAM.entry)
         bus = HW.bus_bytes
         seen = {
-            BUSY: model.array,
-            READ: sum(beats for _, beats in self.memory.reads) * bus,
-            WRITTEN: sum(beats for _, beats in self.memory.writes) * bus,
-            WEIGHTS: model.weights,
-            CYCLES: sum(counters[BUSY : IDLE + 1]),
+            Counter.ARRAY_BUSY: model.array,
+            Counter.BYTES_READ: sum(beats for _, beats in self.memory.reads) * bus,
+            Counter.BYTES_WRITTEN: sum(beats for _, beats in self.memory.writes) * bus,
+            Counter.WEIGHT_BYTES: model.weights,
+            Counter.CYCLES: sum(counters[Counter.ARRAY_BUSY : Counter.IDLE + 1]),
         }
         for n, value in seen.items():
             if counters[n] != value:
-                raise AssertionError(f"counter {n} is {counters[n]}, expected {value}")
+                raise AssertionError(f"counter {n.name} is {counters[n]}, expected {value}")
             self.beats += 1
-        assert counters[WRITTEN] == model.written
+        assert counters[Counter.BYTES_WRITTEN] == model.written
 
     async def failing_run(self, case: Case) -> None:
         """The run ends with the case's error, all of memory's answers are in, nothing follows."""
         await self.prepare(PROGRAM.entry, case.size)
         self.fill(0, case)
         status = await self.run()
-        if status & 0xFFFF != FAILED | case.error << 8:
+        ended = REGISTERS[Register.STATUS].layout.values(status)
+        del ended["fetched"]
+        if ended != {"busy": 0, "done": 0, "error": 1, "code": case.error}:
             raise AssertionError(f"STATUS is {status:#x}, expected error {case.error.name}")
         assert self.memory.quiet
         size = PROGRAM.size if case.size is None else case.size
@@ -178,11 +181,12 @@ class Bench(Host):
         self.memory.stopped = frozen  # what is under way stays so until after the reset
         await self.write(Register.CONTROL, SOFT_RESET)
         if frozen:
-            assert await self.get(Register.STATUS) & 1
+            assert await self.get(Register.STATUS) & BUSY
             self.memory.stopped = False
         await self.soft_reset()
         assert self.memory.quiet and not self.irq
-        await self.expect(Register.STATUS, await self.get(Register.STATUS) & 0xFFFF0000)
+        fetched = await self.get(Register.STATUS) & bit(Register.STATUS, "fetched")
+        await self.expect(Register.STATUS, fetched)
         await self.expect(Register.IRQ_STATUS, 0)
         raw = self.memory.data[PROGRAM.output_address :][: PROGRAM.output_bytes]
         written = set(raw[-HW.bus_bytes :] if moment is logits_under_way else raw)
@@ -216,9 +220,8 @@ if SIZE == "full":
 
 async def registers(bench: Bench) -> None:
     """Reset values, all orders of AW and W, strobes, what is fixed, what keeps while busy."""
-    shape = HW.rows | HW.cols << 8 | HW.lanes << 16 | HW.bus_bytes << 24
-    for register in range(0, Register.COUNTER + 8 * COUNTERS + 8, 4):
-        await bench.expect(register, shape if register == Register.SHAPE else 0)
+    for register in range(0, offset(max(Counter)) + 16, 4):
+        await bench.expect(register, shape(HW) if register == Register.SHAPE else 0)
     for n, order in enumerate(("together", "address first", "data first")):
         for strobe in (0b1111, 0b0101, 0b1000, 0b0000):
             await bench.write(Register.SIZE, 0xFFFFFFFF)
@@ -227,7 +230,7 @@ async def registers(bench: Bench) -> None:
             await bench.expect(Register.SIZE, 0x12345670 + n & mask | 0xFFFFFFFF & ~mask)
     for register, value in (
         (Register.BASE, 0xFFFFFF00), (Register.BASE_HIGH, 0xFF), (Register.PROGRAM, 0xFFFFFF00),
-        (Register.IRQ_ENABLE, 3), (Register.IRQ_STATUS, 0), (Register.SHAPE, shape), (0x3C, 0),
+        (Register.IRQ_ENABLE, 3), (Register.IRQ_STATUS, 0), (Register.SHAPE, shape(HW)), (0x3C, 0),
         (Register.STATUS, 0), (Register.COUNTER, 0),
     ):  # fmt: skip
         await bench.write(register, 0xFFFFFFFF)
@@ -252,7 +255,7 @@ async def interrupts(bench: Bench) -> None:
         await bench.expect(register, value)
     await bench.write(Register.CONTROL, START)  # of a busy machine: nothing
     bench.memory.stopped = False
-    while await bench.get(Register.STATUS) & 1:
+    while await bench.get(Register.STATUS) & BUSY:
         await bench.cycle()
 
     # the interrupt: enable, and clear one bit at a time

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fqvit_hw.rtl.accelerator.control import COUNTERS, Register
+from fqvit_hw.machine.registers import Counter, Register, bit, offset
 
 from .axi import Memory, Registers
 
-START, SOFT_RESET = 1, 2  # of CONTROL
-BUSY, DONE, FAILED = 1, 2, 4  # of STATUS
-DONE_IRQ, ERROR_IRQ = 1, 2
+START, SOFT_RESET = (bit(Register.CONTROL, name) for name in ("start", "soft_reset"))
+BUSY, DONE, FAILED = (bit(Register.STATUS, name) for name in ("busy", "done", "error"))
+DONE_IRQ, ERROR_IRQ = (bit(Register.IRQ_STATUS, name) for name in ("done", "error"))
 
 
 class Host:
@@ -69,5 +69,8 @@ class Host:
             await self.cycle()
 
     async def counters(self) -> list[int]:
-        words = [await self.get(Register.COUNTER + 4 * n) for n in range(2 * COUNTERS)]
-        return [low | high << 32 for low, high in zip(words[::2], words[1::2], strict=True)]
+        """All of them; a Counter is an index."""
+        return [
+            await self.get(offset(counter)) | await self.get(offset(counter) + 4) << 32
+            for counter in Counter
+        ]

@@ -200,12 +200,18 @@ MUTANTS = (
          "W is overwritten before it is taken"),
     ),
     *mutants(
-        "rtl/accelerator/load.py",
+        "rtl/accelerator/nest.py",
         ("Mux(last[1], turns[2], Mux(last[0], turns[1], turns[0]))",
          "Mux(last[1], turns[1], Mux(last[0], turns[2], turns[0]))", "loops of a copy exchanged"),
-        ("^ Cat(C(0, 7), i.flip)", "& ~Cat(C(0, 7), i.flip)", "pixels lose their top bit"),
-        ("lane.beta.eq(channel[16:48])", "lane.beta.eq(channel[17:48])", "beta halved"),
+    ),
+    *mutants(
+        "rtl/accelerator/load.py",
         ("(room >= request.payload.beats)", "1", "asks for more than has room"),
+    ),
+    *mutants(
+        "rtl/accelerator/load_write.py",
+        ("^ Cat(C(0, 7), i.flip)", "& ~Cat(C(0, 7), i.flip)", "pixels lose their top bit"),
+        ("lane.beta.eq(channel.beta)", "lane.beta.eq(channel.beta >> 1)", "beta halved"),
         ("Mux(written & ends.outer, i.credit, 0)", "Mux(written & ends.outer, 1, 0)",
          "the credit of a LOAD is lost"),
     ),

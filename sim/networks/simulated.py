@@ -14,6 +14,7 @@ import numpy as np
 from fqvit_hw.compiler import Program
 from fqvit_hw.machine.gemm import gemms
 from fqvit_hw.machine.hardware import BURST_BYTES, Hardware
+from fqvit_hw.machine.registers import REGISTERS, Register, shape
 
 BASE = 0x12_3456_7000  # of the memory window: on the bus nothing lies at 0
 TRACES = {  # file and type of each unit's values
@@ -173,11 +174,12 @@ def one_process(machine: Path, program: Program, jobs, options, folder: Path) ->
     return Outcome(runs, result["cycles"], result["seconds"])
 
 
-def check_shape(shape: int, hardware: Hardware) -> None:
+def check_shape(got: int, hardware: Hardware) -> None:
     """The register SHAPE says what was built."""
-    want = hardware.rows, hardware.cols, hardware.lanes, hardware.bus_bytes
-    got = tuple(shape.to_bytes(4, "little"))
-    if got != want:
+    if got != shape(hardware):
+        got, want = (
+            REGISTERS[Register.SHAPE].layout.values(word) for word in (got, shape(hardware))
+        )
         raise RuntimeError(f"the register SHAPE says {got}, the configuration {want}")
 
 

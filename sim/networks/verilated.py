@@ -19,6 +19,7 @@ from fqvit_hw.command_line import Parser
 from fqvit_hw.machine.hardware import BURST_BYTES, HARDWARE, Hardware
 from fqvit_hw.machine.hardware import hardware as config
 from fqvit_hw.machine.isa import Error
+from fqvit_hw.machine.registers import c_header
 from fqvit_hw.places import BUILD, PACKAGE, RTL
 
 OUT = BUILD / "sim_net"
@@ -61,9 +62,11 @@ def header(hardware: Hardware, trace: bool) -> str:
     return "".join(
         [
             f"// Configuration {hardware.name}; made by sim/networks/verilated.py.\n#pragma once\n",
+            "#include <cstdint>\n",
             f"#define TRACE {int(trace)}\n",
             *(f"constexpr unsigned {name} = {value};\n" for name, value in numbers.items()),
             f"constexpr const char* ERROR_NAMES[] = {{{names}}};\n",
+            f"{c_header()}\n",
         ]
     )
 

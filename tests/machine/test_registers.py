@@ -42,16 +42,16 @@ def test_offsets_and_bits():
     """Host software has these numbers built in: a change of one is a change of the interface."""
     assert {register.name: register.value for register in Register} == OFFSETS
     found = {
-        register.name: {f.name: bit(register, f.name) for f in control.layout if f.name != UNUSED}
-        for register, control in REGISTERS.items()
+        register.name: {f.name: bit(register, f.name) for f in entry.layout if f.name != UNUSED}
+        for register, entry in REGISTERS.items()
     }
     assert found == BITS
 
 
 def test_every_register_has_its_bits():
     assert set(REGISTERS) == set(Register) - {Register.COUNTER}
-    assert all(control.layout.width <= REGISTER_BITS for control in REGISTERS.values())
-    assert all(r.name == control.layout.name for r, control in REGISTERS.items())
+    assert all(entry.layout.width <= REGISTER_BITS for entry in REGISTERS.values())
+    assert all(r.name == entry.layout.name for r, entry in REGISTERS.items())
 
 
 def test_counters():

@@ -67,23 +67,25 @@ public:
         finish("write", offset);
     }
     uint64_t counter(unsigned n) {
-        const uint64_t low = read(COUNTERS + 8 * n);
-        return low | static_cast<uint64_t>(read(COUNTERS + 8 * n + 4)) << 32;
+        const uint64_t low = read(COUNTER + COUNTER_BYTES * n);
+        return low | static_cast<uint64_t>(read(COUNTER + COUNTER_BYTES * n + 4)) << 32;
     }
 
     // From start to the interrupt; returns STATUS. Looks at STATUS now and then on the way.
     uint32_t run(uint64_t timeout) {
         const uint64_t begin = cycle;
         recording = true;
-        write(CONTROL, 1);
+        write(CONTROL, CONTROL_START);
         while (!top.irq) {
             tick();
             if (cycle - begin > timeout)
                 throw Failure("no interrupt after " + std::to_string(timeout) + " cycles, " +
-                              std::to_string(read(STATUS) >> 16) + " instructions fetched");
+                              std::to_string(read(STATUS) >> STATUS_FETCHED_AT) +
+                              " instructions fetched");
             if ((cycle - begin) % 4096 == 0) {
                 const uint32_t status = read(STATUS);
-                if ((status & BUSY) == 0 && !top.irq) throw Failure("stopped without an interrupt");
+                if ((status & STATUS_BUSY) == 0 && !top.irq)
+                    throw Failure("stopped without an interrupt");
             }
         }
         recording = false;
@@ -111,9 +113,10 @@ private:
     // STATUS and IRQ_STATUS after an interrupt; clears it.
     uint32_t acknowledge() {
         const uint32_t status = read(STATUS), pending = read(IRQ_STATUS);
-        const bool error = status & ERROR;
-        if (status & BUSY) throw Failure("an interrupt while busy");
-        if (bool(status & DONE) == error || pending != (error ? 2u : 1u))
+        const bool error = status & STATUS_ERROR;
+        if (status & STATUS_BUSY) throw Failure("an interrupt while busy");
+        if (bool(status & STATUS_DONE) == error ||
+            pending != (error ? IRQ_STATUS_ERROR : IRQ_STATUS_DONE))
             throw Failure("STATUS " + std::to_string(status) + " and IRQ_STATUS " +
                           std::to_string(pending) + " do not agree");
         write(IRQ_STATUS, pending);
@@ -154,7 +157,7 @@ public:
         else
             file_ << '"' << failure << '"';
         first_ = false;
-        file_ << ", \"instructions\": " << (status >> 16)
+        file_ << ", \"instructions\": " << (status >> STATUS_FETCHED_AT)
               << ", \"host_cycles\": " << machine.host_cycles
               << ", \"memory_bytes_read\": " << machine.memory.bytes_read
               << ", \"memory_bytes_written\": " << machine.memory.bytes_written;
@@ -273,14 +276,14 @@ static bool run_all(const Options& options) {
         std::string failure;
         try {
             shape = machine->read(SHAPE);
-            machine->write(BASE_LOW, static_cast<uint32_t>(base));
+            machine->write(BASE, static_cast<uint32_t>(base));
             machine->write(BASE_HIGH, static_cast<uint32_t>(base >> 32));
             machine->write(SIZE, static_cast<uint32_t>(size));
             machine->write(PROGRAM, static_cast<uint32_t>(options.number("--program")));
-            machine->write(IRQ_ENABLE, 3);
+            machine->write(IRQ_ENABLE, IRQ_ENABLE_DONE | IRQ_ENABLE_ERROR);
             status = machine->run(timeout);
-            const unsigned code = status >> 8 & 255;
-            if (status & ERROR)
+            const unsigned code = (status & STATUS_CODE) >> STATUS_CODE_AT;
+            if (status & STATUS_ERROR)
                 failure = "the machine stopped with error " + std::to_string(code) + " " +
                           (code < std::size(ERROR_NAMES) ? ERROR_NAMES[code] : "that has no name");
             machine->settle();

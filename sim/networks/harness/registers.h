@@ -5,17 +5,6 @@
 
 #include "base.h"
 
-// docs/accelerator.md, "Control registers".
-enum Register : unsigned {
-    CONTROL = 0x00, STATUS = 0x04, IRQ_ENABLE = 0x08, IRQ_STATUS = 0x0C,
-    BASE_LOW = 0x10, BASE_HIGH = 0x14, SIZE = 0x18, PROGRAM = 0x1C, SHAPE = 0x20, COUNTERS = 0x40,
-};
-enum StatusBit : uint32_t { BUSY = 1, DONE = 2, ERROR = 4 };
-constexpr const char* COUNTER_NAMES[] = {
-    "cycles", "array_busy", "weights", "activations", "layernorm", "softmax", "epilogue", "idle",
-    "bytes_read", "bytes_written", "weight_bytes",
-};
-
 class Registers {
 public:
     void reset(const Timing& timing) { dice_.reset(timing, 1); }

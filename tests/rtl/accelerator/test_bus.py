@@ -13,9 +13,10 @@ from amaranth.lib import wiring
 
 from fqvit_hw.machine.hardware import BASE, ECP5_85K, LARGE, TINY
 from fqvit_hw.machine.isa import Error, Instruction, Opcode, Space, Unit
+from fqvit_hw.machine.registers import Register
 from fqvit_hw.rtl.accelerator.axi_read import AxiRead
 from fqvit_hw.rtl.accelerator.axi_write import AxiWrite
-from fqvit_hw.rtl.accelerator.control import Control, Register
+from fqvit_hw.rtl.accelerator.control import Control
 from fqvit_hw.rtl.accelerator.load import Load
 from fqvit_hw.rtl.accelerator.scratchpad import Scratchpad
 from fqvit_hw.rtl.accelerator.sequencer import UNITS, Sequencer
