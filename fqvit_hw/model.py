@@ -15,10 +15,14 @@ from .network.scale import Scale
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
-    """codes: int8 or int16 (B, h, w, C); scale: scale, zero point and PTF factors of the codes."""
+    """codes: int8 or int16 (B, h, w, C); scale: scale, zero point and PTF factors of the codes.
+
+    name: of the tensor, as in a trace
+    """
 
     codes: np.ndarray
     scale: Scale
+    name: str
 
     @property
     def real(self) -> np.ndarray:
@@ -57,10 +61,7 @@ class QuantizedModel:
         size (`fqvit-hw quantize --image-size H W`). Raises TypeError for another network.
         """
         maps = engines.features(self.network, images, engine=engine, device=device)
-        return [
-            FeatureMap(codes, self.scales[stage.output.name])
-            for codes, stage in zip(maps, self.network.steps.stages, strict=True)
-        ]
+        return [FeatureMap(codes, self.scales[name], name) for name, codes in maps.items()]
 
     def trace(self, image: np.ndarray, engine="numpy", device=None) -> dict[str, np.ndarray]:
         """image: uint8 (C, H, W) -> every tensor between the units, by name, in order.

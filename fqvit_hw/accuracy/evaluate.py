@@ -7,6 +7,7 @@ and however many processes the records come from.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class Evaluator:
     them, None for its default.
     """
 
-    model: object
+    model: Any  # a torch module
     networks: dict[str, QuantizedModel]
     references: dict[str, object] = field(default_factory=dict)
     mean: tuple = ()

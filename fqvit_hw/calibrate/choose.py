@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..config import QuantConfig
@@ -33,13 +35,13 @@ def calibrate(model, images, mean, std, config: QuantConfig):
 
     observers = observe(model, images, mean, std, observer)
     ranges = {step: observer.range for step, observer in observers.items()}
-    searched = [step for step in ranges if search_of(step, config)]
-    if searched:
+    searches = {step: search for step in ranges if (search := search_of(step, config))}
+    if searches:
         histograms = observe(
-            model, images, mean, std, lambda s: Histogram(ranges[s]) if s in searched else None
+            model, images, mean, std, lambda s: Histogram(ranges[s]) if s in searches else None
         )
         for step, histogram in histograms.items():
-            search, centred = search_of(step, config), step.role is Role.QKV
+            search, centred = searches[step], step.role is Role.QKV
             ends = [search(*group, centred) for group in histogram.groups()]
             ranges[step] = Range(*np.transpose(ends))
     if isinstance(steps, VitSteps):  # the class token enters in the format of the patch embedding
@@ -74,7 +76,7 @@ def is_clipped(step: Step, config: QuantConfig) -> bool:
     return step.role not in free
 
 
-def search_of(step: Step, config: QuantConfig):
+def search_of(step: Step, config: QuantConfig) -> Callable[..., tuple[float, float]] | None:
     """The function that looks for the range of a tensor with the least squared error, or None."""
     if config.observer == "clipped-gelu" and step.role is Role.ACTIVATION:
         return cut_high_end

@@ -74,14 +74,17 @@ def fold(model, images, mean, std, config: QuantConfig):
 class Columns:
     """Smallest and largest value of every column, over all images."""
 
-    range = None
+    def __init__(self):
+        self.low, self.high = np.array(np.inf), np.array(-np.inf)
 
     def update(self, x: torch.Tensor) -> None:
         low, high = torch.aminmax(x.flatten(-2).flatten(0, -2), dim=0)
-        low, high = low.double().numpy(), high.double().numpy()
-        if self.range is not None:
-            low, high = np.minimum(low, self.range.low), np.maximum(high, self.range.high)
-        self.range = Range(low, high)
+        self.low = np.minimum(self.low, low.double().numpy())
+        self.high = np.maximum(self.high, high.double().numpy())
+
+    @property
+    def range(self) -> Range:
+        return Range(self.low, self.high)
 
 
 def fold_positions(model):

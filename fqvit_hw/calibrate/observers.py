@@ -69,7 +69,15 @@ class MovingAverage:
     """
 
     def __init__(self):
-        self.average, self.kept, self.seen = None, None, 0
+        self.average: Range | None = None
+        self.kept, self.seen = None, 0
+
+    def keep(self, kept, x: torch.Tensor):
+        """What is left of `kept`, None at first, and of the values x (B, ..., groups, columns)."""
+        raise NotImplementedError
+
+    def range_of(self, kept) -> Range:
+        raise NotImplementedError
 
     def update(self, x: torch.Tensor) -> None:
         """x: float (B, ..., groups, columns), B images."""
@@ -89,7 +97,7 @@ class MovingAverage:
     @property
     def range(self) -> Range:
         """What is left over after the last whole step is a step too."""
-        return self.averaged() if self.seen else self.average
+        return self.averaged() if self.seen or self.average is None else self.average
 
 
 class Ema(MovingAverage):
@@ -160,7 +168,8 @@ class Mean:
     """Mean of every column over all images, and of what `observer` observes beside it."""
 
     def __init__(self, observer):
-        self.observer, self.total, self.count = observer, 0.0, 0
+        self.observer, self.count = observer, 0
+        self.total = np.zeros(())
 
     def update(self, x: torch.Tensor) -> None:
         """x: float (B, ..., groups, columns), B images."""

@@ -10,13 +10,11 @@ from ..timm_compat import import_timm
 import_timm()
 
 import torch  # noqa: E402
-from timm.layers import (  # noqa: E402
-    ClassifierHead,
-    Mlp,
-    PatchEmbed,
-    activations,
-)
+from timm.layers import activations  # noqa: E402
 from timm.layers.attention import Attention  # noqa: E402
+from timm.layers.classifier import ClassifierHead  # noqa: E402
+from timm.layers.mlp import Mlp  # noqa: E402
+from timm.layers.patch_embed import PatchEmbed  # noqa: E402
 from timm.models.swin_transformer import (  # noqa: E402
     PatchMerging,
     SwinTransformer,

@@ -30,12 +30,12 @@ def run(args) -> None:
     qm = QuantizedModel.load(args.network)
     image = read_whole(args.image, qm.network.channels)
     maps = qm.features(image[None])
-    noise = [None] * len(maps)
+    noise: list[float | None] = [None] * len(maps)
     if args.model:
         from ..zoo.models import load_model
 
         size = qm.network.height, qm.network.width
-        noise = stage_noise(load_model(args.model, args.weights, size), qm, image, maps)
+        noise = stage_noise(load_model(args.model, args.weights, size), image, maps)
     print(f"{args.image}: {image.shape[1]} x {image.shape[2]} pixels")
     print(table(maps, noise))
     if args.out:
@@ -69,20 +69,20 @@ def read_whole(path, channels: int) -> np.ndarray:
     return pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)  # (H, W, C) -> (C, H, W)
 
 
-def stage_noise(model, qm: QuantizedModel, image, maps: list[FeatureMap]) -> list[float]:
+def stage_noise(model, image, maps: list[FeatureMap]) -> list[float | None]:
     """Signal to quantization noise in dB of every stage, against the float backbone `model`."""
     from ..calibrate import preprocessing
     from ..calibrate.float_steps import float_steps, normalize
 
     x = normalize(image[None], *preprocessing(model, None, None))
-    wanted = [stage.output.name for stage in qm.network.steps.stages]
-    found = float_steps(model, x)
-    real = {step.name: y.numpy() for step, y in found if step.name in wanted}
+    wanted = [found.name for found in maps]
+    steps = float_steps(model, x)
+    real = {step.name: y.numpy() for step, y in steps if step.name in wanted}
     if list(real) != wanted:
         raise UserError(f"the float model has other stages than the network: {', '.join(wanted)}")
     decibels = []
-    for name, found in zip(wanted, maps, strict=True):
-        signal = real[name].astype(np.float64)  # (1, N, C)
+    for found in maps:
+        name, signal = found.name, real[found.name].astype(np.float64)  # (1, N, C)
         if signal.size != found.codes.size:
             raise UserError(f"{name}: the float model has maps of another size than the network")
         error = found.scale.dequantize(found.codes).reshape(signal.shape) - signal

@@ -63,8 +63,9 @@ def run(network, images, record=None, *, engine=None, device=None) -> np.ndarray
     return ops.numpy(Walk(network, ops, record).logits(ops.array(images)))
 
 
-def features(network, images, *, engine=None, device=None) -> list[np.ndarray]:
-    """images: uint8 (B, C, H, W), any H and W -> the stream after each stage, (B, h, w, C) codes.
+def features(network, images, *, engine=None, device=None) -> dict[str, np.ndarray]:
+    """images: uint8 (B, C, H, W), any H and W -> the stream after each stage, (B, h, w, C) codes,
+    by name.
 
     Raises TypeError for a network without stages.
     """
@@ -72,9 +73,13 @@ def features(network, images, *, engine=None, device=None) -> list[np.ndarray]:
         raise TypeError(f"features: expected a Swin network, got a {type(network).__name__}")
     check_images(images, (network.channels, None, None))
     ops = operations(engine, device)
-    stages = Walk(network, ops).swin_stages(ops.array(images))
-    # (B, N, C) -> (B, h, w, C)
-    return [ops.numpy(x).reshape(len(images), *grid, x.shape[-1]) for x, grid in stages]
+    stages = zip(
+        network.steps.stages, Walk(network, ops).swin_stages(ops.array(images)), strict=True
+    )
+    return {  # (B, N, C) -> (B, h, w, C)
+        stage.output.name: ops.numpy(x).reshape(len(images), *grid, x.shape[-1])
+        for stage, (x, grid) in stages
+    }
 
 
 def check_images(images, shape: tuple) -> None:

@@ -43,9 +43,10 @@ class Walk:
 
     def part(self, name: str) -> Record | None:
         """A record for what an operation computes inside, under `name`."""
-        if self.record is None:
+        record, ops = self.record, self.ops
+        if record is None:
             return None
-        return lambda part, tensor: self.record(f"{name}.{part}", self.ops.numpy(tensor))
+        return lambda part, tensor: record(f"{name}.{part}", ops.numpy(tensor))
 
     def norm(self, x, step: Step):
         return self.seen(step, self.ops.layernorm(x, step.parameters(self.network)))

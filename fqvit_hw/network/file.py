@@ -12,7 +12,7 @@ import json
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 from safetensors import SafetensorError
@@ -40,19 +40,12 @@ def flatten(value, path: str, tensors: dict):
     return value
 
 
-def restore(kind, tree, path: str, tensors: dict):
+def restore(kind: Any, tree, path: str, tensors: dict):
     """The inverse of flatten for a value annotated as `kind`; uses up the tensors it takes."""
     if get_origin(kind) is UnionType:  # of dataclasses, told apart by the names of their fields
         kind = next((k for k in get_args(kind) if has_fields(tree, k)), get_args(kind)[0])
     if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        names = [f.name for f in fields(kind)]
-        if not has_fields(tree, kind):
-            raise ValueError(f"{path or 'file'} has not the fields of {kind.__name__}")
-        parts = {
-            n: restore(hints[n], tree[n], f"{path}.{n}" if path else n, tensors) for n in names
-        }
-        return kind(**parts)
+        return restore_fields(kind, tree, path, tensors)
     if get_origin(kind) is dict:
         of = get_args(kind)[1]
         return {k: restore(of, v, f"{path}.{k}", tensors) for k, v in tree.items()}
@@ -66,6 +59,16 @@ def restore(kind, tree, path: str, tensors: dict):
     if type(tree) is not kind:
         raise ValueError(f"{path}: expected {kind.__name__}, got {tree!r}")
     return tree
+
+
+def restore_fields(kind: Any, tree, path: str, tensors: dict):
+    """A dataclass from the values of its fields; it runs its own checks."""
+    if not has_fields(tree, kind):
+        raise ValueError(f"{path or 'file'} has not the fields of {kind.__name__}")
+    hints, names = get_type_hints(kind), [f.name for f in fields(kind)]
+    return kind(
+        **{n: restore(hints[n], tree[n], f"{path}.{n}" if path else n, tensors) for n in names}
+    )
 
 
 def has_fields(tree, kind) -> bool:

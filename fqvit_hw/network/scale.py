@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..formats import ZERO_CODE
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Scale:
     """real = scale * 2^factor * (code - zero) + offset; or 2^-code, 15 for 0, where `log2` is set.
 
@@ -19,15 +20,29 @@ class Scale:
     """
 
     scale: np.ndarray
-    zero: int = 0
-    factor: np.ndarray = field(default_factory=lambda: np.zeros((), np.uint8))
-    log2: bool = False
-    offset: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    zero: int
+    factor: np.ndarray
+    log2: bool
+    offset: np.ndarray
 
-    def __post_init__(self):
-        object.__setattr__(self, "scale", np.array(self.scale, np.float64))
-        object.__setattr__(self, "offset", np.array(self.offset, np.float64))
-        object.__setattr__(self, "factor", np.array(self.factor, np.uint8))
+    def __init__(
+        self,
+        scale: ArrayLike,
+        zero: int = 0,
+        factor: ArrayLike = 0,
+        log2: bool = False,
+        offset: ArrayLike = 0,
+    ):
+        """Arrays are copied; a number or a list becomes one."""
+        values = {
+            "scale": np.array(scale, np.float64),
+            "zero": zero,
+            "factor": np.array(factor, np.uint8),
+            "log2": log2,
+            "offset": np.array(offset, np.float64),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     def dequantize(self, codes) -> np.ndarray:
         """Integer codes (..., C) -> float32, same shape; its 24 bits suffice for a report."""

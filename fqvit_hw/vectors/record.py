@@ -108,7 +108,7 @@ def swin_cases(net: SwinTransformer, trace: dict[str, np.ndarray]) -> Iterator[C
     for i, stage in enumerate(steps.stages):
         if stage.merge:
             yield from merge_cases(net.merges[i - 1], stage.merge, trace, grid)
-            grid = tuple((side + 1) // 2 for side in grid)
+            grid = (grid[0] + 1) // 2, (grid[1] + 1) // 2
         for window, at in zip(net.stages[i], stage.blocks, strict=True):
             if n in (0, last):
                 inside = LastWindow(window, grid, at, trace)

@@ -80,6 +80,38 @@ def test_a_step_reads_what_stands_before_it(steps):
     assert all(step.block == b.name for b in steps.blocks for step in b)
 
 
+READS = {  # within a block; "stream" is what enters it
+    "norm1": ["stream"],
+    "qkv": ["norm1"],
+    "attn.score": ["qkv"],
+    "attn.softmax": ["attn.score"],
+    "attn.context": ["attn.softmax", "qkv"],
+    "proj": ["attn.context"],
+    "residual1": ["stream", "proj"],
+    "norm2": ["residual1"],
+    "fc1": ["norm2"],
+    "gelu": ["fc1"],
+    "fc2": ["gelu"],
+    "residual2": ["residual1", "fc2"],
+}
+
+
+def test_what_the_steps_of_a_block_read():
+    found = {step.name: step.reads for step in vit_steps(2).blocks[1]}
+    names = {name: f"blocks.1.{name}" for name in READS} | {"stream": "blocks.0.residual2"}
+    assert found == {names[step]: tuple(map(names.get, reads)) for step, reads in READS.items()}
+
+
+def test_what_reads_a_stage():
+    steps = swin_steps((2, 1))
+    first, second = steps.stages
+    assert first.merge is None and first.blocks[0].norm1.source == steps.patch_embed_norm.name
+    assert second.merge.norm.source == first.output.name == "layers.0.blocks.1.residual2"
+    assert second.blocks[0].norm1.source == second.merge.reduction.name
+    assert second.blocks[0].residual1.reads[0] == second.merge.reduction.name
+    assert steps.norm.source == second.output.name and steps.head.source == steps.pool.name
+
+
 def parameters_are_there(network, steps):
     for step in steps:
         if step.role is Role.IMAGE:

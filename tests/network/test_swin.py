@@ -86,8 +86,13 @@ def test_features_at_any_size(model, qm, size):
     steps = float_tensors(model, images)
     maps = qm.features(images)
     grid = [-(-side // 2) for side in size]
-    for stage, found in zip(qm.network.steps.stages, maps, strict=True):
-        name = stage.output.name
+    names = [stage.output.name for stage in qm.network.steps.stages]
+    assert (
+        names
+        == [found.name for found in maps]
+        == [f"layers.{i}.blocks.1.residual2" for i in (0, 1)]
+    )
+    for name, found in zip(names, maps, strict=True):
         assert found.codes.shape[:3] == (2, *grid)
         real = steps[name].reshape(found.codes.shape).numpy().transpose(0, 3, 1, 2)
         assert found.real.shape == real.shape and found.real.dtype == np.float32
@@ -105,10 +110,9 @@ def test_features_of_a_photograph():
     qm = quantize(model, crops, mean=MEAN, std=STD)
     steps = float_tensors(model, photo)
     shapes = []
-    for stage, found in zip(qm.network.steps.stages, qm.features(photo), strict=True):
-        name = stage.output.name
-        real = steps[name].reshape(found.codes.shape).numpy().transpose(0, 3, 1, 2)
-        assert snr(real, found.real) > 10, name
+    for found in qm.features(photo):
+        real = steps[found.name].reshape(found.codes.shape).numpy().transpose(0, 3, 1, 2)
+        assert snr(real, found.real) > 10, found.name
         shapes.append(found.codes.shape)
     assert shapes == [(1, 107, 160, 24), (1, 54, 80, 48)]
 
