@@ -61,7 +61,7 @@ class Emitter:
     spill: first byte and size of the memory that the program itself writes and reads.
     """
 
-    def __init__(self, hw: Hardware, memory_map: MemoryMap, spill: tuple[int, int] = (0, 0)):
+    def __init__(self, hw: Hardware, memory_map: MemoryMap[Any], spill: tuple[int, int] = (0, 0)):
         self.hw, self.memory_map = hw, memory_map
         self.spill_start, self.spill_size = spill
         self.instructions: list[Instruction] = []
@@ -144,8 +144,8 @@ class Emitter:
     # --- between memory and the chip
 
     def load(
-        self, layer: str, to: Pattern, rows: int, address: int, *, credit: int = 1,
-        source: Lines | None = None, **fields: int,
+        self, layer: str, to: Pattern, rows: int, address: int, fields: dict[str, int],
+        credit: int = 1, source: Lines | None = None,
     ) -> None:  # fmt: skip
         """rows: of `to`, in the order of the outer steps; each step adds `credit` to the count.
 
@@ -171,11 +171,11 @@ class Emitter:
     def load_rows(self, layer: str, rows: int, to: Rows, source: Lines) -> None:
         """A line of memory for each row."""
         word = to.place.word_bytes(self.hw)
-        self.load(
-            layer, to, rows, source.address, source=source,
+        fields = dict(
             base=to.base * word, count2=rows, from2=source.stride, to2=to.stride * word,
             piece=source.size, chunk=ceil_log2(min(word, self.hw.bus_bytes)),
         )  # fmt: skip
+        self.load(layer, to, rows, source.address, fields, source=source)
 
     def load_table(self, constant: TableConstant) -> None:
         """Unless it is there already."""
@@ -183,10 +183,8 @@ class Emitter:
         if self.loaded.get(place) == constant.name:
             return
         self.loaded[place] = constant.name
-        self.load(
-            constant.name, Table(place), 1, self.memory_map.constant(constant),
-            piece=constant.size, chunk=ceil_log2(ENTRIES[place].bytes),
-        )  # fmt: skip
+        fields = dict(piece=constant.size, chunk=ceil_log2(ENTRIES[place].bytes))
+        self.load(constant.name, Table(place), 1, self.memory_map.constant(constant), fields)
 
     def store_rows(self, layer: str, rows: int, source: Rows, to: Lines) -> None:
         """Each row to a line of memory."""

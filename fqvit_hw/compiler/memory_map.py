@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -34,12 +34,15 @@ class Constant(Protocol):
     def size(self) -> int: ...
 
 
+C = TypeVar("C", bound=Constant)
+
+
 @dataclass
-class MemoryMap:
+class MemoryMap(Generic[C]):
     """Regions one after another from offset 0. constants: of those that have contents."""
 
     regions: dict[str, Region] = field(default_factory=dict)
-    constants: dict[str, Constant] = field(default_factory=dict)
+    constants: dict[str, C] = field(default_factory=dict)
     size: int = 0
 
     def region(self, name: str, kind: str, size: int) -> int:
@@ -57,7 +60,7 @@ class MemoryMap:
                 )
         return self.regions[name].address
 
-    def constant(self, constant: Constant) -> int:
+    def constant(self, constant: C) -> int:
         """The address of a constant; the same one again if it is asked for twice."""
         self.constants.setdefault(constant.name, constant)
         return self.region(constant.name, "constants", constant.size)
@@ -65,7 +68,7 @@ class MemoryMap:
     def address(self, name: str) -> int:
         return self.regions[name].address
 
-    def image(self, content: Callable[[Constant], np.ndarray]) -> np.ndarray:
+    def image(self, content: Callable[[C], np.ndarray]) -> np.ndarray:
         """uint8 (size,): every constant's content in its place, 0 elsewhere."""
         image = np.zeros(self.size, np.uint8)
         for name, constant in self.constants.items():

@@ -51,6 +51,13 @@ class Program:
     def output_bytes(self) -> int:
         return 4 * self.classes
 
+    @property
+    def filled(self) -> np.ndarray:
+        """The memory image. Raises ValueError if it was left out."""
+        if self.image is None:
+            raise ValueError("program: compiled without its weights, there is no memory image")
+        return self.image
+
     def pack(self, image: np.ndarray) -> bytes:
         """uint8 (C, H, W) -> what the host writes at input_address."""
         if image.dtype != np.uint8 or image.shape != self.image_shape:
@@ -65,7 +72,7 @@ class Program:
 
     def memory(self, image: np.ndarray) -> np.ndarray:
         """A fresh copy of the memory map with an input in it, uint8 (size,)."""
-        memory = self.image.copy()
+        memory = self.filled.copy()
         raw = np.frombuffer(self.pack(image), np.uint8)
         memory[self.input_address : self.input_address + len(raw)] = raw
         return memory
@@ -90,7 +97,7 @@ class Program:
         write_files(
             Path(folder),
             {
-                PROGRAM_FILE: self.image.tobytes(),
+                PROGRAM_FILE: self.filled.tobytes(),
                 MAP_FILE: (json.dumps(tree, indent=1) + "\n").encode(),
                 LISTING_FILE: listing(self).encode(),
             },

@@ -68,9 +68,8 @@ def find(
         last = wanted[unit].max()
         if any(tracker.knowledge(w.unit, w.count)[unit] >= last for w in others):
             del found[unit]
-    first, *rest = sorted(found.values(), key=lambda wait: -wait.step) or [None]
-    whole = [Wait(wait.unit, int(wanted[wait.unit].max())) for wait in rest]
-    return [first, *whole] if first else []
+    waits = sorted(found.values(), key=lambda wait: -wait.step)
+    return waits[:1] + [Wait(wait.unit, int(wanted[wait.unit].max())) for wait in waits[1:]]
 
 
 def advance(tracker: Tracker, unit: Unit, by: int, waits: Iterable[Wait], rows: int = 1) -> None:

@@ -62,7 +62,7 @@ class AxiRead(wiring.Component):
 
     Errors
     ------
-    A request that is not `allowed` in the memory map is not taken: Error.ADDRESS. RRESP not OKAY:
+    A request that is not `allowed` in the map is not taken: Error.ADDRESS. RRESP not OKAY:
     Error.READ.
     """
 

@@ -58,7 +58,7 @@ class AxiWrite(wiring.Component):
 
     Errors
     ------
-    A request that is not `allowed` in the memory map is not taken: Error.ADDRESS. BRESP not OKAY:
+    A request that is not `allowed` in the map is not taken: Error.ADDRESS. BRESP not OKAY:
     Error.WRITE.
     """
 

@@ -66,9 +66,9 @@ class Control(wiring.Component):
     irq : Out, 1
         the interrupt
     base : Out, BUS_ADDRESS
-        where the window begins, for the bus
+        where the memory map begins, for the bus
     size : Out, ADDRESS
-        bytes of the window, for bus and sequencer
+        bytes of the memory map, for bus and sequencer
     program : Out, ADDRESS
         offset of the first instruction, for the sequencer
     start : Out, 1

@@ -56,7 +56,8 @@ class SwinSchedule:
         self.steps = swin_steps(size.depths)
         self.stages = [Stage(hw, side, C, size.head_dim, size.window) for side, C in size.stages]
         self.plans = [stage.plan() for stage in self.stages]
-        self.memory_map = memory_map = MemoryMap()
+        self.memory_map: MemoryMap[Unfilled] = MemoryMap()
+        memory_map = self.memory_map
         memory_map.region(SCRATCH, "spill", SCRATCH_BYTES)
         memory_map.region("logits", "logits", self.logit_words * hw.stream_bytes)
         start = memory_map.size

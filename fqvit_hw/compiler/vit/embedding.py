@@ -59,13 +59,13 @@ def load_positions(s: Schedule, stream: Rows, token: int, rows: int, tile: int, 
     address = s.memory_map.constant(Positions(s.words.stream_tiles * patches * word))
     part = stream.part(tile, end - tile)
     words = part.addresses(rows).T.reshape(-1, 1)  # an outer step is a column tile
-    s.emitter.load(
-        "positions", Words(Place.STREAM, words), len(words),
-        address + (tile * patches + token - 1) * word,
+    address += (tile * patches + token - 1) * word
+    fields = dict(
         base=part.base * word, count2=end - tile, from2=patches * word, to2=word,
         pieces=rows, piece=word, to_piece=s.words.stream * word,
         chunk=ceil_log2(min(word, hw.bus_bytes)),
     )  # fmt: skip
+    s.emitter.load("positions", Words(Place.STREAM, words), len(words), address, fields)
 
 
 def load_class_token(s: Schedule, stream: Rows) -> None:
@@ -87,11 +87,12 @@ def load_patches(s: Schedule, first: int, last: int) -> None:
     limit = min(hw.rows, hw.bus_bytes)
     chunk = int(np.gcd.reduce([*steps.values(), side, address, limit]))
     chunk &= -chunk  # the largest power of two that divides all of them
-    s.emitter.load(
-        IMAGE, to, (last - first) * shape.strip, address, credit=shape.strip,
+    fields = steps | dict(
         flip=1, count2=last - first, count1=shape.colors, count0=side, pieces=shape.strip,
-        piece=side, chunk=ceil_log2(chunk), **steps,
+        piece=side, chunk=ceil_log2(chunk),
     )  # fmt: skip
+    rows = (last - first) * shape.strip
+    s.emitter.load(IMAGE, to, rows, address, fields, credit=shape.strip)
 
 
 def embed(s: Schedule, stream: Rows, token: int, rows: int, first: int, end: int) -> None:

@@ -7,6 +7,7 @@ from ..emitter import SCRATCH, SCRATCH_BYTES
 from ..memory_map import MemoryMap
 from ..patterns import Lines, Place, Rows, TokenTiles
 from ..tiling import ceil, scratch_words, whole_beats
+from .constants import VitConstant
 from .plan import Plan
 from .shape import RowWords, Shape
 
@@ -42,7 +43,8 @@ class Placement:
         self.codes = rows(Place.CODES, 0, w.codes)
         self.keys = TokenTiles(hw.ring, w.key_stride, hw.cols)
         self.values = TokenTiles(hw.ring + w.key_tiles, w.value_stride, hw.rows)
-        self.memory_map = memory_map = MemoryMap()
+        self.memory_map: MemoryMap[VitConstant] = MemoryMap()
+        memory_map = self.memory_map
         C, height, width = shape.image_shape
         memory_map.region(IMAGE, "image", C * height * width)
         logits = whole_beats(ceil(2 * shape.classes, hw.cols), hw.stream_bytes, hw)

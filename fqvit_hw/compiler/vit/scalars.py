@@ -29,6 +29,8 @@ class Scalars(Protocol):
 
 
 class NetworkScalars:
+    """Those of a network."""
+
     def __init__(self, network: VisionTransformer):
         self.network = network
 
