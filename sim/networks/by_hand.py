@@ -8,16 +8,15 @@ that it makes goes to one output region.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
-from fqvit_hw.compiler import Program
-from fqvit_hw.compiler.build import Made
+from fqvit_hw.compiler import Plan, Program
+from fqvit_hw.compiler.made import Made
 from fqvit_hw.compiler.memory_map import Region
 from fqvit_hw.compiler.pack import pack_exponentials, pack_norm, pack_params, pack_weights
-from fqvit_hw.compiler.plan import Plan
 from fqvit_hw.machine.hardware import BURST_BYTES, EXP_BYTES, NORM_BYTES, Hardware
 from fqvit_hw.machine.interpreter import Machine, Result
 from fqvit_hw.machine.isa import Epilogue, Instruction, Opcode, Space, Unit
@@ -144,7 +143,7 @@ class Draft:
             image_shape=(1, SIDE, SIDE),
             classes=OUTPUT // 4,
             macs=0,
-            plan=object.__new__(Plan),  # nothing was placed by a plan
+            plan=Plan(**dict.fromkeys((field.name for field in fields(Plan)), 0)),  # of nothing
             image=image,
             input_address=0,
             output_address=IMAGE,
