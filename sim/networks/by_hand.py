@@ -54,6 +54,10 @@ class Draft:
         at, self.size = self.size, self.size + len(self.constants[-1])
         return at
 
+    def beats(self, words: int) -> int:
+        """So many words of acts, and as many more as whole beats of the bus take."""
+        return words + -words % max(self.hw.bus_bytes // self.hw.rows, 1)
+
     def after(self, n: int, unit: Unit) -> dict[str, int]:
         """The fields of wait n for all that `unit` has been told so far."""
         return {f"wait{n}_unit": unit, f"wait{n}_count": self.done[unit]}
@@ -180,7 +184,7 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
            to_base=keys, to_stride=deep, **loaded, **outer)  # fmt: skip
     d.gemm(Epilogue.VALUES, tokens, deep, channels, address=d.weights(channels, deep),
            to_base=values, to_stride=value_tiles, **outer)  # fmt: skip
-    written = d.after(0, Unit.EPILOGUE)
+    ready = d.after(0, Unit.EPILOGUE)
     to = queries * deep  # a word of acts
     # Columns that make less than half the beats in which the softmax makes a reciprocal.
     short = min(8 * hw.lanes, R * ((hw.codes - 2 * -(-tokens // R)) // hw.max_tokens))
@@ -195,7 +199,7 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
             d.gemm(Epilogue.SCORES, rows, deep, columns, resident=1, tile_base=keys,
                    tile_inner=deep, tile_k=1, inner=-(-columns // C), to_base=at, to_stride=words,
                    scalar=1, multiplier=rng.integers(1 << 15, 1 << 16), shift=23,
-                   row_norm=norm, **written, **read)  # fmt: skip
+                   row_norm=norm, **ready, **read)  # fmt: skip
             later.append((rows, columns, norm, at, d.done[Unit.CODES]))
             at += rows * words
         # what takes long after the first ones' codes, so that the others' reciprocals are there
@@ -208,9 +212,9 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
                    from_base=source, to_base=to, to_stride=deep, scalar=1, row_norm=norm,
                    multiplier=rng.integers(1 << 15, 1 << 16), shift=28 + norm,
                    wait0_unit=Unit.CODES, wait0_count=made, **slow)  # fmt: skip
-            d.store(to, rows * deep + rows * deep % 2, **d.after(0, Unit.EPILOGUE))
-            to += rows * deep
-            to += to % 2
+            written = d.beats(rows * deep)
+            d.store(to, written, **d.after(0, Unit.EPILOGUE))
+            to += written
     return d.program()
 
 
@@ -226,6 +230,7 @@ def second_waits(hw: Hardware, seed: int = 0) -> Program:
     R, rng = hw.rows, d.rng
     words = 64
     rows, deep = words // 2, 2
+    apart = max(words, rows * hw.cols // R)  # of operand and result
     channels = min(2 * hw.cols, hw.max_channels)
     table = pack_norm(
         LayerNorm(
@@ -239,20 +244,20 @@ def second_waits(hw: Hardware, seed: int = 0) -> Program:
     d.store(0, words, **d.after(1, Unit.LOAD))
     for turn in range(1, 4):
         d.load(Space.ACTS, 0, turn * 1024, words * R, **d.after(1, Unit.STORE))
-        d.store(0, 2, lines=words // 2, **d.after(1, Unit.LOAD))
+        d.store(0, d.beats(1), lines=words // d.beats(1), **d.after(1, Unit.LOAD))
     # the array, and the epilogue over words that are still being stored
-    d.load(Space.ACTS, words * R, 5120, words * R)
+    d.load(Space.ACTS, apart * R, 5120, words * R)
     stored = d.after(2, Unit.STORE)
-    d.gemm(Epilogue.CODES8, rows, deep, hw.cols, address=weights, from_base=words, to_base=0,
+    d.gemm(Epilogue.CODES8, rows, deep, hw.cols, address=weights, from_base=apart, to_base=0,
            to_stride=hw.cols // R, **d.after(1, Unit.LOAD), **stored)  # fmt: skip
     d.store(0, rows * hw.cols // R, **d.after(1, Unit.EPILOGUE))
     # the stream and the LayerNorm, whose rows lie where the array has read
     d.load(Space.STREAM, 0, 8192, 4 * channels * 2)
     d.load(Space.NORM_TABLE, 0, norm_table, channels * NORM_BYTES)
     d.add(Opcode.NORM, rows=4, row_group=4, from_base=0, from_stride=channels // hw.cols,
-          to_base=2 * words, to_stride=channels // R, channels=channels, eps=rng.integers(1 << 20),
+          to_base=2 * apart, to_stride=channels // R, channels=channels, eps=rng.integers(1 << 20),
           gamma_shift=10, **d.after(1, Unit.LOAD))  # fmt: skip
-    d.store(2 * words, 4 * channels // R, **d.after(1, Unit.NORM))
+    d.store(2 * apart, 4 * channels // R, **d.after(1, Unit.NORM))
     return d.program()
 
 
@@ -273,8 +278,7 @@ def long_lines(hw: Hardware, seed: int = 0) -> Program:
 def short_bursts(hw: Hardware, seed: int = 0) -> Program:
     """STORE of many lines of a beat or two: more bursts than may be under way."""
     d = Draft(hw, seed)
-    words = max(hw.bus_bytes // hw.rows, 1)
-    lines = 60
+    words, lines = d.beats(1), 60
     d.load(Space.ACTS, 0, 0, 2 * lines * words * hw.rows)
     d.store(0, words, lines=lines, **d.after(0, Unit.LOAD))
     d.store(0, 2 * words, lines=lines, gap=hw.bus_bytes)

@@ -15,7 +15,7 @@ from fqvit_hw.sim.networks import by_hand
 from fqvit_hw.sim.networks.micro import MICRO
 from fqvit_hw.sim.networks.simulated import Job
 from fqvit_hw.sim.networks.verilated import INITIAL, TOP, build
-from tests.sim.networks.machines import MACHINES
+from tests.sim.networks.machines import MACHINES, OBLONG, SQUARE
 
 needs_verilator = pytest.mark.skipif(
     shutil.which("verilator") is None or shutil.which("g++") is None,
@@ -66,7 +66,7 @@ def test_bases():
         assert {base >> 32 for base in found} >= {0, 0x12}
 
 
-@pytest.mark.parametrize("hw", [MICRO, TINY], ids=lambda hw: hw.name)
+@pytest.mark.parametrize("hw", [TINY, MICRO, SQUARE, OBLONG], ids=lambda hw: hw.name)
 @pytest.mark.parametrize("name", by_hand.PROGRAMS)
 def test_the_programs_are_legal(hw, name):
     """No two units touch a word in an order that no wait guarantees; images make a difference."""
