@@ -12,8 +12,9 @@ from fqvit_hw.machine.hardware import TINY
 from fqvit_hw.machine.isa import Opcode
 from fqvit_hw.sim.bus.axi import bases
 from fqvit_hw.sim.networks import by_hand
+from fqvit_hw.sim.networks.draft import Draft
 from fqvit_hw.sim.networks.micro import MICRO
-from fqvit_hw.sim.networks.simulated import Job
+from fqvit_hw.sim.networks.simulated import Job, simulate
 from fqvit_hw.sim.networks.verilated import INITIAL, TOP, build
 from tests.sim.networks.machines import MACHINES, OBLONG, SQUARE
 
@@ -43,7 +44,7 @@ def test_a_wrong_byte_is_caught():
         program = by_hand.PROGRAMS[name](MICRO, 0)
         pictures = by_hand.images(2)
         wrong = by_hand.answer(program, pictures[1])
-        (run,) = by_hand.simulate(machine, program, pictures, [Job(0)]).runs
+        (run,) = simulate(machine, program, pictures, [Job(0)]).runs
         assert said in by_hand.wrong(program, wrong, run)
 
 
@@ -96,11 +97,11 @@ def test_memories_start_at_random():
     """What nobody wrote is nonsense, the same for the same seed."""
     machine = build(MICRO, trace=True, quick=True)
     assert not INITIAL.search((machine.parent / f"{TOP}.v").read_text())
-    draft = by_hand.Draft(MICRO)
+    draft = Draft(MICRO)
     draft.store(0, 512)
     program, image = draft.program(), by_hand.images(1)
     one, again, other = (
-        by_hand.simulate(machine, program, image, [Job()], power_on=seed).runs[0].logits
+        simulate(machine, program, image, [Job()], power_on=seed).runs[0].logits
         for seed in (0, 0, 1)
     )
     size = 512 * MICRO.rows // 4
