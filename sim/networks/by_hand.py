@@ -7,9 +7,10 @@ that it makes goes to one output region.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -193,7 +194,13 @@ def wrong(program: Program, want: Answer, run: Run) -> str | None:
     return seen and str(replace(seen, layer="by hand", tensor="output word of image"))
 
 
-def check(machine: Path, program: Program, pictures: np.ndarray, jobs=JOBS, **control) -> list[str]:
+def check(
+    machine: Path,
+    program: Program,
+    pictures: np.ndarray,
+    jobs: Sequence[Job] = JOBS,
+    **control: Any,
+) -> list[str]:
     """What is wrong, run by run. machine: with trace; control: what `simulate` takes."""
     outcome = simulate(machine, program, pictures, list(jobs), **control)
     found = [

@@ -13,7 +13,7 @@ from fqvit_hw.compiler.pack import pack_params, pack_weights
 from fqvit_hw.machine.hardware import BURST_BYTES, EXP_BYTES, NORM_BYTES, Hardware
 from fqvit_hw.machine.isa import Epilogue, Instruction, Opcode, Space, Unit
 
-SIDE = 128  # of an image, whose bytes come first in the memory range
+SIDE = 128  # of an image, whose bytes come first in the window
 IMAGE = SIDE * SIDE
 OUTPUT = 1 << 14  # bytes behind it
 
@@ -109,7 +109,9 @@ class Draft:
         weight = rng.integers(-128, 128, (outputs, k_tiles * hw.rows), np.int8)
         return self.constant(pack_weights(hw, weight, k_tiles, params))
 
-    def gemm(self, epilogue: Epilogue, rows: int, k_tiles: int, columns: int, **fields: int):
+    def gemm(
+        self, epilogue: Epilogue, rows: int, k_tiles: int, columns: int, **fields: int
+    ) -> None:
         usual = {"row_group": rows, "k_groups": 1, "inner": 1, "outer": 1, "from_stride": k_tiles}
         self.add(
             Opcode.GEMM, epilogue=epilogue, rows=rows, k_tiles=k_tiles, columns=columns,
