@@ -13,7 +13,7 @@ from fqvit_hw.compiler.pack import pack_params, pack_weights
 from fqvit_hw.machine.hardware import BURST_BYTES, EXP_BYTES, NORM_BYTES, Hardware
 from fqvit_hw.machine.isa import Epilogue, Instruction, Opcode, Space, Unit
 
-SIDE = 128  # of an image, whose bytes come first in the window
+SIDE = 128  # of an image, whose bytes come first in the memory map
 IMAGE = SIDE * SIDE
 OUTPUT = 1 << 14  # bytes behind it
 

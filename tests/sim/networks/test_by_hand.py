@@ -50,7 +50,7 @@ def test_a_wrong_byte_is_caught():
 
 @needs_verilator
 def test_every_base():
-    """The same program wherever its window lies."""
+    """The same program wherever its memory map lies."""
     machine = build(MICRO, trace=True, quick=True)
     program = by_hand.PROGRAMS["second waits"](MICRO, 0)
     jobs = [Job(0, 20, base=base) for base in bases(program.size)]
