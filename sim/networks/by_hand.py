@@ -48,7 +48,8 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
     channels = deep * R
     queries = hw.max_tokens + 2
     d.load(Space.EXP_TABLE, 0, d.constant(exponentials(rng)), 256 * EXP_BYTES)
-    d.load(Space.ACTS, 0, 0, queries * channels)
+    # the queries, and something where results will lie: a STORE takes more than rows, whole beats
+    d.load(Space.ACTS, 0, 0, 2 * (queries + 20) * channels)
     key_tiles, value_tiles = -(-tokens // C) * deep, -(-channels // C)
     keys, values = hw.ring, hw.ring + key_tiles
     outer = {"outer": -(-channels // C)}
