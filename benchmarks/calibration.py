@@ -16,8 +16,8 @@ import numpy as np
 from fqvit_hw import quantize
 from fqvit_hw.calibrate import preprocessing
 from fqvit_hw.config import PRESETS, load_config
+from fqvit_hw.paper_models import timm_name
 from fqvit_hw.timm_compat import import_timm
-from fqvit_hw.zoo.models import timm_name
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ from sklearn.datasets import load_sample_image
 from fqvit_hw import quantize
 from fqvit_hw.commands.features import stage_noise, table
 from fqvit_hw.config import PRESETS, load_config
+from fqvit_hw.paper_models import timm_name
 from fqvit_hw.timm_compat import import_timm
-from fqvit_hw.zoo.models import timm_name
 
 
 def photograph(name: str) -> np.ndarray:

@@ -30,8 +30,9 @@ from fqvit_hw.engines import fast, operations
 from fqvit_hw.engines.walk import Walk
 from fqvit_hw.errors import UserError
 from fqvit_hw.files import write_atomically
+from fqvit_hw.paper_models import PAPER_MODELS, timm_name
 from fqvit_hw.timm_compat import import_timm
-from fqvit_hw.zoo.models import PAPER_MODELS, load_model, timm_name
+from fqvit_hw.zoo.models import load_model
 
 CALIBRATION = 2  # images: speed does not depend on the ranges
 

@@ -26,13 +26,6 @@ class FeatureMap:
         return self.scale.dequantize(self.codes).transpose(0, 3, 1, 2)
 
 
-def stage_outputs(network: SwinTransformer) -> list[str]:
-    """The name of the residual stream after each stage."""
-    return [
-        f"layers.{i}.blocks.{len(blocks) - 1}.residual2" for i, blocks in enumerate(network.stages)
-    ]
-
-
 @dataclass(frozen=True, eq=False)
 class QuantizedModel:
     """network: the integers; logit_scale: real logit = logit_scale * int32 logit.
@@ -65,8 +58,8 @@ class QuantizedModel:
         """
         maps = engines.features(self.network, images, engine=engine, device=device)
         return [
-            FeatureMap(codes, self.scales[name])
-            for codes, name in zip(maps, stage_outputs(self.network), strict=True)
+            FeatureMap(codes, self.scales[stage.output.name])
+            for codes, stage in zip(maps, self.network.steps.stages, strict=True)
         ]
 
     def trace(self, image: np.ndarray, engine="numpy", device=None) -> dict[str, np.ndarray]:

@@ -18,17 +18,11 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from fqvit_hw.blocks import BLOCKS
 from fqvit_hw.command_line import Parser
 from fqvit_hw.places import BUILD
 
-from .blocks.runner import (
-    BLOCKS,
-    Result,
-    block_module,
-    configurations,
-    require_icarus,
-    run_bench,
-)
+from .blocks.runner import Result, block_module, configurations, require_icarus, run_bench
 
 WORKERS = 2
 NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd]")  # escape codes of a simulator's log
@@ -169,7 +163,7 @@ def totals(element: ET.Element, results: list[Result]) -> None:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="python -m sim", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m fqvit_hw.sim", description=__doc__.split("\n")[0])
     parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all")
     parser.add_argument("--config", help="one bench configuration; default: all of the size")
     parser.add_argument("--case", help="one case of the block; default: all")

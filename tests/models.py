@@ -77,6 +77,14 @@ def tiny_swin(seed=0, **changes):
 SWIN_SHAPE = (3, 22, 18)
 
 
+def float_tensors(model, images):
+    """Every tensor of the float model on uint8 images, by name of the step."""
+    from fqvit_hw.calibrate.float_steps import float_steps, normalize
+
+    steps = float_steps(model, normalize(images, MEAN, STD))
+    return {step.name: tensor for step, tensor in steps}
+
+
 def tiny_quantized_swin(model=None, config=None, **changes):
     from fqvit_hw import quantize
 

@@ -1,5 +1,1 @@
-"""`fqvit-hw accuracy`: what the integers cost, image by image. See command.py."""
-
-from ..commands.accuracy import add_parser
-
-__all__ = ["add_parser"]
+"""What the integers cost, image by image (`fqvit-hw accuracy`)."""

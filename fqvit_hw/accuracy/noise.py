@@ -13,6 +13,7 @@ import numpy as np
 
 from ..formats import PTF_MAX, ZERO_CODE
 from ..model import QuantizedModel
+from ..network.step import Role, Step
 from .evaluate import Evaluator
 from .summary import snr_db
 
@@ -41,15 +42,14 @@ class Probe:
     noise: dict[str, Noise] = field(default_factory=dict)
     codes: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def look(self, qm: QuantizedModel, name: str, codes, real: dict[str, np.ndarray]) -> None:
+    def look(self, qm: QuantizedModel, name: str, codes, real: dict[Step, np.ndarray]) -> None:
         """Codes only: an accumulator's noise is that of the codes before it."""
-        from ..calibrate.float_steps import real_name
-
-        if name not in qm.scales or real_name(name) not in real or name.endswith(".acc"):
+        step = qm.network.steps.by_tensor[name]
+        if name not in qm.scales or step not in real or name == step.acc:
             return
         got = qm.scales[name].dequantize(codes)
-        self.noise.setdefault(name, Noise()).add(real[real_name(name)], got)
-        if name.endswith("attn.softmax"):
+        self.noise.setdefault(name, Noise()).add(real[step], got)
+        if step.role is Role.PROBABILITY:
             self.codes[name] = self.codes.get(name, 0) + code_counts(codes, got)
 
 
@@ -73,12 +73,12 @@ def measure(evaluator: Evaluator, images: np.ndarray) -> dict:
     ranges: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for start in range(0, len(images), AT_A_TIME):
         part = images[start : start + AT_A_TIME]
-        real = real_steps(evaluator, part)
+        real = real_tensors(evaluator, part)
         widen(ranges, real)
         for name, qm in evaluator.networks.items():
 
-            def record(step, codes, qm=qm, probe=probes[name], real=real):
-                probe.look(qm, step, codes, real)
+            def record(tensor, codes, qm=qm, probe=probes[name], real=real):
+                probe.look(qm, tensor, codes, real)
 
             evaluator.run_integers(qm, part, record=record)
     return {
@@ -97,26 +97,24 @@ def measure(evaluator: Evaluator, images: np.ndarray) -> dict:
     }
 
 
-def real_steps(evaluator: Evaluator, images: np.ndarray) -> dict[str, np.ndarray]:
+def real_tensors(evaluator: Evaluator, images: np.ndarray) -> dict[Step, np.ndarray]:
     """Every tensor of the float model, on the CPU."""
     from ..calibrate.float_steps import float_steps, normalize
 
     x = normalize(images, evaluator.mean, evaluator.std)
-    return {name: tensor.numpy() for name, tensor in float_steps(evaluator.model.cpu(), x)}
+    return {step: tensor.numpy() for step, tensor in float_steps(evaluator.model.cpu(), x)}
 
 
-def widen(ranges: dict, real: dict[str, np.ndarray]) -> None:
-    """Minimum and maximum per channel (C,) of the tensors that enter a LayerNorm."""
-    from ..calibrate.ptf import is_stream
-
-    for name, tensor in real.items():
-        if is_stream(name):
+def widen(ranges: dict, real: dict[Step, np.ndarray]) -> None:
+    """Minimum and maximum per channel (C,) of the residual stream, by name of the tensor."""
+    for step, tensor in real.items():
+        if step.role is Role.STREAM:
             rows = tensor.reshape(-1, tensor.shape[-1])
             low, high = rows.min(0), rows.max(0)
-            if name in ranges:
-                low = np.minimum(low, ranges[name][0])
-                high = np.maximum(high, ranges[name][1])
-            ranges[name] = low, high
+            if step.name in ranges:
+                low = np.minimum(low, ranges[step.name][0])
+                high = np.maximum(high, ranges[step.name][1])
+            ranges[step.name] = low, high
 
 
 def factors(qm: QuantizedModel, names) -> Iterator[tuple[str, list[int]]]:

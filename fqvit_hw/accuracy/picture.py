@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from ..network.step import Role
+from ..network.steps import steps_of_names
 from ..pictures import panels, png
 
-KINDS = {  # the steps that a curve is drawn for; the rest of the trace lies between them
-    "residual stream": ("embed", "conv", "reduction", "residual1", "residual2"),
-    "layernorm": ("norm1", "norm2", "norm"),
-    "attention map": ("softmax",),
-    "attention context": ("context",),
-    "branch (proj, fc2)": ("patch_embed", "proj", "fc2"),
-    "gelu": ("gelu",),
+CURVES = {  # the rest of the trace lies between them
+    "residual stream": Role.STREAM,
+    "layernorm": Role.NORMED,
+    "attention map": Role.PROBABILITY,
+    "attention context": Role.CONTEXT,
+    "branch (proj, fc2)": Role.BRANCH,
+    "gelu": Role.ACTIVATION,
 }
 
 
@@ -33,26 +35,24 @@ def noise_png(summary: dict) -> bytes:
 
 
 def draw_noise(axis, layer_snr: dict[str, float | None]) -> None:
-    """One panel: a curve per kind of tensor, a vertical line where each block begins."""
-    steps = {n: v for n, v in layer_snr.items() if not n.endswith(".normalized")}
-    names = list(steps)
-    for label, kinds in KINDS.items():
+    """One panel: a curve per kind of tensor, a vertical line where each block begins.
+
+    layer_snr: by name of the tensor, as measured. A context appears as its codes alone.
+    """
+    steps = steps_of_names(layer_snr)
+    shown = [step for step in steps if step.name in layer_snr]
+    for label, role in CURVES.items():
         points = [
-            (i, steps[n])
-            for i, n in enumerate(names)
-            if n.rsplit(".", 1)[-1] in kinds and steps[n] is not None
+            (i, layer_snr[step.name])
+            for i, step in enumerate(shown)
+            if step.role is role and layer_snr[step.name] is not None
         ]
         if points:
             axis.plot(*zip(*points, strict=True), marker=".", linewidth=1.2, label=label)
-    starts = [i for i, n in enumerate(names) if n.endswith(".norm1")]
+    starts = [shown.index(block.norm1) for block in steps.blocks]
     for start in starts:
         axis.axvline(start - 0.5, color="0.88", zorder=0)
     axis.set_xticks(starts, [str(i) for i in range(len(starts))])
     axis.set_ylabel("signal to noise (dB)")
     axis.margins(x=0.01)
     axis.grid(axis="y", alpha=0.4)
-
-
-def short(name: str) -> str:
-    """blocks.3.residual1 -> 3.residual1; layers.2.blocks.1.x -> 2.1.x"""
-    return name.replace("layers.", "").replace("blocks.", "")

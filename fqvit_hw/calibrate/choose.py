@@ -7,69 +7,78 @@ import numpy as np
 from ..config import QuantConfig
 from ..formats import INT8, INT16, PTF_MAX, IntFormat
 from ..network.scale import Scale
-from .observers import OBSERVERS, SHRINK, Histogram, Mean, MinMax, Range, kind, observe
-from .ptf import is_stream, search_factors
+from ..network.step import Operation, Role, Step
+from ..network.steps import VitSteps
+from .float_steps import steps_of
+from .observers import OBSERVERS, SHRINK, Histogram, Mean, MinMax, Range, observe
+from .ptf import search_factors
 
-BRANCHES = ("patch_embed", "proj", "fc2")
-INPUTS = ("norm1", "norm2", "norm", "context", "gelu", "pool")  # of a Linear
 HEADROOM = 2  # of 16-bit tensors: codes to spare, so other images may reach twice the range
 SMALLEST = 2.0**-16  # scale of a tensor that is always zero
 
 
 def calibrate(model, images, mean, std, config: QuantConfig):
-    """-> scale and zero point of every tensor between two units, and the means of INPUTS, by name.
+    """-> scale and zero point of every step's tensor, and the mean of every input of a Linear, both
+    by name.
 
     One pass over the images takes the ranges; those by least error need another, the PTF factors
     another.
     """
+    steps = steps_of(model)
+    inputs = {step.source for step in steps if step.operation is Operation.LINEAR}
 
-    def observer(name):
-        found = (OBSERVERS[config.observer] if is_clipped(name, config) else MinMax)()
-        return Mean(found) if kind(name) in INPUTS else found
+    def observer(step: Step):
+        found = (OBSERVERS[config.observer] if is_clipped(step, config) else MinMax)()
+        return Mean(found) if step.name in inputs else found
 
     observers = observe(model, images, mean, std, observer)
-    ranges = {name: observer.range for name, observer in observers.items()}
-    searched = [name for name in ranges if search_of(name, config)]
+    ranges = {step: observer.range for step, observer in observers.items()}
+    searched = [step for step in ranges if search_of(step, config)]
     if searched:
         histograms = observe(
-            model, images, mean, std, lambda n: Histogram(ranges[n]) if n in searched else None
+            model, images, mean, std, lambda s: Histogram(ranges[s]) if s in searched else None
         )
-        for name, histogram in histograms.items():
-            search, centred = search_of(name, config), kind(name) == "qkv"
+        for step, histogram in histograms.items():
+            search, centred = search_of(step, config), step.role is Role.QKV
             ends = [search(*group, centred) for group in histogram.groups()]
-            ranges[name] = Range(*np.transpose(ends))
-    if hasattr(model, "cls_token"):  # it enters in the format of the patch embedding
+            ranges[step] = Range(*np.transpose(ends))
+    if isinstance(steps, VitSteps):  # the class token enters in the format of the patch embedding
         token = model.cls_token.detach().double().numpy()
-        low, high = ranges["patch_embed"]
-        ranges["patch_embed"] = Range(np.minimum(low, token.min()), np.maximum(high, token.max()))
-    scales = {"image": Scale(1.0)}
-    for name, found in ranges.items():
-        if kind(name) == "fc1":
-            check_gelu_range(name, found.high.max(), config)
-        if kind(name) != "head":  # its scale follows from its weights
-            scales[name] = scale_of(name, found, config)
-        if kind(name) == "qkv":  # one scale per column, as for every layer
-            columns = model.get_submodule(f"{name.removesuffix('qkv')}attn.qkv").out_features
-            scales[name] = Scale(np.repeat(scales[name].scale, columns // 3))
+        low, high = ranges[steps.patch_embed]
+        ranges[steps.patch_embed] = Range(
+            np.minimum(low, token.min()), np.maximum(high, token.max())
+        )
+    scales = {steps.image.name: Scale(1.0)}
+    for step, found in ranges.items():
+        if step.role is Role.PRE_ACTIVATION:
+            check_gelu_range(step.name, found.high.max(), config)
+        if step.role is not Role.LOGITS:  # its scale follows from its weights
+            scales[step.name] = scale_of(step, found, config)
+        if step.role is Role.QKV:  # one scale per column, as for every layer
+            columns = model.get_submodule(step.block).attn.qkv.out_features
+            scales[step.name] = Scale(np.repeat(scales[step.name].scale, columns // 3))
     if config.ptf and config.stream_width == 8:
         scales |= search_factors(model, images, mean, std, scales)
-    return scales, {n: o.mean for n, o in observers.items() if isinstance(o, Mean)}
+    return scales, {s.name: o.mean for s, o in observers.items() if isinstance(o, Mean)}
 
 
-def is_clipped(name: str, config: QuantConfig) -> bool:
+def is_clipped(step: Step, config: QuantConfig) -> bool:
     """Whether the observer of the configuration decides on the range of a tensor.
 
     PTF takes the stream's range from its extremes, in the paper too; 16 bits have codes to spare.
+    The scales of attention maps, of what GELU reads and of the logits follow from no range.
     """
-    wide = kind(name) in BRANCHES and config.branch_width == 16
-    return not (wide or is_stream(name) or kind(name) in ("softmax", "fc1", "head"))
+    if step.role is Role.BRANCH:
+        return config.branch_width == 8
+    free = (Role.STREAM, Role.PROBABILITY, Role.PRE_ACTIVATION, Role.LOGITS)
+    return step.role not in free
 
 
-def search_of(name: str, config: QuantConfig):
+def search_of(step: Step, config: QuantConfig):
     """The function that looks for the range of a tensor with the least squared error, or None."""
-    if config.observer == "clipped-gelu" and kind(name) == "gelu":
+    if config.observer == "clipped-gelu" and step.role is Role.ACTIVATION:
         return cut_high_end
-    return omse if config.observer == "omse" and is_clipped(name, config) else None
+    return omse if config.observer == "omse" and is_clipped(step, config) else None
 
 
 def omse(low, high, counts, x, centred) -> tuple[float, float]:
@@ -99,18 +108,18 @@ def rounded(x: np.ndarray, low: float, high: float, centred: bool) -> np.ndarray
     return (codes - scale.zero) * float(scale.scale)
 
 
-def scale_of(name: str, found: Range, config: QuantConfig) -> Scale:
+def scale_of(step: Step, found: Range, config: QuantConfig) -> Scale:
     """Scale and zero point of one tensor; the residual stream's factors are searched later."""
     low, high = found.low.min(), found.high.max()
-    if is_stream(name):
+    if step.role is Role.STREAM:
         return stream_scale(low, high, config)
-    if kind(name) == "qkv":
+    if step.role is Role.QKV:
         return qkv_scale(found, config)
-    if kind(name) == "fc1":
+    if step.role is Role.PRE_ACTIVATION:
         return Scale(gelu_step(config.gelu_index_width))
-    if kind(name) == "softmax":
+    if step.role is Role.PROBABILITY:
         return Scale(1 / 255) if config.attention == "uniform8" else Scale(1, log2=True)
-    if kind(name) in BRANCHES and config.branch_width == 16:
+    if step.role is Role.BRANCH and config.branch_width == 16:
         return Scale(symmetric(low, high, INT16) * HEADROOM)
     return asymmetric(low, high)
 

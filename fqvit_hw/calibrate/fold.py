@@ -22,42 +22,52 @@ from torch import nn
 
 from ..config import QuantConfig
 from ..network.scale import Scale
-from .observers import Range, kind, observe
+from ..network.step import Step
+from ..network.steps import SwinSteps, VitSteps
+from .float_steps import steps_of
+from .observers import Range, observe
 
 # 1 would make all channels equal: each value would leave its codes on other images, and the weights
 # behind a norm become too unequal
 VALUES, NORMS = 0.7, 0.5
 SMALLEST = 1e-3  # size of a channel beside that of the largest: a dead one stays finite
 
-# by name of the tensor: size and middle, what it was = size * what it is now + middle
-Folded = dict[str, tuple[np.ndarray, np.ndarray]]
+# size and middle of a step's tensor: what it was = size * what it is now + middle
+Folded = dict[Step, tuple[np.ndarray, np.ndarray]]
 
 
 @torch.no_grad()
 def fold(model, images, mean, std, config: QuantConfig):
     """-> a changed copy of the model (itself if nothing is folded), and what was done to it."""
     folded: Folded = {}
-    wanted = ("qkv",) * config.fold_values + ("norm1", "norm2") * config.fold_norms
-    found = {}
+    steps = steps_of(model)
+    wanted: set[Step] = set()
+    for at in steps.blocks:
+        if config.fold_values:
+            wanted.add(at.qkv)
+        if config.fold_norms:
+            # a Swin pads with 0 behind norm1
+            wanted |= {at.norm2} if isinstance(steps, SwinSteps) else {at.norm1, at.norm2}
+    found: dict[Step, Columns] = {}
     if wanted:  # one pass over the images
         found = observe(
-            model, images, mean, std, lambda name: Columns() if kind(name) in wanted else None
+            model, images, mean, std, lambda step: Columns() if step in wanted else None
         )
     if wanted or config.fold_positions:
         model = copy.deepcopy(model)
-    if config.fold_positions and hasattr(model, "pos_embed"):
-        folded["patch_embed"] = fold_positions(model)
-    for name, columns in found.items():
-        block = model.get_submodule(name.rsplit(".", 1)[0])
-        if kind(name) == "norm2":
-            folded[name] = fold_norm(block.norm2, block.mlp.fc1, columns.range)
-        elif kind(name) == "norm1" and not hasattr(block, "window_size"):  # a Swin pads with 0 here
-            folded[name] = fold_norm(block.norm1, block.attn.qkv, columns.range)
-        elif kind(name) == "qkv":
-            size, middle = folded[name] = fold_values(block.attn, columns.range)
+    if config.fold_positions and isinstance(steps, VitSteps):
+        folded[steps.patch_embed] = fold_positions(model)
+    for at in steps.blocks:
+        block = model.get_submodule(at.name)
+        if at.norm1 in found:
+            folded[at.norm1] = fold_norm(block.norm1, block.attn.qkv, found[at.norm1].range)
+        if at.qkv in found:
+            size, middle = folded[at.qkv] = fold_values(block.attn, found[at.qkv].range)
             # (3 * H * D,) -> (H, 1, D), as the context has them
             parts = (part.reshape(3, block.attn.num_heads, 1, -1)[2] for part in (size, middle))
-            folded[name.replace("qkv", "attn.context")] = tuple(parts)
+            folded[at.context] = tuple(parts)
+        if at.norm2 in found:
+            folded[at.norm2] = fold_norm(block.norm2, block.mlp.fc1, found[at.norm2].range)
     return model, folded
 
 
@@ -130,8 +140,8 @@ def add_bias(layer, bias: torch.Tensor) -> None:
 def unfolded(scales: dict[str, Scale], folded: Folded) -> dict[str, Scale]:
     """The scales of the folded model's tensors as scales of the original one's, for reports."""
     found = dict(scales)
-    for name, (size, middle) in folded.items():
-        for tensor in (name, f"{name}.acc", f"{name}.normalized"):
+    for step, (size, middle) in folded.items():
+        for tensor in step.tensors():
             if tensor in scales:
                 old = scales[tensor]
                 found[tensor] = Scale(old.scale * size, old.zero, old.factor, offset=middle)

@@ -1,6 +1,6 @@
 """Ranges of the int8 activations: running min-max, moving averages, percentiles, least error.
 
-Each observer sees the float tensors of one name batch after batch, and keeps only what it needs.
+Each observer sees the float tensors of one step batch after batch, and keeps only what it needs.
 A group of values has one scale: a whole tensor, or a third of the columns of q, k and v. The
 results do not depend on how the images were cut into batches. FQ-ViT section 4.1 names the four
 methods; their constants are those of megvii-research/FQ-ViT, models/ptq/observer.
@@ -8,12 +8,13 @@ methods; their constants are those of megvii-research/FQ-ViT, models/ptq/observe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from ..network.step import Role, Step
 from .float_steps import float_steps, normalize, tokens
 
 TOKENS = 2000  # at a time, 10 images of DeiT-Tiny: they then stay below 1 GiB
@@ -31,8 +32,8 @@ class Range(NamedTuple):
     high: np.ndarray
 
 
-def all_steps(model, images, mean, std) -> Iterator[tuple[str, torch.Tensor]]:
-    """(name, tensor) of every batch of uint8 images (B, C, H, W), one after the other."""
+def all_steps(model, images, mean, std) -> Iterator[tuple[Step, torch.Tensor]]:
+    """(step, tensor) of every batch of uint8 images (B, C, H, W), one after the other."""
     batch = max(1, TOKENS // tokens(model))
     for start in range(0, len(images), batch):
         yield from float_steps(model, normalize(images[start : start + batch], mean, std))
@@ -186,22 +187,19 @@ OBSERVERS = {
 }
 
 
-def observe(model, images, mean, std, make) -> dict:
-    """One pass: make(name) -> an observer, or None; returns the observers by name.
+def observe(model, images, mean, std, make: Callable[[Step], Any]) -> dict[Step, Any]:
+    """One pass: make(step) -> an observer, or None; returns the observers by step.
 
     Of q | k | v every observer sees three groups, of any other tensor one. The context comes as
     the projection takes it, all heads side by side.
     """
     observers: dict = {}
-    for name, tensor in all_steps(model, images, mean, std):
-        if name not in observers:
-            observers[name] = make(name)
-        if observers[name] is not None:
-            if kind(name) == "context":
+    for step, tensor in all_steps(model, images, mean, std):
+        if step not in observers:
+            observers[step] = make(step)
+        if observers[step] is not None:
+            if step.role is Role.CONTEXT:
                 tensor = tensor.transpose(-3, -2).flatten(-2)  # (..., H, N, D) -> (..., N, H * D)
-            observers[name].update(tensor.unflatten(-1, (3 if kind(name) == "qkv" else 1, -1)))
-    return {name: observer for name, observer in observers.items() if observer is not None}
-
-
-def kind(name: str) -> str:
-    return name.rsplit(".", 1)[-1]
+            groups = 3 if step.role is Role.QKV else 1
+            observers[step].update(tensor.unflatten(-1, (groups, -1)))
+    return {step: observer for step, observer in observers.items() if observer is not None}

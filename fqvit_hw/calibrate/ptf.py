@@ -6,13 +6,8 @@ import torch
 
 from ..formats import INT8, PTF_MAX
 from ..network.scale import Scale
-from .observers import all_steps, kind
-
-STREAM = ("embed", "conv", "reduction", "residual1", "residual2")
-
-
-def is_stream(name: str) -> bool:
-    return kind(name) in STREAM
+from ..network.step import Role
+from .observers import all_steps
 
 
 def search_factors(model, images, mean, std, scales: dict[str, Scale]) -> dict[str, Scale]:
@@ -23,12 +18,11 @@ def search_factors(model, images, mean, std, scales: dict[str, Scale]) -> dict[s
     a fixed order, and the smaller factor wins a tie.
     """
     errors: dict = {}
-    for name, tensor in all_steps(model, images, mean, std):
-        if is_stream(name):
-            found = torch.stack(
-                [squared_error(tensor, scales[name], a) for a in range(PTF_MAX + 1)]
-            )
-            errors[name] = errors.get(name, 0) + found.numpy()
+    for step, tensor in all_steps(model, images, mean, std):
+        if step.role is Role.STREAM:
+            scale = scales[step.name]
+            found = torch.stack([squared_error(tensor, scale, a) for a in range(PTF_MAX + 1)])
+            errors[step.name] = errors.get(step.name, 0) + found.numpy()
     return {
         name: Scale(scales[name].scale, scales[name].zero, e.argmin(0))
         for name, e in errors.items()

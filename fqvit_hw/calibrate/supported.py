@@ -26,6 +26,9 @@ from timm.models.swin_transformer import (  # noqa: E402
 from timm.models.vision_transformer import Block, VisionTransformer  # noqa: E402
 from torch import nn  # noqa: E402
 
+from ..network.steps import SwinSteps, VitSteps  # noqa: E402
+from .float_steps import steps_of  # noqa: E402
+
 SUPPORTED = (
     "ViT and DeiT with class token, position embedding and one Linear head, and Swin (v1), of "
     "square patches, affine LayerNorms, plain attention and an MLP with exact GELU"
@@ -41,7 +44,8 @@ def check_supported(model) -> None:
         )
     if model.training:
         raise ValueError("the model is in training mode: call model.eval() first")
-    parts = in_swin(model) if type(model) is SwinTransformer else in_vit(model)
+    steps = steps_of(model)
+    parts = in_swin(model, steps) if isinstance(steps, SwinSteps) else in_vit(model, steps)
     for what, present in parts:
         if present:
             raise ValueError(f"unsupported layer {what}; supported are {SUPPORTED}")
@@ -56,7 +60,7 @@ def check_finite(model) -> None:
         raise ValueError(f"weights that are not finite: {', '.join(bad[:3])}{more}")
 
 
-def in_vit(model):
+def in_vit(model, steps: VitSteps):
     """Yields (what, present) for a ViT or DeiT."""
     yield from patch_embedding(model)
     yield "dynamic image size", model.dynamic_img_size or model.patch_embed.dynamic_img_pad
@@ -71,24 +75,24 @@ def in_vit(model):
     yield from not_identity(model, "", "norm_pre", "fc_norm")
     yield from not_layer_norm(model, "", "norm")
     yield from not_linear(model, "", "head")
-    for i, block in enumerate(model.blocks):
-        yield from in_block(f"blocks.{i}", block, Block, Attention)
+    for at, block in zip(steps.blocks, model.blocks, strict=True):
+        yield from in_block(at.name, block, Block, Attention)
 
 
-def in_swin(model):
+def in_swin(model, steps: SwinSteps):
     """Yields (what, present) for a Swin Transformer."""
     yield from patch_embedding(model)
     yield from not_layer_norm(model.patch_embed, "patch_embed", "norm")
-    for i, stage in enumerate(model.layers):
-        name, merge = f"layers.{i}.downsample", stage.downsample
-        wanted = PatchMerging if i else nn.Identity
+    for stage, at in zip(model.layers, steps.stages, strict=True):
+        merge = stage.downsample
+        name = at.merge.name if at.merge else "layers.0.downsample"
+        wanted = PatchMerging if at.merge else nn.Identity
         yield f"{name}: {type(merge).__name__}", type(merge) is not wanted
-        if i:
+        if at.merge:
             yield from not_layer_norm(merge, name, "norm")
             yield from not_linear(merge, name, "reduction")
-        for j, block in enumerate(stage.blocks):
-            at = f"layers.{i}.blocks.{j}"
-            yield from in_block(at, block, SwinTransformerBlock, WindowAttention)
+        for block, within in zip(stage.blocks, at.blocks, strict=True):
+            yield from in_block(within.name, block, SwinTransformerBlock, WindowAttention)
     yield from not_layer_norm(model, "", "norm")
     head = model.head
     yield f"head: {type(head).__name__}", type(head) is not ClassifierHead

@@ -186,8 +186,8 @@ def known_header(args, work: Work, configs: dict) -> dict:
     The engine is not among it, nor how many images: neither changes a record.
     """
     from ..data.imagenet import files_sha256
+    from ..paper_models import timm_name
     from ..zoo.checkpoints import weights_sha256
-    from ..zoo.models import timm_name
 
     kinds = {} if args.no_reference else simulations(configs)
     names = dict.fromkeys(configs) if args.no_reference else simulation_names(configs)

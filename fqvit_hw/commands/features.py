@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import write_atomically
-from ..model import FeatureMap, QuantizedModel, stage_outputs
+from ..model import FeatureMap, QuantizedModel
 
 
 def add_parser(subparsers) -> None:
@@ -75,8 +75,9 @@ def stage_noise(model, qm: QuantizedModel, image, maps: list[FeatureMap]) -> lis
     from ..calibrate.float_steps import float_steps, normalize
 
     x = normalize(image[None], *preprocessing(model, None, None))
-    wanted = stage_outputs(qm.network)
-    real = {name: y.numpy() for name, y in float_steps(model, x) if name in wanted}
+    wanted = [stage.output.name for stage in qm.network.steps.stages]
+    found = float_steps(model, x)
+    real = {step.name: y.numpy() for step, y in found if step.name in wanted}
     if list(real) != wanted:
         raise UserError(f"the float model has other stages than the network: {', '.join(wanted)}")
     decibels = []

@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 from ..files import check_file, write_file
+from ..paper_models import PAPER_MODELS
 from ..sweep.page import markdown
 from ..sweep.picture import picture
-from ..sweep.points import MODELS, SHAPES, as_json, sweep
+from ..sweep.points import SHAPES, as_json, sweep
 
 
 def add_parser(subparsers) -> None:
@@ -17,8 +18,10 @@ def add_parser(subparsers) -> None:
         "sweep", help="array shape against cycles, traffic and multipliers, from the cycle model"
     )
     names = [hw.name for hw in SHAPES]
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME",
-                        help=f"{', '.join(MODELS)} (default: all)")  # fmt: skip
+    parser.add_argument(
+        "--models", nargs="+", choices=PAPER_MODELS, default=list(PAPER_MODELS), metavar="NAME",
+        help=f"{', '.join(PAPER_MODELS)} (default: all)",
+    )  # fmt: skip
     parser.add_argument("--shapes", nargs="+", choices=names, default=names, metavar="RxC",
                         help=f"{', '.join(names)} (default: all)")  # fmt: skip
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the tables (else: printed)")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from ..machine.hardware import Hardware
-from ..machine.isa import INSTRUCTION_BYTES
 from ..network import SwinTransformer, VisionTransformer
-from .plan import Plan, Shape, plan
 from .program import Program
-from .vit import IMAGE, LOGITS, Schedule
+from .vit import Schedule, schedule_vit
+from .vit.placement import IMAGE, LOGITS
+from .vit.plan import Plan, plan
+from .vit.scalars import NetworkScalars, StandIns
+from .vit.shape import Shape
 
-__all__ = ["Program", "compile_network"]
+__all__ = ["Program", "compile_network", "compile_shape"]
+
+PROGRAM = "program"
 
 
 def compile_network(
@@ -28,28 +32,39 @@ def compile_network(
                 f"compile: blocks.{i} has {block.attention.softmax.mode} attention, the machine "
                 "lis4 only: quantize with attention = lis4 (presets best and paper-884)"
             )
-    shape = Shape.of(network)
-    chosen = chosen or plan(shape, hw)
-    schedule = Schedule(network, hw, chosen, shape)
-    built = schedule.run()
-    window = schedule.window
-    size = len(built.instructions) * INSTRUCTION_BYTES
-    code = b"".join(instruction.encode() for instruction in built.instructions)
-    window.region("program", "program", size)
-    window.contents["program"] = lambda: np.frombuffer(code, np.uint8)
+    shape = Shape.of_network(network)
+    schedule = schedule_vit(shape, hw, chosen or plan(shape, hw), NetworkScalars(network))
+    return assemble(schedule, network if weights else None)
+
+
+def compile_shape(shape: Shape, hw: Hardware, chosen: Plan | None = None) -> Program:
+    """The program of a ViT of which only the sizes are known: to count and to time, not to run
+    (`image` is None). Raises ValueError for what does not fit."""
+    return assemble(schedule_vit(shape, hw, chosen or plan(shape, hw), StandIns()), None)
+
+
+def assemble(schedule: Schedule, network: VisionTransformer | None) -> Program:
+    """network: whose constants fill the memory image, or None for none."""
+    emitter, memory_map, shape = schedule.emitter, schedule.memory_map, schedule.shape
+    code = b"".join(instruction.encode() for instruction in emitter.instructions)
+    entry = memory_map.region(PROGRAM, "program", len(code))
+    image = None
+    if network:
+        image = memory_map.image(lambda constant: constant.content(network, schedule.hw))
+        image[entry : entry + len(code)] = np.frombuffer(code, np.uint8)
     return Program(
-        hardware=hw,
-        instructions=built.instructions,
-        names=built.names,
-        made=built.made,
-        regions=window.regions,
-        size=window.size,
-        image_shape=network.image_shape,
+        hardware=schedule.hw,
+        instructions=emitter.instructions,
+        names=emitter.names,
+        made=emitter.made,
+        regions=memory_map.regions,
+        size=memory_map.size,
+        image_shape=shape.image_shape,
         classes=shape.classes,
         macs=shape.macs,
-        plan=chosen,
-        image=window.fill() if weights else None,
-        input_address=window.regions[IMAGE].address,
-        output_address=window.regions[LOGITS].address,
-        entry=window.regions["program"].address,
+        plan=schedule.plan,
+        image=image,
+        input_address=memory_map.address(IMAGE),
+        output_address=memory_map.address(LOGITS),
+        entry=entry,
     )

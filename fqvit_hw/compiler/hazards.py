@@ -9,11 +9,12 @@ counts, so that a wait which others imply is left out.
 from __future__ import annotations
 
 import bisect
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..machine.isa import Unit
+from .patterns import Pattern, Place
 
 UNITS = len(Unit)
 
@@ -23,10 +24,20 @@ class Access:
     """One unit's touching of one memory. words: int (rows, n); done: int (rows,) or (rows, n), the
     unit's count from which on it is over."""
 
-    space: str
+    place: Place
     words: np.ndarray
     write: bool
     done: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, pattern: Pattern, rows: int, write: bool) -> Access:
+        """What the first rows of a pattern touch."""
+        return cls(pattern.place, pattern.addresses(rows), write)
+
+    @property
+    def at_once(self) -> Access:
+        """The same, of a unit that waits once for all rows."""
+        return replace(self, words=self.words.reshape(1, -1))
 
 
 @dataclass
@@ -41,7 +52,7 @@ class Segment:
 
 @dataclass
 class Tracker:
-    sizes: dict[str, int]
+    sizes: dict[Place, int]
     segments: dict[Unit, list[Segment]] = field(default_factory=lambda: {u: [] for u in Unit})
     counts: np.ndarray = field(default_factory=lambda: np.zeros(UNITS, np.int64))
 
@@ -51,23 +62,24 @@ class Tracker:
 
     def needs(self, access: Access) -> np.ndarray:
         """(UNITS, rows): what must be reached before each row."""
-        found = self.written[access.space][:, access.words].max(-1)
+        found = self.written[access.place][:, access.words].max(-1)
         if access.write:
-            found = np.maximum(found, self.read[access.space][:, access.words].max(-1))
+            found = np.maximum(found, self.read[access.place][:, access.words].max(-1))
         return found
 
     def touch(self, unit: Unit, access: Access) -> None:
         """The access is over once `unit` counts to access.done."""
+        assert access.done is not None
         done = np.broadcast_to(
             access.done if access.done.ndim == 2 else access.done[:, None], access.words.shape
         )
         if access.write:
             # whoever waits for the new value waits for all that it waited for
-            self.read[access.space][:, access.words] = 0
-            self.written[access.space][:, access.words] = 0
-            self.written[access.space][unit, access.words] = done
+            self.read[access.place][:, access.words] = 0
+            self.written[access.place][:, access.words] = 0
+            self.written[access.place][unit, access.words] = done
         else:
-            np.maximum.at(self.read[access.space][unit], access.words, done)
+            np.maximum.at(self.read[access.place][unit], access.words, done)
 
     def knowledge(self, unit: Unit, count: int) -> np.ndarray:
         """What is done when `unit` has reached `count`."""

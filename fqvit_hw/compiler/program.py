@@ -11,10 +11,10 @@ import numpy as np
 from ..files import write_files
 from ..machine.hardware import Hardware
 from ..machine.isa import INSTRUCTION_BYTES, Instruction, Unit
-from .build import Made
 from .listing import listing
+from .made import Made
 from .memory_map import Region
-from .plan import Plan
+from .vit.plan import Plan
 
 PROGRAM_FILE, MAP_FILE, LISTING_FILE = "program.bin", "map.json", "listing.txt"
 FILES = PROGRAM_FILE, MAP_FILE, LISTING_FILE
@@ -24,7 +24,8 @@ NUMBERS = ("size", "classes", "macs", "input_address", "output_address", "entry"
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """image: uint8 (size,), the window at the start, without an input; None if left out.
+    """image: uint8 (size,), all of its memory map at the start, without an input; None if
+    left out.
 
     names: of each instruction's layer; made: for each instruction what its units
     make, for comparison with QuantizedModel.trace; macs: the network's own.
@@ -62,16 +63,16 @@ class Program:
         return np.frombuffer(bytes(raw[: self.output_bytes]), "<i4").astype(np.int32)
 
     def memory(self, image: np.ndarray) -> np.ndarray:
-        """A fresh window with an input in it."""
-        window = self.image.copy()
+        """A fresh copy of the memory map with an input in it, uint8 (size,)."""
+        memory = self.image.copy()
         raw = np.frombuffer(self.pack(image), np.uint8)
-        window[self.input_address : self.input_address + len(raw)] = raw
-        return window
+        memory[self.input_address : self.input_address + len(raw)] = raw
+        return memory
 
     # --- files
 
     def save(self, folder) -> None:
-        """program.bin (the window), map.json and listing.txt: all or none. Raises OSError."""
+        """program.bin (the memory image), map.json and listing.txt: all or none. Raises OSError."""
         tree = {
             "hardware": asdict(self.hardware),
             "plan": asdict(self.plan),

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from ..machine.hardware import Hardware
 from ..machine.isa import Instruction
-from .model import Model, Prediction
-from .row_side import Gemm
+from .array import GemmRun
+from .model import Prediction, run
 
-__all__ = ["Gemm", "Prediction", "predict"]
+__all__ = ["GemmRun", "Prediction", "predict"]
 
 
 def predict(instructions: list[Instruction], hw: Hardware, latency: int = 100) -> Prediction:
@@ -23,4 +23,4 @@ def predict(instructions: list[Instruction], hw: Hardware, latency: int = 100) -
 
     Raises RuntimeError if the program waits for what never comes.
     """
-    return Model(instructions, hw, latency).run()
+    return run(instructions, hw, latency)

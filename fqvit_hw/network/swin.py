@@ -11,6 +11,7 @@ from ..units import LayerNorm, Linear, Pool, Requantize
 from ..units.params import array_field, scalar_in
 from .block import Block
 from .checks import Stream, check_image_fields, check_layer, check_norm, expect
+from .steps import BlockSteps, MergeSteps, SwinSteps, swin_steps
 
 MERGED = 4  # tokens that patch merging joins: 2 x 2
 
@@ -43,13 +44,13 @@ class SwinBlock:
         """N: tokens of a window."""
         return self.height * self.width
 
-    def check(self, name: str, source: Stream) -> Stream:
-        out = self.block.check(name, source)
+    def check(self, steps: BlockSteps, source: Stream) -> Stream:
+        out = self.block.check(steps, source)
         largest = INT8.min**2 * self.block.head_dim
         worst = largest + int(np.abs(self.bias.astype(np.int64)).max(initial=0))
         expect(
             worst <= ACC.max,
-            f"{name}.attn.score: the accumulator with its bias could overflow: its worst case "
+            f"{steps.score.name}: the accumulator with its bias could overflow: its worst case "
             f"needs {bits_needed(0, worst) + 1} bits, {ACC} has {ACC.width}",
         )
         return out
@@ -73,12 +74,13 @@ class PatchMerging:
         factor = array_field(self, "factor", IntFormat(PTF_BITS, False))
         expect(factor.ndim == 1, f"patch merging: factor has shape {factor.shape}")
 
-    def check(self, name: str, source: Stream) -> Stream:
+    def check(self, steps: MergeSteps, source: Stream) -> Stream:
         four = source._replace(factor=np.tile(source.factor, MERGED))
-        check_norm(f"{name}.norm", self.norm, four)
+        check_norm(steps.norm.name, self.norm, four)
         layer, scaling = self.reduction, self.reduction_requantize
-        out = check_layer(f"{name}.reduction", layer, scaling, four.channels, scaling.width)
-        expect(self.factor.shape == (out,), f"{name}: {out} channels, {self.factor.shape} factors")
+        out = check_layer(steps.reduction.name, layer, scaling, four.channels, scaling.width)
+        factors = self.factor.shape
+        expect(factors == (out,), f"{steps.name}: {out} channels, {factors} factors")
         return Stream(scaling.width, scaling.zero, self.factor)
 
 
@@ -110,13 +112,14 @@ class SwinTransformer:
     head_requantize: Requantize
 
     def __post_init__(self):
-        inputs, norm = check_image_fields(self), self.patch_embed_norm
+        inputs, norm, steps = check_image_fields(self), self.patch_embed_norm, self.steps
         array_field(self, "pad", INT8, (self.channels,))
         scaling = self.patch_embed_requantize
-        out = check_layer("patch_embed", self.patch_embed, scaling, inputs, norm.width)
+        out = check_layer(steps.patch_embed.name, self.patch_embed, scaling, inputs, norm.width)
         expect(
             scaling.zero == norm.zero and norm.factor.shape == (out,),
-            "patch_embed.norm expects another zero point or channels than the patch embedding has",
+            f"{steps.patch_embed_norm.name} expects another zero point or channels than the patch "
+            "embedding has",
         )
         expect(all(self.stages), "a stage has no blocks")
         expect(
@@ -125,20 +128,26 @@ class SwinTransformer:
             f"got {len(self.merges)}",
         )
         source = Stream(8, norm.zero_out, np.zeros(out, np.uint8))
-        for i, blocks in enumerate(self.stages):
-            if i:
-                source = self.merges[i - 1].check(f"layers.{i}.downsample", source)
-            for j, block in enumerate(blocks):
-                source = block.check(f"layers.{i}.blocks.{j}", source)
-        check_norm("norm", self.norm, source)
+        merges = (None, *self.merges)  # none before the first stage
+        for merge, blocks, stage in zip(merges, self.stages, steps.stages, strict=True):
+            if merge and stage.merge:
+                source = merge.check(stage.merge, source)
+            for block, at in zip(blocks, stage.blocks, strict=True):
+                source = block.check(at, source)
+        check_norm(steps.norm.name, self.norm, source)
         height, width = (-(-side // 2 ** len(self.merges)) for side in self.grid)
         expect(
             self.pool.tokens == height * width,
             f"pool is for {self.pool.tokens} tokens, the last stage has {height} x {width}",
         )
         expect(self.pool.zero == self.norm.zero_out, "pool expects another zero point than norm's")
-        check_layer("head", self.head, self.head_requantize, source.channels, 32)
+        check_layer(steps.head.name, self.head, self.head_requantize, source.channels, 32)
         expect(self.head_requantize.zero == 0, "head needs zero point 0")
+
+    @property
+    def steps(self) -> SwinSteps:
+        """The tensors between its units, in order."""
+        return swin_steps(tuple(map(len, self.stages)))
 
     @property
     def grid(self) -> tuple[int, int]:

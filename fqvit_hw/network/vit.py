@@ -11,6 +11,7 @@ from ..units import LayerNorm, Linear, Requantize, Residual
 from ..units.params import array_field
 from .block import Block
 from .checks import check_image_fields, check_layer, check_norm, expect, written_by
+from .steps import VitSteps, vit_steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +40,14 @@ class VisionTransformer:
     head_requantize: Requantize
 
     def __post_init__(self):
-        inputs = check_image_fields(self)
+        inputs, steps = check_image_fields(self), self.steps
         expect(
             self.height % self.patch == 0 and self.width % self.patch == 0,
             f"patch {self.patch} does not divide the image {self.height} x {self.width}",
         )
         expect(self.tokens <= MAX_TOKENS, f"{self.tokens} tokens, at most {MAX_TOKENS}")
         add, branch = self.embed, self.patch_embed_requantize
-        stream = check_layer("patch_embed", self.patch_embed, branch, inputs, add.y_width)
+        stream = check_layer(steps.patch_embed.name, self.patch_embed, branch, inputs, add.y_width)
         expect(len(add.factor) == stream, f"embed has not {stream} channels")
         array_field(self, "cls_token", IntFormat(add.y_width), (stream,))
         array_field(self, "pos_embed", INT8, (self.tokens, stream))
@@ -55,11 +56,16 @@ class VisionTransformer:
             "embed expects int8 positions with zero point 0, and the patch embedding's zero point",
         )
         source = written_by(add)
-        for i, block in enumerate(self.blocks):
-            source = block.check(f"blocks.{i}", source)
-        check_norm("norm", self.norm, source)
-        check_layer("head", self.head, self.head_requantize, stream, 32)
+        for block, at in zip(self.blocks, steps.blocks, strict=True):
+            source = block.check(at, source)
+        check_norm(steps.norm.name, self.norm, source)
+        check_layer(steps.head.name, self.head, self.head_requantize, stream, 32)
         expect(self.head_requantize.zero == 0, "head needs zero point 0")
+
+    @property
+    def steps(self) -> VitSteps:
+        """The tensors between its units, in order."""
+        return vit_steps(len(self.blocks))
 
     @property
     def tokens(self) -> int:

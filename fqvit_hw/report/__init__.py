@@ -1,5 +1,1 @@
-"""`fqvit-hw report`: one page, HTML and Markdown, of all measurements in a folder."""
-
-from ..commands.report import add_parser
-
-__all__ = ["add_parser"]
+"""One page, HTML and Markdown, of all measurements in a folder (`fqvit-hw report`)."""

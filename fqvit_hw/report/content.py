@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from ..accuracy.picture import noise_png
 from ..accuracy.summary import cells, decibels, simulated
-from ..zoo.models import short_name
+from ..paper_models import short_name
 from . import pictures
 from .paper import MODELS, ROWS, VALIDATION_IMAGES
 from .parts import Part

@@ -4,18 +4,11 @@ Source: FQ-ViT (arXiv 2111.13824), table of main results, as the README of its a
 (megvii-research/FQ-ViT).
 """
 
+from ..paper_models import PAPER_MODELS
+
 VALIDATION_IMAGES = 50_000
-MODELS = {  # our short name -> the paper's
-    "deit_tiny": "DeiT-T",
-    "deit_small": "DeiT-S",
-    "deit_base": "DeiT-B",
-    "vit_base": "ViT-B",
-    "vit_large": "ViT-L",
-    "swin_tiny": "Swin-T",
-    "swin_small": "Swin-S",
-    "swin_base": "Swin-B",
-}
-ROWS = (  # method, bits of weights / activations / attention maps, a figure per model
+MODELS = {name: model.title for name, model in PAPER_MODELS.items()}
+ROWS = (  # method, bits of weights / activations / attention maps, a figure for each of MODELS
     ("Full Precision", "32/32/32", (72.21, 79.85, 81.85, 84.53, 85.81, 81.35, 83.20, 83.60)),
     ("MinMax", "8/8/8", (70.94, 75.05, 78.02, 23.64, 3.37, 64.38, 74.37, 25.58)),
     ("EMA", "8/8/8", (71.17, 75.71, 78.82, 30.30, 3.53, 70.81, 75.05, 28.00)),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..accuracy.picture import short
 from ..formats import PTF_MAX, ZERO_CODE
+from ..network.steps import steps_of_names
 from ..pictures import panels, png
 
 FACTOR_COLOURS = ("#c9d3e0", "#7fb2d9", "#2d7cb8", "#0b3a67")  # factors 0 to 3
@@ -64,12 +64,13 @@ def factors_png(summary: dict) -> bytes:
     chosen = with_factors(summary)
     figure, axes = panels(len(chosen), 2.6)
     for axis, (configuration, factors) in zip(axes, chosen.items(), strict=True):
-        names, bottom = list(factors), np.zeros(len(factors))
+        steps, bottom = steps_of_names(factors).by_tensor, np.zeros(len(factors))
+        names = [steps[name].label for name in factors]
         for a in range(PTF_MAX + 1):
             share = np.array([np.mean(np.asarray(f) == a) for f in factors.values()])
             axis.bar(range(len(names)), share, bottom=bottom, color=FACTOR_COLOURS[a], width=0.85)
             bottom += share
-        axis.set_xticks(range(len(names)), [short(n) for n in names], rotation=90, fontsize=7)
+        axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
         axis.margins(x=0.01)
         axis.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
         axis.set_title(configuration, loc="left", fontsize=10)
@@ -92,8 +93,8 @@ def codes_png(summary: dict) -> bytes:
         share = counts / counts.sum(1, keepdims=True)
         image = axis.imshow(share, aspect="auto", cmap="Blues", norm=LogNorm(1e-4, 1, clip=True))
         axis.set_xticks(range(ZERO_CODE + 1), [*map(str, range(ZERO_CODE)), "zero"], fontsize=8)
-        names = [short(n.removesuffix(".attn.softmax")) for n in layer["attention_codes"]]
-        axis.set_yticks(range(len(names)), names, fontsize=7)
+        blocks = steps_of_names(layer["layer_snr_db"]).blocks  # a map each
+        axis.set_yticks(range(len(blocks)), [block.label for block in blocks], fontsize=7)
         axis.set_title(configuration, loc="left", fontsize=10)
         axis.set_xlabel("code")
     bar = figure.colorbar(image, ax=axes, shrink=0.7, label="share of the codes")

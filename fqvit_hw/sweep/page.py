@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .points import LATENCY, MODEL_ONLY, MODELS, SAME, SHAPES, Point
+from ..paper_models import PAPER_MODELS, Family
+from .points import LATENCY, MODEL_ONLY, SAME, SHAPES, Point
 
 INTRODUCTION = f"""\
 # Array shape against cycles, traffic and multipliers
@@ -11,7 +12,7 @@ Made by `fqvit-hw sweep --markdown docs/sweep.md --png docs/sweep.png`: one imag
 memory that answers after {LATENCY} cycles, by the model `fqvit_hw/cycles`. ViT and DeiT:
 the compiler's own programs, two and three blocks of them timed and their difference added for
 each further block. Swin's rows come from the model alone ("{MODEL_ONLY}"): neither compiler nor RTL
-run it; its instructions are those of `fqvit_hw/compiler/swin.py`, which says what it leaves out.
+run it; its instructions are those of `fqvit_hw/compiler/swin/`, which says what it leaves out.
 
 ![Cycles, utilization and traffic over multipliers](sweep.png)
 
@@ -34,7 +35,8 @@ def number(value: float) -> str:
 
 
 def title(name: str) -> str:
-    return MODELS[name] + (f" ({MODEL_ONLY})" if name.startswith("swin") else "")
+    model = PAPER_MODELS[name]
+    return model.title + (f" ({MODEL_ONLY})" if model.family is Family.SWIN else "")
 
 
 def line(cells) -> str:
@@ -87,5 +89,5 @@ def markdown(points: list[Point]) -> str:
     refused = [p for p in points if p.refused]
     if refused:
         parts += ["", "Left out:", ""]
-        parts += [f"- {MODELS[p.model]} on {p.shape}: {p.refused}" for p in refused]
+        parts += [f"- {PAPER_MODELS[p.model].title} on {p.shape}: {p.refused}" for p in refused]
     return "\n".join(parts) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..paper_models import PAPER_MODELS, Family
 from ..pictures import panels, png
 from .page import title
 from .points import SHAPES, Point
@@ -24,7 +25,7 @@ def picture(points: list[Point]) -> bytes:
             axis.plot(
                 [p.hardware.multipliers for p in mine], [value(p) for p in mine], marker="o",
                 markersize=4, linewidth=1.5, color=f"C{n}", label=text,
-                linestyle="--" if name.startswith("swin") else "-",
+                linestyle="--" if PAPER_MODELS[name].family is Family.SWIN else "-",
             )  # fmt: skip
         axis.set_xscale("log", base=2)
         axis.set_yscale(scale)

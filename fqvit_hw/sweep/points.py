@@ -13,14 +13,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 
+from ..machine.gemm import gemms
 from ..machine.hardware import BASE, ECP5_85K, LARGE, TINY, Hardware
-from ..machine.isa import Opcode
+from ..network.swin import MERGED
+from ..paper_models import PAPER_MODELS, Family, SwinSize, VitSize
 
 LATENCY = 100  # cycles from a read to its first beat
 
-
 DEPTHS = (2, 3)
-
 
 MOST_TILES = 10_000_000  # of weights that a timed program may stream; about 10 us each
 
@@ -37,18 +37,9 @@ SHAPES = (
     replace(LARGE, name="64x64", rows=64, cols=64, lanes=32, norm_lanes=64, tiles=128, ring=64),
 )
 
-
 SAME = {"4x4": "tiny", "8x16": "ecp5_85k", "16x16": "base", "32x32": "large"}
 
-
-MODELS = {
-    "deit_tiny": "DeiT-T", "deit_small": "DeiT-S", "deit_base": "DeiT-B", "vit_base": "ViT-B",
-    "vit_large": "ViT-L", "swin_tiny": "Swin-T", "swin_small": "Swin-S", "swin_base": "Swin-B",
-}  # fmt: skip
-
-
 MODEL_ONLY = "model only"
-
 
 COUNTERS = ("cycles", "busy", "bytes_read", "bytes_written", "bytes_weights")
 
@@ -74,7 +65,7 @@ class Point:
     @property
     def model_only(self) -> bool:
         """No compiler and no RTL stand behind it."""
-        return self.model.startswith("swin")
+        return PAPER_MODELS[self.model].family is Family.SWIN
 
     @property
     def utilization(self) -> float:
@@ -86,26 +77,23 @@ def timed(instructions, hw: Hardware) -> dict[str, int]:
     """The cycle model's counters. Raises ValueError for what would take too long."""
     from ..cycles import predict
 
-    gemms = [i for i in instructions if i.opcode is Opcode.GEMM and not i.resident]
-    tiles = sum(i.outer * i.k_groups * i.k_tiles for i in gemms)
+    tiles = sum(gemm.weight_tiles for gemm in gemms(instructions, hw))
     if tiles > MOST_TILES:
         raise ValueError(f"{tiles / 1e6:.1f} million weight tiles are too many to model in minutes")
     prediction = predict(instructions, hw, latency=LATENCY)
     return {name: int(getattr(prediction, name)) for name in COUNTERS}
 
 
-def vit(size, hw: Hardware) -> dict[str, int]:
+def vit(size: VitSize, hw: Hardware) -> dict[str, int]:
     """Counters of a ViT, from those of shallower ones with the same plan."""
-    from ..compiler import compile_network
-    from ..compiler.plan import Shape, plan
-    from ..compiler.shapes import blank
+    from ..compiler import compile_shape
+    from ..compiler.vit.plan import plan
+    from ..compiler.vit.shape import Shape
 
-    shape = Shape.of(blank(size))
+    shape = Shape.of_size(size)
     chosen = plan(shape, hw)
     more, few = (  # the deeper one first: it may be too much
-        timed(
-            compile_network(blank(replace(size, depth=depth)), hw, False, chosen).instructions, hw
-        )
+        timed(compile_shape(replace(shape, depth=depth), hw, chosen).instructions, hw)
         for depth in reversed(DEPTHS)
     )
     blocks = size.depth - DEPTHS[0]
@@ -113,31 +101,26 @@ def vit(size, hw: Hardware) -> dict[str, int]:
     return counters | {"macs": shape.macs}
 
 
-def swin(size, hw: Hardware) -> dict[str, int]:
+def swin(size: SwinSize, hw: Hardware) -> dict[str, int]:
     """Counters of a Swin, whose patch merging has longer LayerNorm rows than a named machine."""
-    from ..compiler.swin import MERGED, SwinSchedule
+    from ..compiler.swin import schedule_swin
 
     widest = max(hw.max_channels, MERGED * size.stages[-2][1])
     wide = replace(hw, max_channels=widest)
-    return timed(SwinSchedule(size, wide).instructions, wide) | {"macs": size.macs}
+    return timed(schedule_swin(size, wide).instructions, wide) | {"macs": size.macs}
 
 
 @cache
-def counters(size, hw: Hardware) -> dict[str, int] | str:
+def counters(size: VitSize | SwinSize, hw: Hardware) -> dict[str, int] | str:
     """Of a network size; or why there are none."""
-    from ..compiler.swin import SwinSize
-
     try:
         return swin(size, hw) if isinstance(size, SwinSize) else vit(size, hw)
     except ValueError as error:
         return str(error)
 
 
-def sizes() -> dict:
-    from ..compiler.shapes import VIT
-    from ..compiler.swin import SWIN
-
-    return {**VIT, **SWIN}
+def sizes() -> dict[str, VitSize | SwinSize]:
+    return {name: model.size for name, model in PAPER_MODELS.items()}
 
 
 def sweep(models, shapes=SHAPES, jobs: int = 1, told=print) -> list[Point]:

@@ -12,7 +12,9 @@ import numpy as np
 
 from ..formats import CODE, INT32, RECIPROCAL, UINT8, IntFormat
 from ..model import QuantizedModel
-from ..network import Block, SwinBlock, SwinTransformer, VisionTransformer
+from ..network import Block, PatchMerging, SwinBlock, SwinTransformer, VisionTransformer
+from ..network.step import Operation
+from ..network.steps import BlockSteps, MergeSteps
 from ..units import Linear, windows
 from .cases import (
     Case,
@@ -49,29 +51,17 @@ def golden_cases(qm: QuantizedModel, images: np.ndarray) -> list[Case]:
 def image_case(name: str, net: Network, image: np.ndarray, trace: dict[str, np.ndarray]) -> Case:
     """A whole image: pixels in, every tensor of the trace out, logits last."""
     tensors = {"pixels": Tensor("input", image, UINT8)}
-    codes = {
-        f"{block_name}.attn.softmax": CODE if block.attention.softmax.mode == "lis4" else UINT8
-        for block_name, block, _ in blocks_of(net)
-    }
-    for step, data in trace.items():
-        tensors[step] = Tensor("output", data, codes.get(step) or trace_format(step, data))
+    for tensor, data in trace.items():
+        tensors[tensor] = Tensor("output", data, trace_format(net, tensor, data))
     return Case("network", name, tensors)
 
 
-def blocks_of(net: Network) -> Iterator[tuple[str, Block, SwinBlock | None]]:
-    """(name, block, its windows or None) of every block, in order."""
-    if isinstance(net, SwinTransformer):
-        for i, stage in enumerate(net.stages):
-            for j, block in enumerate(stage):
-                yield f"layers.{i}.blocks.{j}", block.block, block
-    else:
-        for n, block in enumerate(net.blocks):
-            yield f"blocks.{n}", block, None
-
-
-def trace_format(step: str, data: np.ndarray) -> IntFormat:
-    """The number format of a traced tensor, attention codes apart."""
-    if step.endswith("attn.row_reciprocal"):
+def trace_format(net: Network, tensor: str, data: np.ndarray) -> IntFormat:
+    """The number format of a traced tensor."""
+    step = net.steps.by_tensor[tensor]
+    if step.operation is Operation.SOFTMAX:
+        return CODE if step.parameters(net).mode == "lis4" else UINT8
+    if tensor == step.row_reciprocal:
         return RECIPROCAL
     return INT32 if data.dtype.itemsize > 2 else IntFormat(8 * data.dtype.itemsize)
 
@@ -82,94 +72,122 @@ def layer_cases(net: Network, trace: dict[str, np.ndarray]) -> Iterator[Case]:
     Of the blocks the first and the last; of a Swin's block that one window which the shift's mask
     concerns most, the last.
     """
-    yield matmul_case("patch_embed", net.patch_embed, trace["image"])
-    swin = isinstance(net, SwinTransformer)
-    conv = "patch_embed.conv" if swin else "patch_embed"
-    yield requantize_case("patch_embed", net.patch_embed_requantize, trace[f"{conv}.acc"])
-    if swin:
-        stream, grid = trace["patch_embed.norm"], net.grid
-        yield layernorm_case("patch_embed_norm", net.patch_embed_norm, trace[conv])
+    if isinstance(net, SwinTransformer):
+        yield from swin_cases(net, trace)
     else:
-        branch = np.concatenate([net.cls_token[None], trace["patch_embed"]])
-        stream, grid = trace["embed"], None
-        yield residual_case("embed", net.embed, net.pos_embed, branch)
-    blocks = list(blocks_of(net))
-    for n, (name, block, window) in enumerate(blocks):
-        if name.endswith("blocks.0") and n:  # of a Swin's later stage
-            merge = name.replace("blocks.0", "downsample")
-            p = net.merges[int(name.split(".")[1]) - 1]
-            four = windows.take(stream[None], windows.merging(*grid), p.norm.zero)[0]
-            yield layernorm_case(f"{merge}.norm", p.norm, four.reshape(len(four), -1))
-            acc = trace[f"{merge}.reduction.acc"]
-            yield requantize_case(f"{merge}.reduction", p.reduction_requantize, acc)
-            stream = trace[f"{merge}.reduction"]
+        yield from vit_cases(net, trace)
+    steps = net.steps
+    yield matmul_case("head", net.head, trace[steps.head.source][None])
+    yield requantize_case("head", net.head_requantize, trace[steps.head.acc][None])
+
+
+def embedding_cases(net: Network, trace: dict[str, np.ndarray]) -> Iterator[Case]:
+    """The patch embedding of both families."""
+    steps = net.steps
+    yield matmul_case("patch_embed", net.patch_embed, trace[steps.image.name])
+    acc = trace[steps.patch_embed.acc]
+    yield requantize_case("patch_embed", net.patch_embed_requantize, acc)
+
+
+def vit_cases(net: VisionTransformer, trace: dict[str, np.ndarray]) -> Iterator[Case]:
+    steps = net.steps
+    yield from embedding_cases(net, trace)
+    branch = np.concatenate([net.cls_token[None], trace[steps.patch_embed.name]])
+    yield residual_case("embed", net.embed, net.pos_embed, branch)
+    for n in sorted({0, len(net.blocks) - 1}):
+        yield from block_cases(f"block{n}", net.blocks[n], steps.blocks[n], trace)
+    yield layernorm_case("norm", net.norm, trace[steps.norm.source][:1])  # the class token
+
+
+def swin_cases(net: SwinTransformer, trace: dict[str, np.ndarray]) -> Iterator[Case]:
+    steps, grid = net.steps, net.grid
+    yield from embedding_cases(net, trace)
+    conv = trace[steps.patch_embed.name]
+    yield layernorm_case("patch_embed_norm", net.patch_embed_norm, conv)
+    n, last = 0, len(steps.blocks) - 1
+    for i, stage in enumerate(steps.stages):
+        if stage.merge:
+            yield from merge_cases(net.merges[i - 1], stage.merge, trace, grid)
             grid = tuple((side + 1) // 2 for side in grid)
-        if n in (0, len(blocks) - 1):
-            steps = {
-                step.removeprefix(f"{name}."): data
-                for step, data in trace.items()
-                if step.startswith(f"{name}.")
-            }
-            inside = LastWindow(window, grid, steps) if window else None
-            yield from block_cases(f"block{n}", block, stream, steps, inside)
-        stream = trace[f"{name}.residual2"]
-    yield layernorm_case("norm", net.norm, stream if swin else stream[:1])
-    yield matmul_case("head", net.head, trace["pool" if swin else "norm"][None])
-    yield requantize_case("head", net.head_requantize, trace["head.acc"][None])
+        for window, at in zip(net.stages[i], stage.blocks, strict=True):
+            if n in (0, last):
+                inside = LastWindow(window, grid, at, trace)
+                yield from block_cases(f"block{n}", window.block, at, trace, inside)
+            n += 1
+    yield layernorm_case("norm", net.norm, trace[steps.norm.source])
+
+
+def merge_cases(
+    p: PatchMerging, steps: MergeSteps, trace: dict[str, np.ndarray], grid: tuple[int, int]
+) -> Iterator[Case]:
+    """grid: height and width in tokens before the merging."""
+    stream = trace[steps.norm.source]
+    four = windows.take(stream[None], windows.merging(*grid), p.norm.zero)[0]
+    yield layernorm_case(steps.norm.name, p.norm, four.reshape(len(four), -1))
+    acc = trace[steps.reduction.acc]
+    yield requantize_case(steps.reduction.name, p.reduction_requantize, acc)
 
 
 class LastWindow:
     """The last window of a Swin block: what enters and leaves it, as a block without windows."""
 
-    def __init__(self, p: SwinBlock, grid: tuple[int, int], steps: dict[str, np.ndarray]):
+    def __init__(
+        self,
+        p: SwinBlock,
+        grid: tuple[int, int],
+        steps: BlockSteps,
+        trace: dict[str, np.ndarray],
+    ):
         where = (*grid, (p.height, p.width), (p.shift_y, p.shift_x))
         mask, there = windows.shift_mask(*where), windows.partition(*where)
         self.bias, self.mask = p.bias, None if mask is None else mask[-1]
         zero = p.block.norm1.zero_out
-        self.tokens = windows.take(steps["norm1"][None], there[-1], zero)[0]
-        proj = steps["proj"].reshape(there.size, -1)  # (W, n, C) -> (W * n, C)
+        self.tokens = windows.take(trace[steps.norm1.name][None], there[-1], zero)[0]
+        proj = trace[steps.proj.name].reshape(there.size, -1)  # (W, n, C) -> (W * n, C)
         self.proj = proj[windows.reverse(*where)]  # in the order of the stream
-        self.steps = {
-            name: data[-1] if name.startswith(("qkv", "attn", "proj")) else data
-            for name, data in steps.items()
-        }
+        windowed = (steps.qkv, steps.score, steps.softmax, steps.context, steps.proj)
+        names = {name for step in windowed for name in step.tensors()}
+        self.trace = {name: data[-1] if name in names else data for name, data in trace.items()}
 
 
 def block_cases(
     name: str,
     block: Block,
-    stream: np.ndarray,
-    steps: dict[str, np.ndarray],
+    steps: BlockSteps,
+    trace: dict[str, np.ndarray],
     inside: LastWindow | None = None,
 ) -> Iterator[Case]:
-    """stream: the block's input (N, C); steps: its traced tensors, without the block's prefix."""
+    """trace: of the whole network, without a batch axis."""
+    stream, residual1 = trace[steps.norm1.source], trace[steps.residual1.name]
     yield layernorm_case(f"{name}_norm1", block.norm1, stream)
-    tokens, branch, bias, mask = steps["norm1"], steps["proj"], None, None
+    tokens, branch, bias, mask = trace[steps.norm1.name], trace[steps.proj.name], None, None
     if inside:
-        tokens, branch, steps = inside.tokens, inside.proj, inside.steps
+        tokens, branch, trace = inside.tokens, inside.proj, inside.trace
         bias, mask = inside.bias, inside.mask
     yield matmul_case(f"{name}_qkv", block.qkv, tokens)
-    yield requantize_case(f"{name}_qkv", block.qkv_requantize, steps["qkv.acc"])
+    yield requantize_case(f"{name}_qkv", block.qkv_requantize, trace[steps.qkv.acc])
     # (N, 3 * H * D) -> (N, 3, H, D) -> (3, H, N, D)
-    q, k, v = steps["qkv"].reshape(len(tokens), 3, block.heads, -1).transpose(1, 2, 0, 3)
+    columns = trace[steps.qkv.name].reshape(len(tokens), 3, block.heads, -1)
+    q, k, v = columns.transpose(1, 2, 0, 3)
     no_bias = np.zeros(len(tokens), np.int32)
     for head in sorted({0, block.heads - 1}):
         at = f"{name}_head{head}"
         yield matmul_case(f"{at}_qk", Linear(k[head], no_bias), q[head])
         if block.attention.softmax.mode == "lis4":
-            yield bitshift_case(f"{at}_av", steps["attn.softmax"][head], v[head])
+            yield bitshift_case(f"{at}_av", trace[steps.softmax.name][head], v[head])
         of_head = None if bias is None else bias[head]
         yield attention_case(at, block.attention, q[head], k[head], v[head], of_head, mask)
-    scores = steps["attn.score"]  # (H, N, N) -> (H * N, N): a row per query
+    scores = trace[steps.score.name]  # (H, N, N) -> (H * N, N): a row per query
     rows = scores.reshape(-1, scores.shape[-1])
     row_mask = None if mask is None else np.tile(mask, (block.heads, 1))
-    yield requantize_case(f"{name}_score", block.attention.score, steps["attn.score.acc"][0])
+    acc = trace[steps.score.acc][0]
+    yield requantize_case(f"{name}_score", block.attention.score, acc)
     yield softmax_case(f"{name}_softmax", block.attention.softmax, rows, row_mask)
-    yield requantize_case(f"{name}_proj", block.proj_requantize, steps["proj.acc"])
+    yield requantize_case(f"{name}_proj", block.proj_requantize, trace[steps.proj.acc])
     yield residual_case(f"{name}_residual1", block.residual1, stream, branch)
-    yield layernorm_case(f"{name}_norm2", block.norm2, steps["residual1"])
-    yield requantize_case(f"{name}_fc1", block.fc1_requantize, steps["fc1.acc"])
-    yield gelu_case(f"{name}_gelu", block.gelu, steps["fc1"])
-    yield matmul_case(f"{name}_fc2", block.fc2, steps["gelu"])
-    yield requantize_case(f"{name}_fc2", block.fc2_requantize, steps["fc2.acc"])
-    yield residual_case(f"{name}_residual2", block.residual2, steps["residual1"], steps["fc2"])
+    yield layernorm_case(f"{name}_norm2", block.norm2, residual1)
+    yield requantize_case(f"{name}_fc1", block.fc1_requantize, trace[steps.fc1.acc])
+    yield gelu_case(f"{name}_gelu", block.gelu, trace[steps.fc1.name])
+    yield matmul_case(f"{name}_fc2", block.fc2, trace[steps.gelu.name])
+    yield requantize_case(f"{name}_fc2", block.fc2_requantize, trace[steps.fc2.acc])
+    yield residual_case(f"{name}_residual2", block.residual2, residual1, trace[steps.fc2.name])

@@ -1,4 +1,5 @@
-"""Float models by name: the eight of the paper, and whatever else timm builds of their kind."""
+"""Float models by name: the eight of the paper (`paper_models`), and whatever else timm builds of
+their kind."""
 
 from __future__ import annotations
 
@@ -8,34 +9,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import UserError
+from ..paper_models import PAPER_MODELS, timm_name
 from . import reach
 from .checkpoints import fit_weights, read_weights, settings_of_folder
-
-# The short names and, with timm's tag, the weights that the paper measured. timm's own defaults
-# are others for ViT-B (augreg2), Swin-S and Swin-B (pretrained on ImageNet-22k).
-PAPER_MODELS = {
-    "deit_tiny": "deit_tiny_patch16_224.fb_in1k",
-    "deit_small": "deit_small_patch16_224.fb_in1k",
-    "deit_base": "deit_base_patch16_224.fb_in1k",
-    "vit_base": "vit_base_patch16_224.augreg_in21k_ft_in1k",
-    "vit_large": "vit_large_patch16_224.augreg_in21k_ft_in1k",
-    "swin_tiny": "swin_tiny_patch4_window7_224.ms_in1k",
-    "swin_small": "swin_small_patch4_window7_224.ms_in1k",
-    "swin_base": "swin_base_patch4_window7_224.ms_in1k",
-}
-
-
-def timm_name(name: str) -> str:
-    """deit_tiny, deit_tiny_patch16_224 -> deit_tiny_patch16_224.fb_in1k; other names stay."""
-    for short, full in PAPER_MODELS.items():
-        if name in (short, full.split(".")[0]):
-            return full
-    return name
-
-
-def short_name(name: str) -> str:
-    """The inverse, for reports: a model of the paper by its short name, others as they are."""
-    return {full: short for short, full in PAPER_MODELS.items()}.get(timm_name(name), name)
 
 
 def load_model(name: str, weights: Path | None = None, image_size: tuple | None = None):

@@ -94,7 +94,7 @@ class Norm(wiring.Component):
         ins = Signal(instruction(Opcode.NORM), name="ins", reset_less=True)
         m.d.comb += [
             getattr(norm.config, name).eq(getattr(ins, name))
-            for name in self.layernorm.constants.members
+            for name in self.layernorm.layer.members
         ]
         loaded, start, free, ends = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [

@@ -29,7 +29,8 @@ from fqvit_hw.formats import (
 
 from ..parts.checks import check_fields
 from ..parts.packed import packed
-from ..parts.replay import Replay, ReplayConfig, inside, position
+from ..parts.position import inside, position
+from ..parts.replay import Replay, ReplayConfig
 from ..parts.row_norm import RowNorm, RowNormConfig
 from .mac_array import MacArray, MacArrayConfig
 from .requantize import Requantize, RequantizeConfig
@@ -148,51 +149,74 @@ class AttentionConfig:
 class Attention(wiring.Component):
     """softmax(Q x K^T) x V in codes, heads back to back: the next head's K and V load meanwhile.
 
-    Members:
-    - `config` (AttentionConfig.layer, held still over all heads of a layer): tokens and head_dim
-      from 1 to the largest built, score and context {multiplier, shift, zero}, mode (1: uniform8),
-      row_norm, mask (1: take masks), bias (where built; 1: take biases).
-    - `table`: write stream of the softmax.
-    - `q`, `k`, `v`: streams {data: int8 x rows}: tokens rows of head_dim elements a head.
-    - `bias` {data: int32 x cols} (config.bias only), `mask` {data: bit x cols}: rows of tokens
-      elements, a row a query; left alone unless the layer wants them. Tail lanes are ignored.
-    - `o`: stream {data: int8 x rows, last}: context rows of head_dim elements, tail lanes 0.
-    - `error`: sticky, a query was masked everywhere.
+    Parameters
+    ----------
+    parameters : AttentionConfig
+        shape of the arrays, largest head, options
 
-    A query takes ceil(head_dim / rows) * ceil(tokens / cols) cycles, at least
-    Softmax.cycles_per_row(tokens), without bubbles between queries or heads once K and V of the
-    next head are in. Both arrays are then busy in every cycle. q, k and v must be fed side by side:
-    each waits for no more than one head of the others. latency(tokens, head_dim),
-    cycles_per_row(tokens, head_dim): see AttentionConfig.
+    Members
+    -------
+    config : In, AttentionConfig.layer
+        held still over all heads of a layer: tokens and head_dim from 1 to the largest built, score
+        and context {multiplier, shift, zero}, mode (1: uniform8), row_norm, mask (1: take masks),
+        bias (where built; 1: take biases)
+    table : In, stream of {addr, data}
+        of the softmax
+    q, k, v : In, stream of {data}
+        int8 x rows: tokens rows of head_dim elements a head
+    bias : In, stream of {data}
+        int32 x cols, a row of tokens elements a query, left alone unless the layer wants it; with
+        parameters.bias only
+    mask : In, stream of {data}
+        bit x cols, the same
+    o : Out, stream of {data, last}
+        int8 x rows: context rows of head_dim elements
+    error : Out, 1
+        sticky until reset: a query was masked everywhere
+
+    Latency
+    -------
+    latency(tokens, head_dim): from a query's last beat on `q` to its first context beat, keys and
+    values in place.
+
+    Throughput
+    ----------
+    cycles_per_row(tokens, head_dim): a query takes ceil(head_dim / rows) * ceil(tokens / cols)
+    cycles, at least Softmax.cycles_per_row(tokens), without bubbles between queries or heads once K
+    and V of the next head are in. Both arrays are then busy in every cycle.
+
+    Back-pressure
+    -------------
+    q, k and v must be fed side by side: each waits for no more than one head of the others.
     """
 
-    def __init__(self, config: AttentionConfig):
-        self.sizes = config  # `config` is the port with the layer constants
-        self.latency, self.cycles_per_row = config.latency, config.cycles_per_row
-        row = In(stream.Signature(config.row))
+    def __init__(self, parameters: AttentionConfig):
+        self.parameters = parameters
+        self.latency, self.cycles_per_row = parameters.latency, parameters.cycles_per_row
+        row = In(stream.Signature(parameters.row))
         ports = {
-            "config": In(config.layer),
-            "table": In(stream.Signature(config.softmax.table)),
+            "config": In(parameters.layer),
+            "table": In(stream.Signature(parameters.softmax.table)),
             "q": row,
             "k": row,
             "v": row,
-            "mask": In(stream.Signature(config.mask)),
-            "o": Out(stream.Signature(config.o)),
+            "mask": In(stream.Signature(parameters.mask)),
+            "o": Out(stream.Signature(parameters.o)),
             "error": Out(1),
         }
-        if config.bias:
-            ports["bias"] = In(stream.Signature(config.score_array.accumulator.o))
+        if parameters.bias:
+            ports["bias"] = In(stream.Signature(parameters.score_array.accumulator.o))
         super().__init__(ports)
 
     def elaborate(self, platform):
         m = Module()
-        s, layer = self.sizes, self.config
-        d_tiles = Signal(range(s.d_tiles(s.head_dim) + 1))  # ceil(head_dim / rows), no division
-        starts = range(0, s.head_dim, s.rows)
+        c, layer = self.parameters, self.config
+        d_tiles = Signal(range(c.d_tiles(c.head_dim) + 1))  # ceil(head_dim / rows), no division
+        starts = range(0, c.head_dim, c.rows)
         m.d.comb += d_tiles.eq(sum(layer.head_dim > start for start in starts))
 
         codes_in = self._scores(m, d_tiles)
-        m.submodules.softmax = softmax = Softmax(s.softmax)
+        m.submodules.softmax = softmax = Softmax(c.softmax)
         wiring.connect(m, wiring.flipped(self.table), softmax.table)
         m.d.comb += [
             softmax.config.eq(Cat(layer.tokens, layer.mode, layer.row_norm)),
@@ -214,15 +238,15 @@ class Attention(wiring.Component):
 
     def _scores(self, m: Module, d_tiles: Value):
         """Q x K^T, requantized: a stream of scores. Order: query, key tile, channel tile."""
-        s, layer = self.sizes, self.config
+        c, layer = self.parameters, self.config
         m.submodules.queries = queries = Replay(
-            ReplayConfig(s.rows, INT8.width, s.head_dim, s.cols, s.max_tokens)
+            ReplayConfig(c.rows, INT8.width, c.head_dim, c.cols, c.max_tokens)
         )
-        m.submodules.score_array = array = MacArray(s.score_array)
+        m.submodules.score_array = array = MacArray(c.score_array)
         self._load(m, "key", self.k, array, d_tiles)
         tile = Signal.like(array.i.payload.tile, name="score_tile")
         beat, step = queries.o.payload, Signal(name="score_step")
-        _, last_query = position(m, "query", layer.tokens, 1, step & beat.done)
+        last_query = position(m, "query", layer.tokens, 1, step & beat.done).last
         operands = [Mux(beat.inside[n], value.as_signed(), 0) for n, value in enumerate(beat.data)]
         m.d.comb += [
             queries.length.eq(layer.head_dim),
@@ -240,31 +264,31 @@ class Attention(wiring.Component):
         ]  # fmt: skip
         with m.If(step):  # the tiles lie in the order in which they are used
             m.d.sync += tile.eq(Mux(beat.done, 0, tile + 1))
-        if s.bias:
+        if c.bias:
             m.d.comb += [
                 array.bias.valid.eq(self.bias.valid | ~layer.bias),
                 array.bias.payload.eq(Mux(layer.bias, self.bias.payload.data, 0)),
                 self.bias.ready.eq(array.bias.ready & layer.bias),
             ]
-        m.submodules.score = score = Requantize(RequantizeConfig(s.cols))
+        m.submodules.score = score = Requantize(RequantizeConfig(c.cols))
         self._requantize(m, array.o, score, layer.score)
         return score.o
 
     def _context(self, m: Module, d_tiles: Value, softmax: Softmax) -> None:
         """Attention x V, normalized and requantized. Order: query, channel tile, key tile."""
-        s, layer = self.sizes, self.config
+        c, layer = self.parameters, self.config
         m.submodules.codes = codes = Replay(
-            ReplayConfig(s.cols, s.code_width, s.max_tokens, s.rows, s.head_dim)
+            ReplayConfig(c.cols, c.code_width, c.max_tokens, c.rows, c.head_dim)
         )
-        m.submodules.context_array = array = MacArray(s.context_array)
+        m.submodules.context_array = array = MacArray(c.context_array)
         self._load(m, "value", self.v, array, d_tiles)
         tile = Signal.like(array.i.payload.tile, name="context_tile")
         channels = Signal.like(tile, name="channels")  # the channel tile
         beat, step = codes.o.payload, Signal(name="context_step")
-        _, last_query = position(m, "row", layer.tokens, 1, step & beat.done)
-        nothing = Mux(layer.mode, 0, ZERO_CODE) if s.uniform8 else ZERO_CODE
+        last_query = position(m, "row", layer.tokens, 1, step & beat.done).last
+        nothing = Mux(layer.mode, 0, ZERO_CODE) if c.uniform8 else ZERO_CODE
         operands = [Mux(beat.inside[n], code, nothing) for n, code in enumerate(beat.data)]
-        shift = [~layer.mode] if s.uniform8 else []
+        shift = [~layer.mode] if c.uniform8 else []
         m.d.comb += [
             codes.length.eq(layer.tokens),
             codes.steps.eq(layer.head_dim),
@@ -287,16 +311,16 @@ class Attention(wiring.Component):
             with m.Else():  # the same channels of the next keys
                 m.d.sync += tile.eq(tile + d_tiles)
 
-        m.submodules.norm = norm = RowNorm(RowNormConfig(s.rows, s.head_dim, s.uniform8))
+        m.submodules.norm = norm = RowNorm(RowNormConfig(c.rows, c.head_dim, c.uniform8))
         wiring.connect(m, array.o, norm.i)
         wiring.connect(m, softmax.rows, norm.rows)
         m.d.comb += norm.length.eq(layer.head_dim)
-        if s.uniform8:
+        if c.uniform8:
             m.d.comb += norm.wide.eq(layer.mode)
-        m.submodules.context = context = Requantize(RequantizeConfig(s.rows))
+        m.submodules.context = context = Requantize(RequantizeConfig(c.rows))
         self._requantize(m, norm.o, context, layer.context)
-        left, last = position(m, "out", layer.head_dim, s.rows, self.o.valid & self.o.ready)
-        real = inside(left, s.rows)
+        _, last, left = position(m, "out", layer.head_dim, c.rows, self.o.valid & self.o.ready)
+        real = inside(left, c.rows)
         values = [Mux(real[n], value, 0) for n, value in enumerate(context.o.payload.data)]
         m.d.comb += [
             self.o.valid.eq(context.o.valid),
@@ -306,14 +330,14 @@ class Attention(wiring.Component):
 
     def _load(self, m: Module, name: str, source, array: MacArray, d_tiles: Value) -> None:
         """Rows of `source` become tiles: a group of d_tiles for every `cols` tokens or the rest."""
-        s, layer = self.sizes, self.config
+        c, layer = self.parameters, self.config
         step = Signal(name=f"{name}_step")
-        _, row_end = position(m, f"{name}_channel", layer.head_dim, s.rows, step)
-        _, last_row = position(m, f"{name}_row", layer.tokens, 1, step & row_end)
-        lane = Signal(range(max(s.cols, 2)), name=f"{name}_lane")
+        row_end = position(m, f"{name}_channel", layer.head_dim, c.rows, step).last
+        last_row = position(m, f"{name}_row", layer.tokens, 1, step & row_end).last
+        lane = Signal(range(max(c.cols, 2)), name=f"{name}_lane")
         group_end = Signal(name=f"{name}_group_end")
         m.d.comb += [
-            group_end.eq(row_end & (last_row | (lane == s.cols - 1))),
+            group_end.eq(row_end & (last_row | (lane == c.cols - 1))),
             step.eq(source.valid & source.ready),
             array.weights.valid.eq(source.valid),
             source.ready.eq(array.weights.ready),
@@ -321,7 +345,7 @@ class Attention(wiring.Component):
         ]
         with m.If(step & row_end):
             m.d.sync += lane.eq(Mux(group_end, 0, lane + 1))
-        if s.score_array.group > 1:
+        if c.score_array.group > 1:
             m.d.comb += array.group.eq(d_tiles)
 
     def _requantize(self, m: Module, accumulators, requantize: Requantize, constants) -> None:

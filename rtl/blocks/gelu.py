@@ -37,7 +37,7 @@ class GeluConfig:
             )
 
     @property
-    def config(self) -> data.StructLayout:
+    def layer(self) -> data.StructLayout:
         """The layer's requantize for pre-activations of 4 and more; zero is also the code of 0."""
         return data.StructLayout(
             {
@@ -64,32 +64,58 @@ class GeluConfig:
 class Gelu(wiring.Component):
     """y = table[x], or saturate(rshift_round(x * multiplier, shift) + zero), or zero.
 
-    Members: `config` port, `table`, `i`, `o` streams (see GeluConfig). Element-wise: a beat every
-    cycle, stalls as a whole under back pressure. shift 0 and above 47 are outside the contract.
-
     Two lanes read one copy of the table, through the two ports of a block RAM; writes go to all
     copies, through the even lane's port. A write enters as the pre-activation that it stands for,
     so the table is to be written while no beat is inside (docs/rtl.md: before the first input
     beat). It keeps its content through a reset.
+
+    Parameters
+    ----------
+    parameters : GeluConfig
+        lanes, size of the table
+
+    Members
+    -------
+    config : In, GeluConfig.layer
+        multiplier, shift and zero; shift 0 and above 47 are outside the contract
+    table : In, stream of {addr, data}
+        writes, always taken; addr is the pre-activation + 2^(index_width - 1)
+    i : In, stream of {data}
+        int16 x lanes: pre-activations
+    o : Out, stream of {data}
+        int8 x lanes
+
+    Latency
+    -------
+    4, from a beat on `i` to the same one on `o`.
+
+    Throughput
+    ----------
+    A beat every cycle.
+
+    Back-pressure
+    -------------
+    Stalls as a whole while a beat on `o` is not taken.
     """
 
     latency = 4
 
-    def __init__(self, config: GeluConfig):
-        self.structure = config
+    def __init__(self, parameters: GeluConfig):
+        self.parameters = parameters
         super().__init__(
             {
-                "config": In(config.config),
-                "table": In(stream.Signature(config.table)),
-                "i": In(stream.Signature(config.i)),
-                "o": Out(stream.Signature(config.o)),
+                "config": In(parameters.layer),
+                "table": In(stream.Signature(parameters.table)),
+                "i": In(stream.Signature(parameters.i)),
+                "o": Out(stream.Signature(parameters.o)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
+        c = self.parameters
         advance = pipeline(m, self.i, self.o, self.latency)
-        half = 1 << (self.structure.index_width - 1)
+        half = 1 << (c.index_width - 1)
 
         # Table writes take the same registers as a beat, so that the block RAM sees one address.
         write = Signal()
@@ -103,7 +129,7 @@ class Gelu(wiring.Component):
         m.d.sync += shift.eq(self.config.shift - 1)
 
         memory = None
-        for n in range(self.structure.lanes):
+        for n in range(c.lanes):
             x = Signal(signed(GELU_INPUT.width), name=f"x{n}")
             if n % 2 == 0:
                 memory = Memory(shape=signed(INT8.width), depth=2 * half, init=[])

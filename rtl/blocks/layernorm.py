@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -31,7 +31,8 @@ from fqvit_hw.formats import (
 
 from ..parts.checks import check_fields
 from ..parts.moments import Moments, Variance, VarianceConfig, moments_latency
-from ..parts.normalize import Normalize, count_beats
+from ..parts.normalize import Normalize, NormalizeConfig
+from ..parts.position import inside, position
 from ..parts.root import InverseRoot, InverseRootConfig
 
 LOAD = 2  # registers before the sums: the codes, beside their factors, and X
@@ -109,11 +110,17 @@ class LayerNormConfig:
         """
         return 1 << ceil_log2(self.beats + self.wait)
 
+    @property
+    def normalize(self) -> NormalizeConfig:
+        return NormalizeConfig(
+            self.lanes, self.beats, self.ring_depth, self.widths, self.inverse_root.pairs
+        )
+
     def array(self, width: int, sign: bool = True) -> data.ArrayLayout:
         return data.ArrayLayout(signed(width) if sign else unsigned(width), self.lanes)
 
     @property
-    def constants(self) -> data.StructLayout:
+    def layer(self) -> data.StructLayout:
         return data.StructLayout(
             {
                 "channels": range(self.max_channels + 1),
@@ -148,34 +155,57 @@ class LayerNormConfig:
 class LayerNorm(wiring.Component):
     """Two passes over a row: statistics while it is loaded, normalization while it is drained.
 
-    Members: `config` (channels 1..max_channels, eps, zero, gamma_shift, zero_out), `params` table,
-    streams `i` and `o`. Multipliers a lane: X^2, C X, D R and T gamma; one more for V.
-    Row n + 1 loads while row n drains and the rows between are in the scalar stages. The block
-    stalls as a whole under back pressure; without it, loading never waits for draining.
+    Multipliers a lane: X^2, C X, D R and T gamma; one more for V. Row n + 1 loads while row n
+    drains and the rows between are in the scalar stages.
 
-    latency: from the handshake of a row's last input beat to its first output beat.
-    cycles_per_row(channels): the number of beats, but at least `interval` = 10, the cycles of
-    the slowest scalar stage: the last beat of a shorter row is held back until then.
+    Parameters
+    ----------
+    parameters : LayerNormConfig
+        lanes, longest row, width of the codes
+
+    Members
+    -------
+    config : In, LayerNormConfig.layer
+        channels (1..max_channels), eps, zero, gamma_shift, zero_out
+    params : In, stream of {addr, data}
+        writes of factor, gamma and beta, a beat of channels each, always taken
+    i : In, stream of {data}
+        codes of `width` bits x lanes
+    o : Out, stream of {data, last}
+        int8 x lanes
+
+    Latency
+    -------
+    `latency` cycles from the handshake of a row's last input beat to its first output beat.
+
+    Throughput
+    ----------
+    cycles_per_row(channels): the number of beats, but at least `interval` = 10, the cycles of the
+    slowest scalar stage: the last beat of a shorter row is held back until then.
+
+    Back-pressure
+    -------------
+    Stalls as a whole while `o` is not taken; without it, loading never waits for draining.
     """
 
-    def __init__(self, config: LayerNormConfig):
-        self.settings = config
-        self.latency = config.latency
+    def __init__(self, parameters: LayerNormConfig):
+        self.parameters = parameters
+        self.latency = parameters.latency
         super().__init__(
             {
-                "config": In(config.constants),
-                "params": In(stream.Signature(config.params)),
-                "i": In(stream.Signature(config.i)),
-                "o": Out(stream.Signature(config.o)),
+                "config": In(parameters.layer),
+                "params": In(stream.Signature(parameters.params)),
+                "i": In(stream.Signature(parameters.i)),
+                "o": Out(stream.Signature(parameters.o)),
             }
         )
 
     def cycles_per_row(self, channels: int) -> int:
-        return self.settings.cycles_per_row(channels)
+        return self.parameters.cycles_per_row(channels)
 
     def elaborate(self, platform):
         m = Module()
-        c = self.settings
+        c = self.parameters
         advance = Signal()
         m.d.comb += [advance.eq(self.o.ready | ~self.o.valid), self.params.ready.eq(1)]
         table = {"gamma": c.array(GAMMA.width), "beta": c.array(BETA.width)}
@@ -188,7 +218,7 @@ class LayerNorm(wiring.Component):
         rows.submodules.moments = moments = Moments(c.widths, c.lanes)
         rows.submodules.variance = variance = Variance(c.variance)
         rows.submodules.inverse_root = root = InverseRoot(c.inverse_root)
-        rows.submodules.normalize = normalize = Normalize(c)
+        rows.submodules.normalize = normalize = Normalize(c.normalize)
         rows.submodules.ring = ring = memory.Memory(
             shape=moments.x.shape(), depth=c.ring_depth, init=[]
         )
@@ -208,7 +238,10 @@ class LayerNorm(wiring.Component):
             root.start.eq(variance.done),
             root.V.eq(variance.V),
             root.tag.eq(variance.total_out),
-            normalize.config.eq(self.config),
+            *(
+                getattr(normalize.config, name).eq(getattr(self.config, name))
+                for name in c.normalize.layer.members
+            ),
             normalize.tail.eq(tail),
             normalize.start.eq(root.done),
             normalize.R.eq(root.R),
@@ -228,7 +261,9 @@ class LayerNorm(wiring.Component):
 
     def table(self, m: Module, name: str, shape, advance) -> memory.ReadPort:
         """A parameter's own memory, so that each is read at the stage that needs it."""
-        m.submodules[name] = table = memory.Memory(shape=shape, depth=self.settings.beats, init=[])
+        m.submodules[name] = table = memory.Memory(
+            shape=shape, depth=self.parameters.beats, init=[]
+        )
         write, read = table.write_port(), table.read_port()
         beat = self.params.payload
         m.d.comb += [
@@ -236,16 +271,16 @@ class LayerNorm(wiring.Component):
             write.addr.eq(beat.addr),
             read.en.eq(advance),
         ]
-        m.d.comb += [write.data[k].eq(beat.data[k][name]) for k in range(self.settings.lanes)]
+        m.d.comb += [write.data[k].eq(beat.data[k][name]) for k in range(self.parameters.lanes)]
         return read
 
     def load(self, m: Module, factor: memory.ReadPort | None, moments: Moments):
         """First pass. Returns: may a beat be taken, and the live lanes of the rows' last beats."""
-        c = self.settings
+        c = self.parameters
         lanes = range(c.lanes)
         gap = Signal(range(c.interval))  # cycles until the next row may end
         taken, ready = Signal(), Signal()
-        beat = count_beats(m, c, self.config.channels, "load", taken)
+        beat = position(m, "load", self.config.channels, c.lanes, taken)
         m.d.comb += [ready.eq(~beat.last | (gap == 0)), taken.eq(self.i.valid & ready)]
         with m.If(taken & beat.last):
             m.d.sync += gap.eq(c.interval - 1)
@@ -260,14 +295,17 @@ class LayerNorm(wiring.Component):
             mark.first.eq(beat.first),
             mark.last.eq(beat.last),
             codes.eq(self.i.payload.data),
-            live.eq(Cat(beat.left > k for k in lanes)),
+            live.eq(inside(beat.left, c.lanes)),
         ]
         with m.If(mark.valid & mark.last):
             m.d.sync += tail.eq(live)
 
         X = [codes[k] for k in lanes]
         if factor is not None:
-            m.d.comb += factor.addr.eq(beat.index)
+            index = Signal(range(c.beats), name="load_index")
+            m.d.comb += factor.addr.eq(index)
+            with m.If(taken):
+                m.d.sync += index.eq(Mux(beat.last, 0, index + 1))
             X = [(X[k] - self.config.zero) << factor.data[k] for k in lanes]
         x = Signal.like(moments.x, reset_less=True)
         valid, first, last = Signal(), Signal(), Signal()

@@ -97,41 +97,65 @@ class MacArrayConfig:
 class MacArray(wiring.Component):
     """For every beat: row[addr][c] (+)= sum over r of data[r] * weight[r][c], all columns at once.
 
-    Members:
-    - `weights`: stream {data: int9 x cols, last}: tiles in order, `rows` beats each, row 0 first,
-      `last` on a tile's last beat (columns: `cols` beats of int9 x rows). Ready while the ring of
-      resident tiles has room; for an early `last` and `group` see `rtl.parts.tile_ring`.
-    - `i`: stream {data: int9 x rows, tile: counted from the oldest resident tile, release: 1 after
-      this beat frees all tiles up to and including this one, shift (if both modes are built),
-      addr, first, last (see `rtl.parts.accumulator`)}. A beat waits until its tile is loaded.
-      shift = 1, or an array with bitshift only: the low 4 bits of data[r] are an attention code,
-      and the term is weight[r][c] << (14 - code), 0 for code 15. No multiplier takes part.
-    - `bias` (config.bias only), `o`: streams {data: int32 x cols}, see `rtl.parts.accumulator`.
+    With shift = 1, or in an array with bitshift only, the low 4 bits of data[r] are an attention
+    code, and the term is weight[r][c] << (14 - code), 0 for code 15. No multiplier takes part.
 
-    A beat every cycle whatever tiles and accumulator rows the beats name; stalls as a whole under
-    back pressure. `latency`: from a beat with `last` to its row on `o`.
+    Parameters
+    ----------
+    parameters : MacArrayConfig
+        rows and columns, resident tiles, accumulators, modes
+
+    Members
+    -------
+    weights : In, stream of {data, last}
+        tiles in order, `rows` beats of int9 x cols each, row 0 first, `last` on a tile's last beat
+        (load "columns": `cols` beats of int9 x rows); for an early `last` see `rtl.parts.tile_ring`
+    group : In, range
+        tiles loaded at once, see `rtl.parts.tile_ring`; with parameters.group > 1 only
+    i : In, stream of {data, tile, release, shift, addr, first, last}
+        data: int9 x rows; tile: counted from the oldest resident tile; release: 1 after this beat
+        frees all tiles up to and including this one; shift: if both modes are built; addr, first,
+        last: see `rtl.parts.accumulator`
+    bias : In, stream of {data}
+        int32 x cols, what rows start from; with parameters.bias only
+    o : Out, stream of {data}
+        int32 x cols, a row for every beat with `last`
+
+    Latency
+    -------
+    `latency` cycles from a beat with `last` to its row on `o`: the adder tree, then the
+    accumulator.
+
+    Throughput
+    ----------
+    A beat every cycle, whatever tiles and accumulator rows the beats name.
+
+    Back-pressure
+    -------------
+    Stalls as a whole while `o` is not taken. A beat of `i` waits until its tile is loaded,
+    `weights` until the ring of resident tiles has room.
     """
 
-    def __init__(self, config: MacArrayConfig):
-        self.config = config
+    def __init__(self, parameters: MacArrayConfig):
+        self.parameters = parameters
         ports = {
-            "weights": In(stream.Signature(config.ring.i)),
-            "i": In(stream.Signature(config.i)),
-            "o": Out(stream.Signature(config.accumulator.o)),
+            "weights": In(stream.Signature(parameters.ring.i)),
+            "i": In(stream.Signature(parameters.i)),
+            "o": Out(stream.Signature(parameters.accumulator.o)),
         }
-        if config.bias:
-            ports["bias"] = In(stream.Signature(config.accumulator.o))
-        if config.group > 1:
-            ports["group"] = In(range(config.group + 1))
+        if parameters.bias:
+            ports["bias"] = In(stream.Signature(parameters.accumulator.o))
+        if parameters.group > 1:
+            ports["group"] = In(range(parameters.group + 1))
         super().__init__(ports)
 
     @property
     def latency(self) -> int:
-        return self.config.latency
+        return self.parameters.latency
 
     def elaborate(self, platform):
         m = Module()
-        c = self.config
+        c = self.parameters
         m.submodules.ring = ring = TileRing(c.ring)
         m.submodules.accumulator = accumulator = Accumulator(c.accumulator)
         wiring.connect(m, wiring.flipped(self.weights), ring.i)

@@ -51,27 +51,48 @@ class RequantizeConfig:
 class Requantize(wiring.Component):
     """y = saturate(rshift_round(acc * multiplier, shift) + zero), half up, on every lane.
 
-    Members: `i`, `o` streams (see RequantizeConfig). Element-wise: a beat every cycle, stalls as a
-    whole under back pressure. shift 0 and above 47 are outside the contract.
+    Parameters
+    ----------
+    parameters : RequantizeConfig
+        lanes, bits of the output
+
+    Members
+    -------
+    i : In, stream of {lanes: {acc, multiplier, shift}, zero}
+        accumulators with their scales; shift 0 and above 47 are outside the contract
+    o : Out, stream of {data}
+        codes of `width` bits x lanes
+
+    Latency
+    -------
+    3, from a beat on `i` to the same one on `o`.
+
+    Throughput
+    ----------
+    A beat every cycle.
+
+    Back-pressure
+    -------------
+    Stalls as a whole while a beat on `o` is not taken.
     """
 
     latency = 3
 
-    def __init__(self, config: RequantizeConfig):
-        self.config = config
+    def __init__(self, parameters: RequantizeConfig):
+        self.parameters = parameters
         super().__init__(
-            {"i": In(stream.Signature(config.i)), "o": Out(stream.Signature(config.o))}
+            {"i": In(stream.Signature(parameters.i)), "o": Out(stream.Signature(parameters.o))}
         )
 
     def elaborate(self, platform):
         m = Module()
         advance = pipeline(m, self.i, self.o, self.latency)
-        zero = [Signal(signed(self.config.width), name=f"zero{n}") for n in range(2)]
+        zero = [Signal(signed(self.parameters.width), name=f"zero{n}") for n in range(2)]
         with m.If(advance):
             m.d.sync += [zero[0].eq(self.i.payload.zero), zero[1].eq(zero[0])]
 
-        fmt = IntFormat(self.config.width)
-        for n in range(self.config.lanes):
+        fmt = IntFormat(self.parameters.width)
+        for n in range(self.parameters.lanes):
             lane = self.i.payload.lanes[n]
             product = Signal(signed(PRODUCT.width), name=f"product{n}")
             shift = Signal(SHIFT.width, name=f"shift{n}")

@@ -46,7 +46,7 @@ class ResidualConfig:
                 raise ValueError(f"ResidualConfig.{name}: expected 16 if flexible, got {value}")
 
     @property
-    def config(self) -> data.StructLayout:
+    def layer(self) -> data.StructLayout:
         layout = {
             "x_zero": signed(INT8.width),
             "branch_zero": signed(INT8.width),
@@ -80,38 +80,61 @@ class Residual(wiring.Component):
 
     with X = (x - x_zero) << x_factor and Y = branch - branch_zero, half up, on every lane.
 
-    Members: `config` port, `i`, `o` streams (see ResidualConfig). A 16-bit tensor has zero 0 and no
-    PTF factors: a block that is not flexible does not look at the zero and the factors of one; a
-    flexible one keeps X and Y to 16 bits. Element-wise: a beat every cycle, stalls as a whole under
-    back pressure. shift above 40 is outside the contract.
+    A 16-bit tensor has zero 0 and no PTF factors: a block that is not flexible does not look at the
+    zero and the factors of one; a flexible one keeps X and Y to 16 bits.
+
+    Parameters
+    ----------
+    parameters : ResidualConfig
+        lanes, widths of inputs and output
+
+    Members
+    -------
+    config : In, ResidualConfig.layer
+        zeros, multipliers and shift (above 40: outside the contract), wide if flexible
+    i : In, stream of {lanes: {x, branch, x_factor, factor}}
+        the residual stream, the branch and their PTF factors
+    o : Out, stream of {data}
+        codes of `width` bits x lanes
+
+    Latency
+    -------
+    5, from a beat on `i` to the same one on `o`.
+
+    Throughput
+    ----------
+    A beat every cycle.
+
+    Back-pressure
+    -------------
+    Stalls as a whole while a beat on `o` is not taken.
     """
 
     latency = 5
 
-    def __init__(self, config: ResidualConfig):
-        self.structure = config
+    def __init__(self, parameters: ResidualConfig):
+        self.parameters = parameters
         super().__init__(
             {
-                "config": In(config.config),
-                "i": In(stream.Signature(config.i)),
-                "o": Out(stream.Signature(config.o)),
+                "config": In(parameters.layer),
+                "i": In(stream.Signature(parameters.i)),
+                "o": Out(stream.Signature(parameters.o)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         advance = pipeline(m, self.i, self.o, self.latency)
-        c, structure = self.config, self.structure
+        layer, c = self.config, self.parameters
         ptf_in, coded, ptf_out = (
-            structure.flexible or width == 8
-            for width in (structure.x_width, structure.branch_width, structure.width)
+            c.flexible or width == 8 for width in (c.x_width, c.branch_width, c.width)
         )
         # |code - zero| <= 255: 9 bits signed
-        x_bits = 9 + PTF_MAX if structure.x_width == 8 else 16
-        branch_bits = 9 if structure.branch_width == 8 else 16
-        zero = c.zero if ptf_out else 0
+        x_bits = 9 + PTF_MAX if c.x_width == 8 else 16
+        branch_bits = 9 if c.branch_width == 8 else 16
+        zero = layer.zero if ptf_out else 0
 
-        for n in range(structure.lanes):
+        for n in range(c.lanes):
             lane = self.i.payload.lanes[n]
             X = Signal(signed(x_bits), name=f"x{n}")
             Y = Signal(signed(branch_bits), name=f"branch{n}")
@@ -125,16 +148,16 @@ class Residual(wiring.Component):
             doubled = Signal(signed(RESIDUAL_SUM.width + 1), name=f"doubled{n}")
             rounded = Signal(signed(RESIDUAL_SUM.width + 1), name=f"rounded{n}")
             m.d.comb += rounded.eq(((doubled + 1) >> 1) + zero)
-            y = saturate(rounded, IntFormat(structure.width))
-            if structure.flexible:
-                y = Mux(c.wide, y, saturate(rounded, INT8))
+            y = saturate(rounded, IntFormat(c.width))
+            if c.flexible:
+                y = Mux(layer.wide, y, saturate(rounded, INT8))
             with m.If(advance):
                 m.d.sync += [
-                    X.eq((lane.x - c.x_zero) << lane.x_factor if ptf_in else lane.x),
-                    Y.eq(lane.branch - c.branch_zero if coded else lane.branch),
-                    shift[0].eq(c.shift + lane.factor if ptf_out else c.shift),
-                    x_product.eq(X * c.x_multiplier),
-                    branch_product.eq(Y * c.branch_multiplier),
+                    X.eq((lane.x - layer.x_zero) << lane.x_factor if ptf_in else lane.x),
+                    Y.eq(lane.branch - layer.branch_zero if coded else lane.branch),
+                    shift[0].eq(layer.shift + lane.factor if ptf_out else layer.shift),
+                    x_product.eq(X * layer.x_multiplier),
+                    branch_product.eq(Y * layer.branch_multiplier),
                     shift[1].eq(shift[0]),
                     total.eq(x_product + branch_product),
                     shift[2].eq(shift[1]),

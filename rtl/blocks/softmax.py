@@ -16,6 +16,7 @@ from fqvit_hw.formats import CODE, EXPONENTIAL, INT8, MAX_TOKENS, RECIPROCAL, UI
 
 from ..parts.checks import check_fields
 from ..parts.pipeline import pipeline
+from ..parts.position import inside, position
 from ..parts.row_reciprocal import RowReciprocal
 from ..parts.row_ring import Handover, Ring
 from ..parts.softmax_code import AttentionCode
@@ -122,40 +123,71 @@ class SoftmaxConfig:
 class Softmax(wiring.Component):
     """Row maximum, exponentials and their sum, codes; the reciprocal of the row of codes.
 
-    Members: `config` (SoftmaxConfig.layer, tokens 1..max_tokens), write stream `table` (E[d],
-    always ready), `i`, `o` (tail lanes 0), `rows` (one beat a row: floor(2^29 / W), or 2^15 for 1.0
-    where row_norm is 0 or the mode uniform8), `error`: sticky until reset, a row was masked
-    everywhere; its codes are 15 (uniform8: 0) and its reciprocal 2^15.
-
     Three stages work on three rows: load (running maximum), pass 1 (table and sum), pass 2 (codes);
-    a ring buffer lies between each and the next. `lanes` scores a cycle without bubbles for rows of
-    at least 9 beats; shorter rows take 9 cycles each. Reciprocals wait in a queue: while ROWS_DEPTH
+    a ring buffer lies between each and the next.
+
+    Parameters
+    ----------
+    parameters : SoftmaxConfig
+        lanes, longest row, output modes
+
+    Members
+    -------
+    config : In, SoftmaxConfig.layer
+        tokens (1..max_tokens), mode, row_norm
+    table : In, stream of {addr, data}
+        writes of E[d], always taken
+    i : In, stream of {data, mask}
+        int8 scores x lanes; mask 1: the pair is left out
+    o : Out, stream of {data, last}
+        codes, uint4 x lanes (uint8 where uniform8 is built)
+    rows : Out, stream of {reciprocal}
+        one beat a row: floor(2^29 / W), or 2^15 for 1.0 where row_norm is 0 or the mode uniform8
+    error : Out, 1
+        sticky until reset: a row was masked everywhere
+
+    Latency
+    -------
+    latency(tokens) cycles from the handshake of a row's last beat to its first output beat;
+    rows_latency from that of its last output beat to its reciprocal.
+
+    Throughput
+    ----------
+    cycles_per_row(tokens): `lanes` scores a cycle without bubbles for rows of at least 9 beats;
+    shorter rows take 9 cycles each.
+
+    Back-pressure
+    -------------
+    Each stage waits for room in the ring after it. Reciprocals wait in a queue: while ROWS_DEPTH
     rows are under way in pass 2 or waiting there, no further row starts it.
 
-    latency(tokens), rows_latency and cycles_per_row(tokens): see SoftmaxConfig.
+    Errors
+    ------
+    Of a row masked everywhere the codes are 15 (uniform8: 0) and the reciprocal is 2^15.
     """
 
-    def __init__(self, config: SoftmaxConfig):
-        self.sizes = config  # `config` is the port with the layer constants
-        self.latency, self.cycles_per_row = config.latency, config.cycles_per_row
-        self.rows_latency = config.rows_latency
+    def __init__(self, parameters: SoftmaxConfig):
+        self.parameters = parameters
+        self.latency, self.cycles_per_row = parameters.latency, parameters.cycles_per_row
+        self.rows_latency = parameters.rows_latency
         super().__init__(
             {
-                "config": In(config.layer),
-                "table": In(stream.Signature(config.table)),
-                "i": In(stream.Signature(config.i)),
-                "o": Out(stream.Signature(config.o)),
-                "rows": Out(stream.Signature(config.rows)),
+                "config": In(parameters.layer),
+                "table": In(stream.Signature(parameters.table)),
+                "i": In(stream.Signature(parameters.i)),
+                "o": Out(stream.Signature(parameters.o)),
+                "rows": Out(stream.Signature(parameters.rows)),
                 "error": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.x_ring = x_ring = Ring(self.sizes.x.size, self.sizes.depth)
-        m.submodules.e_ring = e_ring = Ring(self.sizes.e.size, self.sizes.depth)
+        c = self.parameters
+        m.submodules.x_ring = x_ring = Ring(c.x.size, c.depth)
+        m.submodules.e_ring = e_ring = Ring(c.e.size, c.depth)
         highest = Handover(m, signed(INT8.width), "highest")
-        total = Handover(m, self.sizes.sum_width, "total")
+        total = Handover(m, c.sum_width, "total")
         self.load(m, x_ring, highest)
         self.pass_1(m, x_ring, highest, e_ring, total)
         self.pass_2(m, e_ring, total)
@@ -163,8 +195,9 @@ class Softmax(wiring.Component):
 
     def load(self, m: Module, x_ring: Ring, highest: Handover) -> None:
         """Write the row into `x_ring` and find its maximum."""
+        c = self.parameters
         accept = Signal()
-        left, last = self.position(m, accept, "load")
+        _, last, left = position(m, "load", self.config.tokens, c.lanes, accept)
         m.d.comb += [
             self.i.ready.eq(x_ring.room & ~(last & highest.busy)),
             accept.eq(self.i.valid & self.i.ready),
@@ -172,11 +205,11 @@ class Softmax(wiring.Component):
             x_ring.write.eq(accept),
         ]
         kept = []
-        written = data.View(self.sizes.x, x_ring.write_data)
-        for n, lane in enumerate(written):
+        written = data.View(c.x, x_ring.write_data)
+        for n, (lane, real) in enumerate(zip(written, inside(left, c.lanes), strict=True)):
             m.d.comb += [
                 lane.x.eq(self.i.payload.data[n]),
-                lane.keep.eq(~self.i.payload.mask[n] & (n < left)),
+                lane.keep.eq(~self.i.payload.mask[n] & real),
             ]
             kept.append(Mux(lane.keep, lane.x, INT8.min))
         with m.If(accept & last):
@@ -199,8 +232,9 @@ class Softmax(wiring.Component):
         self, m: Module, x_ring: Ring, highest: Handover, e_ring: Ring, total: Handover
     ) -> None:
         """Distance, exponential and sum of a row in `x_ring`; its exponentials go to `e_ring`."""
+        c = self.parameters
         active, issue = Signal(name="active_1"), Signal(name="issue_1")
-        _, last = self.position(m, issue, "pass_1")
+        last = position(m, "pass_1", self.config.tokens, c.lanes, issue).last
         m.d.comb += [
             issue.eq(active & e_ring.room & ~(last & total.busy)),
             highest.start.eq(highest.ready & (~active | (issue & last))),
@@ -216,9 +250,9 @@ class Softmax(wiring.Component):
         # 1: score read, 2: distance, 3: table read, 4: e, 5: sum of the beat. From here on nothing
         # stalls: the place in e_ring is reserved
         valid, lasts = Signal(5), Signal(5)
-        score = data.View(self.sizes.x, x_ring.read_data)
-        keep_2, keep_3 = Signal(self.sizes.lanes), Signal(self.sizes.lanes)
-        e = Signal(self.sizes.e)
+        score = data.View(c.x, x_ring.read_data)
+        keep_2, keep_3 = Signal(c.lanes), Signal(c.lanes)
+        e = Signal(c.e)
         m.d.sync += [
             valid.eq(Cat(issue, valid)),
             lasts.eq(Cat(last, lasts)),
@@ -245,8 +279,8 @@ class Softmax(wiring.Component):
             ]
         m.d.comb += [e_ring.write.eq(valid[3]), e_ring.write_data.eq(e)]
 
-        beat_sum = Signal(self.sizes.sum_width)
-        partial, so_far = Signal(self.sizes.sum_width), Signal(self.sizes.sum_width)
+        beat_sum = Signal(c.sum_width)
+        partial, so_far = Signal(c.sum_width), Signal(c.sum_width)
         m.d.comb += so_far.eq(partial + beat_sum)
         m.d.sync += beat_sum.eq(sum(e))
         with m.If(valid[4]):
@@ -256,12 +290,13 @@ class Softmax(wiring.Component):
 
     def pass_2(self, m: Module, e_ring: Ring, total: Handover) -> None:
         """The codes of a row in `e_ring`, and its reciprocal. Moves only where the output does."""
-        stages = 1 + self.sizes.code_latency  # the read of e_ring, then the codes
+        c = self.parameters
+        stages = 1 + c.code_latency  # the read of e_ring, then the codes
         read = stream.Signature(1).create()  # pipeline() joins handshakes; there is no payload
         advance = pipeline(m, read, self.o, stages)
         active, issue = Signal(name="active_2"), Signal(name="issue_2")
-        left, last = self.position(m, issue, "pass_2")
-        pause = Signal(range(self.sizes.min_beats))  # cycles until the next row may start
+        _, last, left = position(m, "pass_2", self.config.tokens, c.lanes, issue)
+        pause = Signal(range(c.min_beats))  # cycles until the next row may start
         owed = Signal(range(ROWS_DEPTH + 1))  # rows started whose reciprocal has not been taken
         m.d.comb += [
             read.valid.eq(active),
@@ -273,10 +308,10 @@ class Softmax(wiring.Component):
         ]
         m.d.sync += owed.eq(owed + total.start - (self.rows.valid & self.rows.ready))
         row_sum = Signal.like(total.value)
-        lasts, tail = Signal(stages), Signal(self.sizes.lanes)
+        lasts, tail = Signal(stages), Signal(c.lanes)
         with m.If(issue & last):
             # the tail is the same for all rows of a layer: one register serves the whole pipeline
-            m.d.sync += [active.eq(0), tail.eq(Cat(n < left for n in range(self.sizes.lanes)))]
+            m.d.sync += [active.eq(0), tail.eq(inside(left, c.lanes))]
         with m.If(advance):
             m.d.sync += lasts.eq(Cat(last, lasts))
             with m.If(pause != 0):
@@ -284,16 +319,14 @@ class Softmax(wiring.Component):
         with m.If(total.start):
             m.d.sync += [
                 active.eq(1),
-                pause.eq(self.sizes.min_beats - 1),
+                pause.eq(c.min_beats - 1),
                 # a row masked everywhere: all e are 0, and 0 / 1 gives the codes wanted
                 row_sum.eq(Mux(total.value == 0, 1, total.value)),
                 self.error.eq(self.error | (total.value == 0)),
             ]
 
-        uniform8 = self.config.mode & self.sizes.uniform8
-        m.submodules.code = code = AttentionCode(
-            self.sizes.lanes, self.sizes.sum_width, self.sizes.uniform8
-        )
+        uniform8 = self.config.mode & c.uniform8
+        m.submodules.code = code = AttentionCode(c.lanes, c.sum_width, c.uniform8)
         m.d.comb += [
             code.advance.eq(advance),
             code.mode.eq(uniform8),
@@ -301,11 +334,11 @@ class Softmax(wiring.Component):
             code.sum.eq(row_sum),
         ]
         m.d.comb += self.o.payload.last.eq(lasts[-1])
-        for n in range(self.sizes.lanes):
+        for n in range(c.lanes):
             m.d.comb += self.o.payload.data[n].eq(Mux(lasts[-1] & ~tail[n], 0, code.code[n]))
 
         # tail lanes have e = 0 and with it code 15: they count nothing
-        m.submodules.reciprocal = reciprocal = RowReciprocal(self.sizes.lanes)
+        m.submodules.reciprocal = reciprocal = RowReciprocal(c.lanes)
         m.submodules.queue = queue = SyncFIFO(width=RECIPROCAL.width, depth=ROWS_DEPTH)
         m.d.comb += [
             reciprocal.code.eq(code.log_code),
@@ -318,16 +351,6 @@ class Softmax(wiring.Component):
             self.rows.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.rows.ready),
         ]
-
-    def position(self, m: Module, step: Value, name: str) -> tuple[Value, Value]:
-        """Where a stage is in its row, moved on by `step`: scores left in the row, last beat."""
-        done = Signal(range(self.sizes.max_tokens), name=f"{name}_done")
-        left = Signal(range(self.sizes.max_tokens + 1), name=f"{name}_left")
-        last = Signal(name=f"{name}_last")
-        m.d.comb += [left.eq(self.config.tokens - done), last.eq(left <= self.sizes.lanes)]
-        with m.If(step):
-            m.d.sync += done.eq(Mux(last, 0, done + self.sizes.lanes))
-        return left, last
 
 
 def maximum(m: Module, values: list[Value]) -> Value:

@@ -13,8 +13,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from amaranth.back import verilog
 from amaranth.hdl import Shape
@@ -132,16 +132,16 @@ def port_comment(component: wiring.Component) -> list[str]:
     return lines
 
 
-def source(block: str, config: str, parameters: Any, made: wiring.Component) -> str:
+def source(block: str, config: str, arguments: Mapping[str, object], made: wiring.Component) -> str:
     """The text of a block's file: header comment, then the modules, `block` on top.
 
-    parameters: the dataclass that the component `made` is of; config: a named configuration, or one
-    of the block's bench. What `make sim` simulates and what `make verilog` writes are made here.
+    config: a named configuration, or one of the block's bench; arguments: the parameters of the
+    component `made`. What `make sim` simulates and what `make verilog` writes are both made here.
     """
     command = "rtl.flow.verilog" if config in BLOCKS[block].configurations else "sim"
     header = [
         f"fqvit_hw: block {block}, configuration {config}",
-        *(f"  {name} = {value}" for name, value in vars(parameters).items()),
+        *(f"  {name} = {value}" for name, value in arguments.items()),
         f"Made by: python -m fqvit_hw.{command} --config {config} --block {block}",
         "Ports and timing: docs/rtl.md. Clock clk, synchronous reset rst, both active high.",
         "Names that are Verilog keywords end in _.",
@@ -153,7 +153,7 @@ def source(block: str, config: str, parameters: Any, made: wiring.Component) -> 
 
 def emit(block: str, config: str) -> str:
     """The Verilog of one block in a named configuration."""
-    return source(block, config, parameters(block, config), component(block, config))
+    return source(block, config, vars(parameters(block, config)), component(block, config))
 
 
 def lint(source: Path, block: str) -> str | None:

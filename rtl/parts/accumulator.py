@@ -49,38 +49,58 @@ class AccumulatorConfig:
 class Accumulator(wiring.Component):
     """row[addr] = (bias or 0 if first else row[addr]) + data; `last` puts the new row on `o`.
 
-    Members: `i` stream {data, addr, first, last}; `bias` stream {data: int32 x cols}, with
-    config.bias only: one beat for every `first`; `o` stream {data: int32 x cols}. The sums cannot
-    overflow: the model's quantizer proves it (docs/datapath.md); 33 bits would be dropped silently.
+    The sums cannot overflow: the model's quantizer proves it (docs/datapath.md); 33 bits would be
+    dropped silently. The newest row always stands in a register, which is the output at the same
+    time, so that the row memory needs no forwarding: what it delivers is used for older rows only.
 
-    A beat every cycle, also to the same row again and again. Stalls as a whole while `o` is not
-    taken or a `first` waits for its bias.
+    Parameters
+    ----------
+    parameters : AccumulatorConfig
+        columns, rows, width of the addends, whether rows start from a stream
 
-    The newest row always stands in a register, which is the output at the same time, so that the
-    row memory needs no forwarding: what it delivers is used for older rows only.
+    Members
+    -------
+    i : In, stream of {data, addr, first, last}
+        addends of `width` bits x cols for the row `addr`
+    bias : In, stream of {data}
+        int32 x cols, one beat for every `first`; with parameters.bias only
+    o : Out, stream of {data}
+        int32 x cols
+
+    Latency
+    -------
+    2, from a beat with `last` to its row on `o`.
+
+    Throughput
+    ----------
+    A beat every cycle, also to the same row again and again.
+
+    Back-pressure
+    -------------
+    Stalls as a whole while `o` is not taken or a `first` waits for its bias.
     """
 
     latency = 2
 
-    def __init__(self, config: AccumulatorConfig):
-        self.config = config
-        ports = {"i": In(stream.Signature(config.i)), "o": Out(stream.Signature(config.o))}
-        if config.bias:
-            ports["bias"] = In(stream.Signature(config.o))
+    def __init__(self, parameters: AccumulatorConfig):
+        self.parameters = parameters
+        ports = {"i": In(stream.Signature(parameters.i)), "o": Out(stream.Signature(parameters.o))}
+        if parameters.bias:
+            ports["bias"] = In(stream.Signature(parameters.o))
         super().__init__(ports)
 
     def elaborate(self, platform):
         m = Module()
-        rows = self.config.o["data"].shape  # int32 x cols
+        rows = self.parameters.o["data"].shape  # int32 x cols
 
         # stage 1: the beat in a register, while the row memory is read
         valid = Signal()
-        beat = Signal(self.config.i)
+        beat = Signal(self.parameters.i)
         free = Signal()  # the output register may be overwritten
         advance = Signal()
         starting = Signal(rows)
         m.d.comb += free.eq(self.o.ready | ~self.o.valid)
-        if self.config.bias:
+        if self.parameters.bias:
             needed = Signal()
             m.d.comb += [
                 needed.eq(valid & beat.first),
@@ -97,11 +117,11 @@ class Accumulator(wiring.Component):
         # stage 2: the new row
         newest = self.o.payload.data
         stored = Signal(rows)
-        if self.config.depth == 1:
+        if self.parameters.depth == 1:
             m.d.comb += stored.eq(newest)
         else:
             m.submodules.rows = ram = memory.Memory(
-                shape=rows.size, depth=self.config.depth, init=[]
+                shape=rows.size, depth=self.parameters.depth, init=[]
             )
             write, read = ram.write_port(), ram.read_port()
             newest_addr = Signal.like(beat.addr)
@@ -112,13 +132,13 @@ class Accumulator(wiring.Component):
             ]
         old, new = Signal(rows), Signal(rows)
         m.d.comb += old.eq(Mux(beat.first, starting, stored))
-        sums = [old[n] + beat.data[n] for n in range(self.config.cols)]
+        sums = [old[n] + beat.data[n] for n in range(self.parameters.cols)]
         m.d.comb += new.eq(packed(sums, ACC.width))
         with m.If(free):
             m.d.sync += self.o.valid.eq(advance & valid & beat.last)
         with m.If(advance & valid):
             m.d.sync += newest.eq(new)
-        if self.config.depth > 1:
+        if self.parameters.depth > 1:
             m.d.comb += [write.en.eq(advance & valid), write.addr.eq(beat.addr), write.data.eq(new)]
             with m.If(advance & valid):
                 m.d.sync += newest_addr.eq(beat.addr)

@@ -25,8 +25,38 @@ def moments_latency(lanes: int) -> int:
 class Moments(wiring.Component):
     """total = sum X and sumsq = sum X^2 over the lanes and the beats of a row, both exact.
 
-    Members: `x` (dead lanes 0) with `valid`, `first` and `last` of the row, a beat every cycle;
-    `total` and `sumsq` with `done`, `latency` cycles after the row's last beat, for that cycle.
+    Parameters
+    ----------
+    widths : LayerNormWidths
+        the formats of X and of the sums, for the longest row
+    lanes : int
+        elements a beat
+
+    Members
+    -------
+    x : In, array of X
+        a beat; dead lanes are 0
+    valid, first, last : In, 1
+        there is a beat, and whether it is the row's first or last one
+    done : Out, 1
+        `total` and `sumsq` are those of a row, in this cycle only
+    total : Out, signed
+        sum of X
+    sumsq : Out, unsigned
+        sum of X^2
+
+    Latency
+    -------
+    `latency` cycles from a row's last beat to `done`: the squares, the adder trees, the
+    accumulators.
+
+    Throughput
+    ----------
+    A beat every cycle, rows back to back.
+
+    Back-pressure
+    -------------
+    None: the parent stops the clock of the whole component (`rtl.blocks.layernorm`).
     """
 
     def __init__(self, widths: LayerNormWidths, lanes: int):
@@ -105,13 +135,45 @@ class VarianceConfig:
 class Variance(wiring.Component):
     """V = channels * sumsq - total^2 + eps on one 18 x 18 multiplier, a partial product a cycle.
 
-    Members: `start` takes `total` and `sumsq` of up to `channels` channels; `channels_in` and `eps`
-    hold still. `done` comes `latency` cycles later with `V`, exact, and the row's `total_out`;
-    both stay until the next start, which must not come before `interval` cycles.
+    Parameters
+    ----------
+    parameters : VarianceConfig
+        the formats of the longest row
+
+    Members
+    -------
+    start : In, 1
+        takes `total` and `sumsq`
+    total : In, signed
+        of up to `widths.channels` channels
+    sumsq : In, unsigned
+        of the same row
+    channels_in : In, range
+        channels of a row; holds still
+    eps : In, V
+        eps' of the layer; holds still
+    done : Out, 1
+        pulse: the result is there
+    V : Out, unsigned
+        exact; stays until the next start
+    total_out : Out, signed
+        of the same row; stays as long
+
+    Latency
+    -------
+    `latency` cycles from `start` to `done`.
+
+    Throughput
+    ----------
+    A row every `interval` cycles; starts must not come closer.
+
+    Back-pressure
+    -------------
+    None, see `Moments`.
     """
 
-    def __init__(self, config: VarianceConfig):
-        self.config, w = config, config.widths
+    def __init__(self, parameters: VarianceConfig):
+        self.parameters, w = parameters, parameters.widths
         super().__init__(
             {
                 "start": In(1),
@@ -132,7 +194,7 @@ class Variance(wiring.Component):
         steps = [  # (a, b, shift, subtract)
             (sumsq[n : n + LIMB], self.channels_in, n, False) for n in range(0, len(sumsq), LIMB)
         ]
-        if self.config.split:
+        if self.parameters.split:
             low, high = total[:LIMB], total[LIMB:].as_signed()
             steps += [
                 (low, low, 0, True),

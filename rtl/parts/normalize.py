@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,65 +14,104 @@ from fqvit_hw.formats import (
     BETA_FRACTION,
     GAMMA,
     INT8,
+    MAX_GAMMA_SHIFT,
     NORM,
     NORM_FRACTION,
     NORM_RECIPROCAL,
+    LayerNormWidths,
     ceil_log2,
 )
 
 from .pipeline import saturate
-
-if TYPE_CHECKING:
-    from ..blocks.layernorm import LayerNormConfig
+from .position import position
 
 
-class Beat(NamedTuple):
-    """A beat's place in its row; left: channels from its lane 0 to the end of the row."""
+@dataclass(frozen=True)
+class NormalizeConfig:
+    """lanes: elements a beat; beats: of the longest row, at least 2; ring_depth: beats of the ring.
 
-    first: Value
-    last: Value
-    index: Value
-    left: Value
+    widths: LayerNormWidths of the longest row; pairs: of bits of V (`InverseRootConfig.pairs`).
+    """
 
+    lanes: int
+    beats: int
+    ring_depth: int
+    widths: LayerNormWidths
+    pairs: int
 
-def count_beats(m: Module, c: LayerNormConfig, channels: Value, name: str, step: Value) -> Beat:
-    """The place of the beat at hand, in rows of `channels`; `step` ends the beat."""
-    first, last = Signal(init=1, name=f"{name}_first"), Signal(name=f"{name}_last")
-    index = Signal(range(c.beats), name=f"{name}_index")
-    rest = Signal(range(c.max_channels + 1), name=f"{name}_rest")
-    left = Signal.like(rest, name=f"{name}_left")
-    m.d.comb += [left.eq(Mux(first, channels, rest)), last.eq(left <= c.lanes)]
-    with m.If(step):
-        m.d.sync += [
-            first.eq(last),
-            rest.eq(left - c.lanes),
-            index.eq(Mux(last, 0, index + 1)),
-        ]
-    return Beat(first, last, index, left)
+    @property
+    def layer(self) -> data.StructLayout:
+        return data.StructLayout(
+            {
+                "channels": range(self.widths.channels + 1),
+                "gamma_shift": range(MAX_GAMMA_SHIFT + 1),
+                "zero_out": signed(INT8.width),
+            }
+        )
+
+    def array(self, width: int) -> data.ArrayLayout:
+        return data.ArrayLayout(signed(width), self.lanes)
 
 
 class Normalize(wiring.Component):
     """y = sat8(rshift_round(gamma * T + beta, ..) + zero_out), T = rshift_round(D * R, shift).
 
-    Members: `start` takes a row's `R`, `shift` and `total`; the next row's may come in the cycle of
-    the row's last turn in the ring, not before. `config` holds still; `tail`: live lanes of a row's
-    last beat. Memory ports, data one cycle after the address: `ring` (in order, an address a beat),
-    `gamma`, `beta`. Out: `valid`, `last`, `y`, a beat every cycle, `latency` cycles after the
-    beat's turn in the ring; the first turn is in the cycle after `start`.
+    Parameters
+    ----------
+    parameters : NormalizeConfig
+        lanes, formats and depths
+
+    Members
+    -------
+    config : In, NormalizeConfig.layer
+        channels of a row, gamma_shift, zero_out; holds still
+    tail : In, bit x lanes
+        the live lanes of a row's last beat
+    start : In, 1
+        takes R, shift and total of a row
+    R, shift : In, unsigned
+        1 / sqrt(V) = R * 2^-(16 + shift)
+    total : In, signed
+        sum of the row's X
+    ring_addr : Out, range
+        of the ring buffer: in order, an address a beat
+    ring_data : In, X x lanes
+        one cycle after its address, as all data
+    gamma_addr, beta_addr : Out, range
+        the beat's place in the row
+    gamma_data, beta_data : In, array
+        the parameters of its channels
+    valid, last : Out, 1
+        there is a beat in `y`; it is the row's last one
+    y : Out, int8 x lanes
+        tail lanes 0
+
+    Latency
+    -------
+    10, from a beat's turn in the ring to `valid`; the first turn is in the cycle after `start`.
+
+    Throughput
+    ----------
+    A beat every cycle. The next row's `start` may come in the cycle of the row's last turn in the
+    ring, not before.
+
+    Back-pressure
+    -------------
+    None: the parent stops the clock of the whole component (`rtl.blocks.layernorm`).
     """
 
     latency = 10
 
-    def __init__(self, config: LayerNormConfig):
-        self.settings = c = config
+    def __init__(self, parameters: NormalizeConfig):
+        self.parameters = c = parameters
         w = c.widths
         super().__init__(
             {
-                "config": In(c.constants),
+                "config": In(c.layer),
                 "tail": In(c.lanes),
                 "start": In(1),
                 "R": In(NORM_RECIPROCAL.width),
-                "shift": In(range(c.inverse_root.pairs)),
+                "shift": In(range(c.pairs)),
                 "total": In(signed(w.total.width)),
                 "ring_addr": Out(range(c.ring_depth)),
                 "ring_data": In(c.array(w.X.width)),
@@ -88,12 +127,16 @@ class Normalize(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        c, w = self.settings, self.settings.widths
+        c, w = self.parameters, self.parameters.widths
         busy = Signal()
-        beat = count_beats(m, c, self.config.channels, "beat", busy)
+        beat = position(m, "beat", self.config.channels, c.lanes, busy)
+        index = Signal(range(c.beats), name="beat_index")
         m.d.sync += busy.eq(self.start | (busy & ~beat.last))
         with m.If(busy):
-            m.d.sync += self.ring_addr.eq(self.ring_addr + 1)
+            m.d.sync += [
+                self.ring_addr.eq(self.ring_addr + 1),
+                index.eq(Mux(beat.last, 0, index + 1)),
+            ]
 
         # marks[n] belongs to the beat in stage n, 0 being its turn in the ring
         mark = data.StructLayout({"valid": 1, "first": 1, "last": 1, "index": range(c.beats)})
@@ -102,7 +145,7 @@ class Normalize(wiring.Component):
             marks[0].valid.eq(busy),
             marks[0].first.eq(busy & beat.first),
             marks[0].last.eq(beat.last),
-            marks[0].index.eq(beat.index),
+            marks[0].index.eq(index),
             self.gamma_addr.eq(marks[5].index),
             self.beta_addr.eq(marks[7].index),
         ]
@@ -126,7 +169,7 @@ class Normalize(wiring.Component):
         # twice is rounding down once, so the bits cut off cannot change the sum with beta
         cut = NORM_FRACTION - BETA_FRACTION
         offset = (self.config.zero_out << BETA_FRACTION) + (1 << (BETA_FRACTION - 1))
-        CX = register("CX", ceil_log2(c.max_channels) + w.X.width)
+        CX = register("CX", ceil_log2(w.channels) + w.X.width)
         D = register("D", w.D.width)
         DR = register("DR", w.D.width + NORM_RECIPROCAL.width)
         doubled = register("doubled", NORM.width + 1)  # 2 T, before rounding

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.formats import ceil_log2
 
-
-def position(m: Module, name: str, length: Value, lanes: int, step: Value) -> tuple[Value, Value]:
-    """Where a stream is in its rows of `length` elements, `lanes` a beat, moved on by `step`.
-
-    Returns the elements left in the row, this beat included, and whether the beat is the last one.
-    """
-    done, left = Signal(len(length), name=f"{name}_done"), Signal(len(length), name=f"{name}_left")
-    last = Signal(name=f"{name}_last")
-    m.d.comb += [left.eq(length - done), last.eq(left <= lanes)]
-    with m.If(step):
-        m.d.sync += done.eq(Mux(last, 0, done + lanes))
-    return left, last
-
-
-def inside(left: Value, lanes: int) -> Value:
-    """One bit a lane: it holds an element of the row, not its tail."""
-    return Cat(n < left for n in range(lanes))
+from .position import inside, position
 
 
 @dataclass(frozen=True)
@@ -61,37 +45,61 @@ class ReplayConfig:
 
 
 class Replay(wiring.Component):
-    """Every row of `i` comes out ceil(steps / config.step) times.
+    """Every row of `i` comes out ceil(steps / parameters.step) times.
 
-    Members: `length`: elements of a row, `steps` (both held still); `i` stream {data}; `o` stream
-    {data, inside, first, last, done}. One row loads while another is read: a beat every cycle on
-    either side. `latency`: from a row's last beat to its first one on `o`.
+    Parameters
+    ----------
+    parameters : ReplayConfig
+        shape of the rows, longest row, most repetitions
+
+    Members
+    -------
+    length : In, range
+        elements of a row; holds still
+    steps : In, range
+        what the repetitions count; holds still
+    i : In, stream of {data}
+        rows
+    o : Out, stream of {data, inside, first, last, done}
+        rows again and again, with what each beat is (`ReplayConfig.o`)
+
+    Latency
+    -------
+    2, from a row's last beat on `i` to its first one on `o`.
+
+    Throughput
+    ----------
+    A beat every cycle on either side: one row loads while another is read.
+
+    Back-pressure
+    -------------
+    `i` is refused while two rows are there; `o` waits as long as it is not taken.
     """
 
     latency = 2
 
-    def __init__(self, config: ReplayConfig):
-        self.config = config
+    def __init__(self, parameters: ReplayConfig):
+        self.parameters = parameters
         super().__init__(
             {
-                "length": In(range(config.max_length + 1)),
-                "steps": In(range(config.max_steps + 1)),
-                "i": In(stream.Signature(config.i)),
-                "o": Out(stream.Signature(config.o)),
+                "length": In(range(parameters.max_length + 1)),
+                "steps": In(range(parameters.max_steps + 1)),
+                "i": In(stream.Signature(parameters.i)),
+                "o": Out(stream.Signature(parameters.o)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        c = self.config
+        c = self.parameters
         width = c.lanes * c.width
         m.submodules.beats = beats = memory.Memory(shape=width, depth=2 << c.index_width, init=[])
         write, read = beats.write_port(), beats.read_port()
         full = Signal(range(3))  # complete rows, the one being read included
         load, issue = Signal(), Signal()
-        _, loaded = position(m, "load", self.length, c.lanes, load)
-        left, last = position(m, "read", self.length, c.lanes, issue)
-        _, last_pass = position(m, "pass", self.steps, c.step, issue & last)
+        loaded = position(m, "load", self.length, c.lanes, load).last
+        first, last, left = position(m, "read", self.length, c.lanes, issue)
+        last_pass = position(m, "pass", self.steps, c.step, issue & last).last
         done = Signal()
         m.d.comb += done.eq(last & last_pass)
 
@@ -122,7 +130,7 @@ class Replay(wiring.Component):
             m.d.sync += self.o.valid.eq(full != 0)
         with m.If(issue):
             m.d.sync += [
-                flags.eq(Cat(inside(left, c.lanes), read_index == 0, last, done)),
+                flags.eq(Cat(inside(left, c.lanes), first, last, done)),
                 read_index.eq(Mux(last, 0, read_index + 1)),
                 read_row.eq(read_row ^ done),
             ]

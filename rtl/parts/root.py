@@ -63,28 +63,58 @@ class InverseRoot(wiring.Component):
     bits of V. For V = 0 the outputs are meaningless; the row's D are 0 then, whatever they meet.
     Three stages: normalize by binary search, root and reciprocal two digits a cycle.
 
-    Members: `start` takes `V` and `tag`. `done` comes `latency`
-    cycles later with `R`, `shift` and `tag_out`, which stay until the next row reaches the
-    reciprocal. Starts must lie at least `interval` cycles apart.
+    Parameters
+    ----------
+    parameters : InverseRootConfig
+        width of V, shape of what travels along
+
+    Members
+    -------
+    start : In, 1
+        takes V and tag
+    V : In, unsigned
+        the variance
+    tag : In, parameters.tag
+        travels along with its row
+    done : Out, 1
+        pulse: the result is there
+    R : Out, uint18
+        the root's reciprocal; stays, with the next two, until the next row reaches that stage
+    shift : Out, range
+        its exponent
+    tag_out : Out, parameters.tag
+        of the same row
+
+    Latency
+    -------
+    `latency` cycles from `start` to `done`.
+
+    Throughput
+    ----------
+    A row every `interval` cycles; starts must not come closer.
+
+    Back-pressure
+    -------------
+    None: the parent stops the clock of the whole component (`rtl.blocks.layernorm`).
     """
 
-    def __init__(self, config: InverseRootConfig):
-        self.config = config
+    def __init__(self, parameters: InverseRootConfig):
+        self.parameters = parameters
         super().__init__(
             {
                 "start": In(1),
-                "V": In(config.width),
-                "tag": In(config.tag),
+                "V": In(parameters.width),
+                "tag": In(parameters.tag),
                 "done": Out(1),
                 "R": Out(NORM_RECIPROCAL.width),
-                "shift": Out(range(config.pairs)),
-                "tag_out": Out(config.tag),
+                "shift": Out(range(parameters.pairs)),
+                "tag_out": Out(parameters.tag),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        c = self.config
+        c = self.parameters
 
         # Normalize: where the top 2^k pairs are zero, shift them out; k = 4, 3, .. 0.
         v = Signal(2 * c.pairs, reset_less=True)

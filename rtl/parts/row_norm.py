@@ -15,7 +15,7 @@ from fqvit_hw.formats import ACC, BITSHIFT_ACC, RECIPROCAL, ROW_NORM_SHIFT
 
 from .packed import packed
 from .pipeline import pipeline
-from .replay import position
+from .position import position
 
 # |acc| <= 2^22 times a reciprocal below 2^17
 PRODUCT_WIDTH = BITSHIFT_ACC.width + RECIPROCAL.width
@@ -41,33 +41,58 @@ class RowNormConfig:
 class RowNorm(wiring.Component):
     """rshift_round(acc * reciprocal, 15), acc in 23 bits; the reciprocal 2^15 changes nothing.
 
-    Members: `length`: accumulators of a row (held still); `wide` (config.wide only): accumulators
-    have 32 bits and pass as they are; `i`, `o` streams {data: int32 x lanes}; `rows` stream
-    {reciprocal}, one beat a row, taken with the row's last beat. A beat every cycle once the
-    reciprocal is there; stalls as a whole.
+    Parameters
+    ----------
+    parameters : RowNormConfig
+        lanes, longest row, whether 32 bits can pass
+
+    Members
+    -------
+    length : In, range
+        accumulators of a row; holds still
+    wide : In, 1
+        accumulators have 32 bits and pass as they are; with parameters.wide only
+    i : In, stream of {data}
+        int32 x lanes
+    rows : In, stream of {reciprocal}
+        one beat a row, taken with the row's last beat
+    o : Out, stream of {data}
+        int32 x lanes
+
+    Latency
+    -------
+    2, from a beat on `i` to the same one on `o`.
+
+    Throughput
+    ----------
+    A beat every cycle once the reciprocal is there.
+
+    Back-pressure
+    -------------
+    Stalls as a whole while `o` is not taken; `i` waits for the row's reciprocal.
     """
 
     latency = 2
 
-    def __init__(self, config: RowNormConfig):
-        self.config = config
+    def __init__(self, parameters: RowNormConfig):
+        self.parameters = parameters
         ports = {
-            "length": In(range(config.max_length + 1)),
-            "i": In(stream.Signature(config.i)),
-            "rows": In(stream.Signature(config.rows)),
-            "o": Out(stream.Signature(config.i)),
+            "length": In(range(parameters.max_length + 1)),
+            "i": In(stream.Signature(parameters.i)),
+            "rows": In(stream.Signature(parameters.rows)),
+            "o": Out(stream.Signature(parameters.i)),
         }
-        if config.wide:
+        if parameters.wide:
             ports["wide"] = In(1)
         super().__init__(ports)
 
     def elaborate(self, platform):
         m = Module()
-        c = self.config
+        c = self.parameters
         gated = stream.Signature(1).create()  # pipeline() joins handshakes only
         advance = pipeline(m, gated, self.o, self.latency)
         taken = Signal()
-        _, last = position(m, "row", self.length, c.lanes, taken)
+        last = position(m, "row", self.length, c.lanes, taken).last
         m.d.comb += [
             gated.valid.eq(self.i.valid & self.rows.valid),
             taken.eq(gated.valid & advance),

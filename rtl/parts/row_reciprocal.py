@@ -20,10 +20,39 @@ from fqvit_hw.formats import (
 class RowReciprocal(wiring.Component):
     """floor(2^29 / W), W = sum of 2^(14 - code) over the codes of a row that are not 15.
 
-    Members: `code` is counted in the cycles in which `step` is 1, `last` with the row's last beat;
-    `valid` is 1 for one cycle, `latency` cycles later, with `reciprocal`. `unit`: the answer is
-    2^15 (1.0); so it is for W = 0. A digit recurrence, 2 bits a cycle: rows of fewer than
-    `interval` cycles are too fast for it. There is no back pressure.
+    A digit recurrence, 2 bits a cycle.
+
+    Parameters
+    ----------
+    lanes : int
+        codes a beat
+
+    Members
+    -------
+    code : In, uint4 x lanes
+        counted in the cycles in which `step` is 1
+    step : In, 1
+        a beat of codes is there
+    last : In, 1
+        it is the row's last one
+    unit : In, 1
+        with the last beat: the answer is 2^15 (1.0); so it is for W = 0
+    reciprocal : Out, uint17
+        of the row, while `valid`
+    valid : Out, 1
+        for one cycle
+
+    Latency
+    -------
+    10, from a row's last beat to `valid`: the beat's sum, then the 9 cycles of the recurrence.
+
+    Throughput
+    ----------
+    A beat every cycle; rows of fewer than `interval` = 9 cycles are too fast for the recurrence.
+
+    Back-pressure
+    -------------
+    None, on either side.
     """
 
     digits = 18  # quotient bits: 9 cycles of two; floor(2^29 / W) <= 2^16, so that bit 17 is 0

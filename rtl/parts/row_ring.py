@@ -8,8 +8,41 @@ from amaranth.lib.wiring import In, Out
 
 
 class Ring(wiring.Component):
-    """A ring of beats in block RAM: `reserve` takes a place while there is `room`, `write` fills
-    the oldest one reserved, `read` frees the oldest one written and shows it in the next cycle.
+    """A ring of beats in block RAM, first in, first out, with its places reserved beforehand.
+
+    Parameters
+    ----------
+    width : int
+        bits of a beat
+    depth : int
+        places; a power of two
+
+    Members
+    -------
+    reserve : In, 1
+        takes a place; only while there is `room`
+    room : Out, 1
+        a place is free
+    write : In, 1
+        fills the oldest place reserved
+    write_data : In, width
+        the beat
+    read : In, 1
+        frees the oldest place written
+    read_data : Out, width
+        its beat, in the next cycle
+
+    Latency
+    -------
+    A beat can be read in the cycle after its write; its data come one cycle later.
+
+    Throughput
+    ----------
+    A beat in and a beat out every cycle.
+
+    Back-pressure
+    -------------
+    `room`; a stage that has reserved a place never waits when it writes.
     """
 
     def __init__(self, width: int, depth: int):

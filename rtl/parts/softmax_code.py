@@ -28,14 +28,43 @@ def leading_one(x: Value) -> Value:
 class Log2Code(wiring.Component):
     """code = 0 if 2S < 3e, else 1 + max{c : 2S + e >= 3e << c} (strict for c = 1), at most 15.
 
-    Members: `e` and the row sum `sum` > 0 with `lead` = leading_one(sum) in, `code` out 4 registers
-    later; all registers move in the cycles in which `advance` is 1. e = 0 gives 15.
-
     With c = floor(log2(S / e)) the code is c, or c + 1 if S / e has passed the half-way mark, that
     is if 2S + e >= 3e << c: of all the comparisons in the formula only this one is in doubt, since
     3e << (c-1) <= 1.5 S and 3e << (c+1) > 3 S >= 2S + e. (The marks of c = 0 and c = 1 differ a
     little: 2S >= 3e and 2S + e > 6e.) The leading ones of S and e give c, or c + 1 where the
     mantissa of e is the larger: k = lead(S) - lead(e), c = k - (e << k > S).
+
+    Parameters
+    ----------
+    lanes : int
+        exponentials a beat
+    sum_width : int
+        bits of their sum
+
+    Members
+    -------
+    advance : In, 1
+        all registers move in the cycles in which it is 1
+    e : In, uint24 x lanes
+        exponentials; e = 0 gives 15
+    sum : In, sum_width
+        S > 0 of their row
+    lead : In, unsigned
+        leading_one(sum)
+    code : Out, uint4 x lanes
+        attention codes
+
+    Latency
+    -------
+    4 registers from `e` to `code`.
+
+    Throughput
+    ----------
+    A beat in every cycle with `advance`.
+
+    Back-pressure
+    -------------
+    `advance`.
     """
 
     latency = 4
@@ -114,10 +143,38 @@ class Log2Code(wiring.Component):
 class Uniform8Code(wiring.Component):
     """p = (510 e + S) // (2 S), that is round(255 e / S): restoring division, one bit a register.
 
-    Members as `Log2Code`; `code` is 8 bits wide and leaves 10 registers after `e`. e <= S.
-
     Before bit b the remainder holds N >> (b + 1) less what was subtracted. It stays below 2S, and
     starts below: N >> 8 <= 511 S / 256 < 2S. So the quotient is exact by construction.
+
+    Parameters
+    ----------
+    lanes : int
+        exponentials a beat
+    sum_width : int
+        bits of their sum
+
+    Members
+    -------
+    advance : In, 1
+        all registers move in the cycles in which it is 1
+    e : In, uint24 x lanes
+        exponentials, e <= S
+    sum : In, sum_width
+        S > 0 of their row
+    code : Out, uint8 x lanes
+        attention probabilities
+
+    Latency
+    -------
+    10 registers from `e` to `code`.
+
+    Throughput
+    ----------
+    A beat in every cycle with `advance`.
+
+    Back-pressure
+    -------------
+    `advance`.
     """
 
     latency = 2 + UINT8.width
@@ -169,11 +226,44 @@ class Uniform8Code(wiring.Component):
 
 
 class AttentionCode(wiring.Component):
-    """Codes of both modes, or of lis4 alone, `latency` registers after `e`.
+    """Codes of both modes, or of lis4 alone; the leading one of the sum is found here.
 
-    Members as `Log2Code`, but the leading one is found here: `sum` comes one step of `advance`
-    before its first `e` and stays until the step of the last one. `mode`: 1 for uniform8, where it
-    is built. `code`: what leaves the block, 8 bits wide there; `log_code`: the code of mode lis4.
+    Parameters
+    ----------
+    lanes : int
+        exponentials a beat
+    sum_width : int
+        bits of their sum
+    uniform8 : bool
+        build the second mode too
+
+    Members
+    -------
+    advance : In, 1
+        all registers move in the cycles in which it is 1
+    mode : In, 1
+        1 for uniform8, where it is built
+    e : In, uint24 x lanes
+        exponentials
+    sum : In, sum_width
+        their sum: comes one step of `advance` before its first `e` and stays until that of the last
+        one
+    log_code : Out, uint4 x lanes
+        the code of mode lis4
+    code : Out, uint4 or uint8 x lanes
+        what leaves the block, 8 bits wide where uniform8 is built
+
+    Latency
+    -------
+    `latency` registers from `e`: both modes take the longer time, 4 or 10.
+
+    Throughput
+    ----------
+    A beat in every cycle with `advance`.
+
+    Back-pressure
+    -------------
+    `advance`.
     """
 
     def __init__(self, lanes: int, sum_width: int, uniform8: bool):

@@ -51,35 +51,63 @@ class TileRingConfig:
 class TileRing(wiring.Component):
     """A ring of tiles, one wide memory word each, so that another tile costs no cycle to change.
 
-    Members:
-    - `i`: stream {data, last}; `last` on a tile's last beat, which may come early: the lanes not
-      loaded then keep what they held before. Ready while a tile (a group) has room.
-    - `group` (config.group > 1 only, held still): number of tiles loaded at once. Beat n then goes
-      to tile n mod group, lane n // group, and `last` completes the whole group.
-    - `offset`: a tile, counted from the oldest resident one; `resident`: it is loaded completely.
-    - `take`: the tile is read in this cycle; `release`: after it the ring forgets all tiles up to
-      and including this one. Only while `resident`.
-    - `tile`: the tile at `offset`, one cycle later; it changes in cycles with `advance` only.
+    Parameters
+    ----------
+    parameters : TileRingConfig
+        shape of a tile, capacity, tiles loaded at once
+
+    Members
+    -------
+    i : In, stream of {data, last}
+        lanes of a tile; `last` on its last beat, which may come early: the lanes not loaded then
+        keep what they held before
+    group : In, range
+        number of tiles loaded at once, holds still: beat n goes to tile n mod group, lane n //
+        group, and `last` completes the whole group; with parameters.group > 1 only
+    offset : In, range
+        a tile, counted from the oldest resident one
+    resident : Out, 1
+        the tile at `offset` is loaded completely
+    take : In, 1
+        it is read in this cycle; only while `resident`
+    release : In, 1
+        with `take`: after it the ring forgets all tiles up to and including this one
+    advance : In, 1
+        `tile` changes in the next cycle
+    tile : Out, int9 x width x lanes
+        the tile at the last cycle's `offset`
+
+    Latency
+    -------
+    1, from `offset` to `tile`; a tile is `resident` in the cycle after its last beat.
+
+    Throughput
+    ----------
+    A beat in and a tile out every cycle.
+
+    Back-pressure
+    -------------
+    `i` is taken while a tile (a group) has room.
     """
 
-    def __init__(self, config: TileRingConfig):
-        self.config = config
+    def __init__(self, parameters: TileRingConfig):
+        self.parameters = parameters
         ports = {
-            "i": In(stream.Signature(config.i)),
-            "offset": In(config.pointer),
+            "i": In(stream.Signature(parameters.i)),
+            "offset": In(parameters.pointer),
             "resident": Out(1),
             "take": In(1),
             "release": In(1),
             "advance": In(1),
-            "tile": Out(config.tile),
+            "tile": Out(parameters.tile),
         }
-        if config.group > 1:
-            ports["group"] = In(range(config.group + 1))
+        if parameters.group > 1:
+            ports["group"] = In(range(parameters.group + 1))
         super().__init__(ports)
 
     def elaborate(self, platform):
         m = Module()
-        c = self.config
+        c = self.parameters
         group = self.group if c.group > 1 else Const(1)
         m.submodules.tiles = ram = memory.Memory(shape=c.tile, depth=len(c.pointer), init=[])
         write, read = ram.write_port(granularity=1), ram.read_port()

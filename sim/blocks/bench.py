@@ -32,7 +32,6 @@ class Bench:
     def __init__(self, dut: Any, block: Any, request: Request, mode: str, cases: list):
         self.dut, self.request, self.mode, self.cases = dut, request, mode, cases
         self.config = block.CONFIGURATIONS[request.config]
-        self.component = block.component(self.config)  # for its port layouts
         self.cycles = self.beats = 0
 
     def idle(self) -> None:

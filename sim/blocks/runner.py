@@ -94,7 +94,7 @@ def run_bench(
     folder.mkdir(parents=True)
     start = time.monotonic()
     parameters = module.CONFIGURATIONS[config]
-    text = verilog.source(block, config, parameters, module.component(parameters))
+    text = verilog.source(block, config, vars(parameters), module.component(parameters))
     if mutate is not None:
         mutated = mutate(text)
         if mutated == text:

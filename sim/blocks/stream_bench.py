@@ -24,6 +24,7 @@ class StreamBench(Bench):
 
     def __init__(self, dut: Any, block: Any, request: Request, mode: str, cases: list[Transaction]):
         super().__init__(dut, block, request, mode, cases)
+        self.component = block.component(self.config)  # for its port layouts
         self.stall = STALL if mode == "stalls" else 0.0
         self.rng = random.Random(f"{request.block} {mode}")
         self.flipped = cases[len(cases) // 2] if request.flip and cases else None

@@ -114,9 +114,9 @@ MUTANTS = (
     *mutants(
         "rtl/blocks/residual.py",
         ("x_product + branch_product", "x_product - branch_product", "the branch is subtracted"),
-        ("(lane.x - c.x_zero) << lane.x_factor", "(lane.x << lane.x_factor) - c.x_zero",
+        ("(lane.x - layer.x_zero) << lane.x_factor", "(lane.x << lane.x_factor) - layer.x_zero",
          "the zero point is not scaled by PTF"),
-        ("c.shift + lane.factor", "c.shift - lane.factor", "PTF of the output in reverse"),
+        ("layer.shift + lane.factor", "layer.shift - lane.factor", "PTF of the output in reverse"),
         ("(total << 1) >> shift[2]", "(total << 1) >> shift[2][:5]", "the add shifts by 32 less"),
     ),
     *mutants(

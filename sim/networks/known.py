@@ -85,8 +85,8 @@ def timm_model(name: str, weights: Path):
 
 def random_model(name: str):
     """timm's architecture with every parameter moved off its initialization."""
+    from fqvit_hw.paper_models import PAPER_MODELS, timm_name
     from fqvit_hw.timm_compat import import_timm
-    from fqvit_hw.zoo.models import PAPER_MODELS, timm_name
 
     timm = import_timm()
     import torch

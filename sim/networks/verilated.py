@@ -21,7 +21,9 @@ from fqvit_hw.machine.hardware import BURST_BYTES, HARDWARE, Hardware
 from fqvit_hw.machine.hardware import hardware as config
 from fqvit_hw.machine.isa import Error
 from fqvit_hw.machine.registers import c_header
-from fqvit_hw.places import BUILD, PACKAGE, RTL
+from fqvit_hw.places import BUILD
+
+from .sources import closure
 
 OUT = BUILD / "sim_net"
 HARNESS = Path(__file__).parent / "harness"
@@ -40,9 +42,8 @@ INITIAL = re.compile(r"^(  reg (?:signed )?(?:\[\d+:\d+\] )?\w+) = [^;]+;$", re.
 
 
 def sources() -> list[Path]:
-    """Every file that the executable is made from."""
-    found = [*RTL.rglob("*.py"), *HARNESS.iterdir(), *(PACKAGE / "machine").glob("*.py")]
-    return sorted([*found, PACKAGE / "formats.py", Path(__file__).resolve()])
+    """Every file that the executable is made from: what this one imports, and the harness."""
+    return [*closure("fqvit_hw.sim.networks.verilated"), *sorted(HARNESS.iterdir())]
 
 
 def checksum(*parts: str | bytes) -> str:
@@ -100,8 +101,8 @@ def build(hardware: Hardware, trace: bool = False, quick: bool = False) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     program, keys = folder / "machine", folder / "keys"
     here = f"{hardware}, {trace}, {optimize}"
-    read = checksum(here, *(f"{path}" for path in sources()),
-                    *(path.read_bytes() for path in sources()))  # fmt: skip
+    files = sources()
+    read = checksum(here, *map(str, files), *(path.read_bytes() for path in files))
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         known = keys.read_text().split() if program.exists() and keys.exists() else [None, None]

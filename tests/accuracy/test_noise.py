@@ -8,7 +8,7 @@ import pytest
 from fqvit_hw import PRESETS
 from fqvit_hw.accuracy.evaluate import Evaluator
 from fqvit_hw.accuracy.noise import code_counts, measure
-from tests.models import MEAN, STD, random_images, tiny_quantized, tiny_vit
+from tests.models import MEAN, STD, float_tensors, random_images, tiny_quantized, tiny_vit
 
 pytest.importorskip("torch", reason="the float model runs in torch")
 CONFIGS = {
@@ -30,10 +30,8 @@ def layers(evaluator):
 
 
 def test_the_noise_of_a_layer_is_that_of_its_codes(evaluator, layers):
-    from fqvit_hw.calibrate.float_steps import float_steps, normalize
-
     images = random_images(5, seed=4)
-    real = dict(float_steps(evaluator.model, normalize(images, MEAN, STD)))
+    real = float_tensors(evaluator.model, images)
     for name, qm in evaluator.networks.items():
         traces = [qm.trace(image) for image in images]
         found = layers["configurations"][name]["layer_snr_db"]

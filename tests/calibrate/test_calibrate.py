@@ -8,12 +8,13 @@ import pytest
 
 from fqvit_hw import PRESETS, QuantConfig, quantize
 from fqvit_hw.config import CHOICES
-from tests.models import MEAN, STD, random_images, tiny_quantized, tiny_vit
+from tests.models import MEAN, STD, float_tensors, random_images, tiny_quantized, tiny_vit
+from tests.network.names import same_names_and_shapes
 
 torch = pytest.importorskip("torch", reason="calibration needs torch")
 
 from fqvit_hw.calibrate import fixed_point, tables  # noqa: E402
-from fqvit_hw.calibrate.float_steps import float_steps, normalize, real_name  # noqa: E402
+from fqvit_hw.calibrate.float_steps import float_steps, normalize  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +32,15 @@ def same_bytes(a, b, tmp_path):
 def test_float_steps_equal_the_model(changes):
     model = tiny_vit(**changes)
     x = normalize(random_images(3), MEAN, STD)
-    *_, (name, logits) = float_steps(model, x)
-    assert name == "head"
+    *_, (step, logits) = float_steps(model, x)
+    assert step.name == "head"
     with torch.inference_mode():
         torch.testing.assert_close(logits, model(x), atol=1e-4, rtol=0)
 
 
 def test_float_steps_have_names_and_shapes_of_the_trace(model):
-    images = random_images(2)
-    steps = dict(float_steps(model, normalize(images, MEAN, STD)))
-    traced = tiny_quantized(model).trace(images[0])
-    missing = {real_name(name) for name in traced} - set(steps)
-    assert missing == {"image", *(f"blocks.{i}.attn.row_reciprocal" for i in range(2))}
-    for name, codes in traced.items():
-        if real_name(name) in steps:
-            assert codes.shape == tuple(steps[real_name(name)].shape[1:]), name
+    images, qm = random_images(2), tiny_quantized(model)
+    same_names_and_shapes(qm, float_tensors(model, images), qm.trace(images[0]))
 
 
 def test_every_switch_runs_and_stays_near_float(model):

@@ -7,11 +7,12 @@ import pytest
 
 from fqvit_hw import QuantConfig
 from fqvit_hw.network.scale import Scale
-from tests.models import MEAN, STD, random_images, tiny_quantized, tiny_vit
+from fqvit_hw.network.step import Role
+from tests.models import MEAN, STD, float_tensors, random_images, tiny_quantized, tiny_vit
 
 torch = pytest.importorskip("torch", reason="calibration needs torch")
 
-from fqvit_hw.calibrate.float_steps import float_steps, normalize  # noqa: E402
+from fqvit_hw.calibrate.float_steps import float_steps, normalize, steps_of  # noqa: E402
 from fqvit_hw.calibrate.fold import fold  # noqa: E402
 
 NONE = QuantConfig(fold_positions=False, fold_values=False, fold_norms=False)
@@ -50,7 +51,8 @@ def test_a_swin_computes_the_same_at_any_size(size):
     own = tuple(model.patch_embed.img_size)
     folded, sizes = fold(model, random_images(6, shape=(3, *own)), MEAN, STD, ALL)
     blocks = sum(len(stage.blocks) for stage in model.layers)
-    assert "patch_embed" not in sizes and len(sizes) == 3 * blocks  # qkv, context, norm2
+    assert steps_of(model).patch_embed not in sizes
+    assert len(sizes) == 3 * blocks  # qkv, context, norm2
     x = normalize(random_images(2, seed=3, shape=(3, *(size or own))), MEAN, STD)
     *_, (_, old) = float_steps(model, x)
     *_, (_, new) = float_steps(folded, x)
@@ -67,8 +69,8 @@ def test_values_use_their_codes():
     model, images = tiny_vit(), random_images(8)
     folded, sizes = fold(model, images, MEAN, STD, BOTH)
     both = (float_steps(m, normalize(images, MEAN, STD)) for m in (model, folded))
-    for (name, old), (_, new) in zip(*both, strict=True):
-        if name.endswith("qkv"):
+    for (step, old), (_, new) in zip(*both, strict=True):
+        if step.role is Role.QKV:
             torch.testing.assert_close(new[..., :48], old[..., :48], atol=1e-5, rtol=1e-4)
             (old_low, old_high), (low, high) = (
                 torch.aminmax(x[..., 48:].flatten(0, 1), dim=0) for x in (old, new)
@@ -77,7 +79,7 @@ def test_values_use_their_codes():
             size = (old_high - old_low) / (old_high - old_low).max()
             expected = size**0.3 * high.max()
             torch.testing.assert_close(high, expected, atol=1e-5, rtol=1e-4)
-    assert set(sizes) == {
+    assert {step.name for step in sizes} == {
         "patch_embed",
         *(f"blocks.{i}.{part}" for i in range(2) for part in ("qkv", "attn.context")),
     }
@@ -89,8 +91,9 @@ def test_norms_use_their_codes():
     folded, _ = fold(model, images, MEAN, STD, replace(NONE, fold_norms=True))
     both = (float_steps(m, normalize(images, MEAN, STD)) for m in (model, folded))
     checked = 0
-    for (name, old), (_, new) in zip(*both, strict=True):
-        if name.endswith(("norm1", "norm2")):
+    norms = [norm for block in steps_of(model).blocks for norm in (block.norm1, block.norm2)]
+    for (step, old), (_, new) in zip(*both, strict=True):
+        if step in norms:
             (old_low, old_high), (low, high) = (
                 torch.aminmax(x.flatten(0, 1), dim=0) for x in (old, new)
             )
@@ -116,7 +119,7 @@ def test_reports_see_the_original_tensors(attention):
     """Traced tensors, through their scales, are the original ones to 20 dB, the context to 13."""
     model, image = tiny_vit(), random_images(1, seed=9)
     qm = tiny_quantized(model, replace(ALL, attention=attention))
-    real = dict(float_steps(model, normalize(image, MEAN, STD)))
+    real = float_tensors(model, image)
     trace = qm.trace(image[0])
     checked = 0
     for name in ("patch_embed", "embed", *(f"blocks.{i}.{p}" for i in range(2) for p in LAYERS)):

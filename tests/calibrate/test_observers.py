@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fqvit_hw import QuantConfig
+from fqvit_hw.network.steps import swin_steps, vit_steps
 
 torch = pytest.importorskip("torch", reason="calibration needs torch")
 
@@ -142,12 +143,14 @@ def test_nothing_is_cut_where_values_lie_evenly(search, centred):
 
 def test_which_tensors_are_searched():
     omse, best = QuantConfig(observer="omse"), QuantConfig()
-    for name in ("blocks.0.norm1", "blocks.0.attn.score", "blocks.0.qkv", "norm", "pool"):
-        assert choose.search_of(name, omse) is choose.omse
-        assert choose.search_of(name, best) is None
-    for name in ("embed", "blocks.0.residual2", "blocks.0.proj", "blocks.0.fc1", "head"):
-        assert choose.search_of(name, omse) is None
-    assert choose.search_of("blocks.0.gelu", omse) is choose.omse
-    assert choose.search_of("blocks.0.gelu", best) is choose.cut_high_end
+    vit, swin = vit_steps(1), swin_steps((1,))
+    (block,) = vit.blocks
+    for step in (block.norm1, block.score, block.qkv, vit.norm, swin.pool):
+        assert choose.search_of(step, omse) is choose.omse
+        assert choose.search_of(step, best) is None
+    for step in (vit.embed, swin.patch_embed, block.residual2, block.proj, block.fc1, vit.head):
+        assert choose.search_of(step, omse) is None
+    assert choose.search_of(block.gelu, omse) is choose.omse
+    assert choose.search_of(block.gelu, best) is choose.cut_high_end
     int8 = QuantConfig(observer="omse", residual_operand="int8")
-    assert choose.search_of("blocks.0.proj", int8) is choose.omse
+    assert choose.search_of(block.proj, int8) is choose.omse

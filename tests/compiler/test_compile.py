@@ -10,17 +10,21 @@ import pytest
 
 from fqvit_hw import QuantizedModel
 from fqvit_hw.commands.cli import main
-from fqvit_hw.compiler import Program, compile_network, vit
-from fqvit_hw.compiler.memory_map import Window
+from fqvit_hw.compiler import Program, compile_network, compile_shape
+from fqvit_hw.compiler.memory_map import MemoryMap
 from fqvit_hw.compiler.races import check
-from fqvit_hw.compiler.shapes import VIT, Size, blank
+from fqvit_hw.compiler.vit import schedule
+from fqvit_hw.compiler.vit.shape import Shape
 from fqvit_hw.config import PRESETS
 from fqvit_hw.data import digits
 from fqvit_hw.machine import interpreter as machine
 from fqvit_hw.machine import isa
 from fqvit_hw.machine.hardware import BASE, HARDWARE, TINY
 from fqvit_hw.machine.isa import Epilogue, Opcode, Unit
+from fqvit_hw.paper_models import PAPER_MODELS, VitSize
 from tests.models import random_images, tiny_quantized, tiny_quantized_swin, tiny_vit
+
+DEIT_TINY = Shape.of_size(PAPER_MODELS["deit_tiny"].size)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +59,8 @@ def test_digits(digits_model, hw):
     assert counters.instructions == len(program.instructions)
     assert counters.written == -(-40 // hw.stream_bytes) * hw.stream_bytes  # ten logits
     assert counters.array * hw.rows * hw.cols >= program.macs
-    gemms = [p for p in program.instructions if p.opcode is Opcode.GEMM]
-    assert counters.array == sum(p.outer * p.k_groups * p.rows * p.inner * p.k_tiles for p in gemms)
+    gemms = [i for i in program.instructions if i.opcode is Opcode.GEMM]
+    assert counters.array == sum(i.outer * i.k_groups * i.rows * i.inner * i.k_tiles for i in gemms)
 
 
 # small machines that keep less and less on chip; the digits network has 17 tokens of 64 channels
@@ -112,12 +116,12 @@ def test_more_logits_than_the_stream_memory_holds(monkeypatch):
     program, _ = run_and_compare(model, hw, random_images(1)[0])
     assert len(blocks_of(program, Epilogue.LOGITS)) == 2
     check(program.instructions, hw, program.size)
-    size = replace(VIT["deit_tiny"], depth=1, hidden=16384, classes=21843)
-    program = compile_network(blank(size), TINY, weights=False)
+    shape = replace(DEIT_TINY, depth=1, hidden=16384, classes=21843)
+    program = compile_shape(shape, TINY)
     assert len(blocks_of(program, Epilogue.LOGITS)) == 3
     columns = [c for _, c in blocks_of(program, Epilogue.GELU)]
     assert columns[:2] == [(0, 8192), (8192, 16384)]
-    monkeypatch.setattr(vit, "MAX_OUTER", 3)
+    monkeypatch.setattr(schedule, "MAX_OUTER", 3)
     program, _ = run_and_compare(model, TINY, random_images(1)[0])
     assert len(blocks_of(program, Epilogue.GELU)) == 4
     check(program.instructions, TINY, program.size)
@@ -170,7 +174,7 @@ def test_result_order():
 
 @pytest.mark.parametrize("name", ["deit_small", "vit_base"])
 def test_larger_networks_have_a_schedule(name):
-    program = compile_network(blank(VIT[name]), BASE, weights=False)
+    program = compile_shape(Shape.of_size(PAPER_MODELS[name].size), BASE)
     assert program.image is None and program.plan.spilled > 0
 
 
@@ -207,8 +211,8 @@ def test_a_program_is_written_whole_or_not_at_all(tmp_path, capsys, monkeypatch)
 
 def test_more_layers_than_the_field_layer_counts():
     """Its highest number stands for all that follow; names are as many as there are."""
-    size = Size(8, 4, channels=32, depth=52, heads=16, hidden=8, classes=2)
-    program = compile_network(blank(size), BASE, weights=False)
+    size = VitSize(8, 4, channels=32, depth=52, heads=16, hidden=8, classes=2)
+    program = compile_shape(Shape.of_size(size), BASE)
     assert len(set(program.names)) > isa.LAST_LAYER + 100
     assert program.instructions[-1].layer == isa.LAST_LAYER
     assert program.names[-1] == "end" and program.names[-3] == "head"
@@ -216,14 +220,14 @@ def test_more_layers_than_the_field_layer_counts():
 
 def test_no_blocks():
     with pytest.raises(ValueError, match="without blocks"):
-        compile_network(blank(replace(VIT["deit_tiny"], depth=0)), BASE, weights=False)
+        replace(DEIT_TINY, depth=0)
 
 
-def test_the_window_is_less_than_4_gib():
-    window = Window()
-    window.region("a", "spill", (1 << 32) - 512)
+def test_the_memory_map_is_less_than_4_gib():
+    memory_map = MemoryMap()
+    memory_map.region("a", "spill", (1 << 32) - 512)
     with pytest.raises(ValueError, match=f"needs {1 << 32} up to b"):
-        window.region("b", "spill", 512)
+        memory_map.region("b", "spill", 512)
 
 
 def test_the_machine_refuses_what_the_hardware_would_not_survive(digits_model):
@@ -244,7 +248,7 @@ def test_the_machine_refuses_what_the_hardware_would_not_survive(digits_model):
     changed(at, "reaches", wait1_count=10_000)
     changed(at, "never written", from_base=3000)
     changed(at, "beyond", from_base=TINY.stream)
-    changed(at + 5, "beyond the window", address=1 << 31)
+    changed(at + 5, "beyond the memory map", address=1 << 31)
     first = next(n for n, p in enumerate(program.instructions) if p.opcode is Opcode.GEMM)
     changed(first, "never written", from_base=8000)
 
@@ -252,18 +256,18 @@ def test_the_machine_refuses_what_the_hardware_would_not_survive(digits_model):
 @pytest.mark.parametrize("name", HARDWARE)
 def test_useful_macs_are_those_of_the_gemms(name):
     """Rows and columns of each GEMM are the instruction's, K is the network's, without padding."""
-    network = blank(VIT["deit_tiny"])
-    program = compile_network(network, HARDWARE[name], weights=False)
-    block, macs = network.blocks[0], 0
+    program = compile_shape(DEIT_TINY, HARDWARE[name])
+    C, macs = DEIT_TINY.channels, 0
     inputs = {
-        "patch_embed": network.patch_embed.weight[0].size,
-        "scores": block.head_dim,
-        "context": network.tokens,
-        "head": network.head.weight.shape[1],
-        **{f"qkv head {h} {part}": block.qkv.weight.shape[1]
-           for h in range(block.heads) for part in "qkv"},
-        **{layer: getattr(block, layer).weight.shape[1] for layer in ("proj", "fc1", "fc2")},
-    }  # fmt: skip
+        "patch_embed": DEIT_TINY.patch_bytes,
+        "scores": DEIT_TINY.head_dim,
+        "context": DEIT_TINY.tokens,
+        "head": C,
+        **{f"qkv head {h} {part}": C for h in range(DEIT_TINY.heads) for part in "qkv"},
+        "proj": C,
+        "fc1": C,
+        "fc2": DEIT_TINY.hidden,
+    }
     for gemm, layer in zip(program.instructions, program.names, strict=True):
         if gemm.opcode is Opcode.GEMM:
             last = layer.split(".")[-1]

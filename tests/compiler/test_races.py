@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 
 from fqvit_hw import QuantizedModel
-from fqvit_hw.compiler import compile_network
+from fqvit_hw.compiler import compile_network, compile_shape
 from fqvit_hw.compiler.races import RaceError, check
-from fqvit_hw.compiler.shapes import VIT, Size, blank
+from fqvit_hw.compiler.vit.shape import Shape
 from fqvit_hw.data import digits
 from fqvit_hw.machine.hardware import BASE, ECP5_85K, HARDWARE, TINY
 from fqvit_hw.machine.isa import Instruction, Opcode, Unit
+from fqvit_hw.paper_models import PAPER_MODELS, VitSize
 from fqvit_hw.sim.networks.micro import MICRO
 from tests.compiler.test_compile import SMALL
 
@@ -33,15 +34,15 @@ def test_digits_has_no_races(network, name):
 
 @pytest.mark.parametrize("hw", [BASE, ECP5_85K], ids=["base", "ecp5_85k"])
 def test_deit_tiny_has_no_races(hw):
-    size = replace(VIT["deit_tiny"], depth=2)
-    program = compile_network(blank(size), hw, weights=False)
+    size = replace(PAPER_MODELS["deit_tiny"].size, depth=2)
+    program = compile_shape(Shape.of_size(size), hw)
     check(program.instructions, hw, program.size)
 
 
 def test_padded_k_tiles_are_of_the_same_row():
     """A patch of 13 words is read in 2 groups of 7 K tiles."""
-    size = Size(image=20, patch=5, colors=2, channels=62, depth=2, heads=2, hidden=17, classes=1)
-    program = compile_network(blank(size), MICRO, weights=False)
+    size = VitSize(image=20, patch=5, colors=2, channels=62, depth=2, heads=2, hidden=17, classes=1)
+    program = compile_shape(Shape.of_size(size), MICRO)
     assert any(p.k_groups > 1 for p in program.instructions if p.opcode is Opcode.GEMM)
     check(program.instructions, MICRO, program.size)
 

@@ -10,15 +10,18 @@ import dataclasses
 import pytest
 
 from fqvit_hw import QuantizedModel
-from fqvit_hw.compiler import compile_network
-from fqvit_hw.compiler.shapes import VIT, blank
+from fqvit_hw.compiler import compile_network, compile_shape
+from fqvit_hw.compiler.vit.shape import Shape
 from fqvit_hw.cycles import predict, timing
 from fqvit_hw.data import digits
 from fqvit_hw.machine.hardware import BASE, HARDWARE
 from fqvit_hw.machine.isa import Instruction, Opcode, Unit
+from fqvit_hw.paper_models import PAPER_MODELS
 from fqvit_hw.rtl.accelerator import codes, epilogue_math, gemm, norm, weights
 from fqvit_hw.rtl.accelerator.axi_read import OUTSTANDING
 from fqvit_hw.sim.networks.micro import MICRO
+
+DEIT_TINY = Shape.of_size(PAPER_MODELS["deit_tiny"].size)
 
 
 @pytest.mark.parametrize("name", HARDWARE)
@@ -46,18 +49,18 @@ def beats(program) -> list[int]:
 
 
 def test_deit_tiny_keeps_the_array_busy():
-    program = compile_network(blank(VIT["deit_tiny"]), BASE, weights=False)
+    program = compile_shape(DEIT_TINY, BASE)
     prediction = predict(program.instructions, BASE)
     assert [g.busy for g in prediction.gemms] == beats(program)
     assert program.macs / (BASE.rows * BASE.cols * prediction.cycles) > 0.97
 
 
 def test_a_slower_memory_or_a_narrower_bus_never_helps():
-    program = compile_network(blank(VIT["deit_tiny"]), BASE, weights=False)
+    program = compile_shape(DEIT_TINY, BASE)
     times = [predict(program.instructions, BASE, n).cycles for n in (1, 20, 100, 200)]
     assert times == sorted(times)
     narrow = dataclasses.replace(BASE, bus=64)
-    program = compile_network(blank(VIT["deit_tiny"]), narrow, weights=False)
+    program = compile_shape(DEIT_TINY, narrow)
     assert predict(program.instructions, narrow, 1).cycles > times[0]
 
 

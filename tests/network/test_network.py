@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from fqvit_hw import QuantizedModel
+from fqvit_hw import QuantizedModel, files
 from fqvit_hw.data import digits
 from fqvit_hw.network import file as netfile
 
@@ -102,7 +102,7 @@ def test_nothing_half_written(tmp_path, model, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(netfile.os, "replace", fail)
+    monkeypatch.setattr(files.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         model.save(path)
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1

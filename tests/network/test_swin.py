@@ -6,21 +6,22 @@ import numpy as np
 import pytest
 
 from fqvit_hw import PRESETS, QuantizedModel, quantize
-from fqvit_hw.model import stage_outputs
 from fqvit_hw.units import windows
 from tests.models import (
     MEAN,
     STD,
     SWIN_SHAPE,
+    float_tensors,
     random_images,
     tiny_quantized,
     tiny_quantized_swin,
     tiny_swin,
 )
+from tests.network.names import same_names_and_shapes
 
 torch = pytest.importorskip("torch", reason="calibration needs torch")
 
-from fqvit_hw.calibrate.float_steps import float_steps, normalize, real_name  # noqa: E402
+from fqvit_hw.calibrate.float_steps import float_steps, normalize  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,8 @@ def snr(real, got):
 
 @pytest.mark.parametrize("size", [(22, 18), (16, 16), (31, 27), (8, 50)])
 def test_float_steps_equal_the_model_at_any_size(model, size):
-    x = normalize(random_images(2, shape=(3, *size)), MEAN, STD)
-    steps = dict(float_steps(model, x))
+    images = random_images(2, shape=(3, *size))
+    steps, x = float_tensors(model, images), normalize(images, MEAN, STD)
     with torch.inference_mode():
         torch.testing.assert_close(steps["head"], model(x), atol=1e-4, rtol=0)
         maps = model.forward_intermediates(x, intermediates_only=True)
@@ -51,16 +52,7 @@ def test_float_steps_equal_the_model_at_any_size(model, size):
 
 def test_trace_has_names_and_shapes_of_the_float_steps(model, qm):
     images = random_images(2, shape=SWIN_SHAPE)
-    steps = dict(float_steps(model, normalize(images, MEAN, STD)))
-    traced = qm.trace(images[0])
-    missing = {real_name(name) for name in traced} - set(steps)
-    blocks = [f"layers.{i}.blocks.{j}" for i in range(2) for j in range(2)]
-    assert missing == {"image", *(f"{name}.attn.row_reciprocal" for name in blocks)}
-    assert set(steps) <= {real_name(name) for name in traced}
-    for name, codes in traced.items():
-        if real_name(name) in steps:
-            assert codes.shape == tuple(steps[real_name(name)].shape[1:]), name
-    assert set(qm.scales) >= {name for name in traced if "row_reciprocal" not in name}
+    same_names_and_shapes(qm, float_tensors(model, images), qm.trace(images[0]))
 
 
 @pytest.mark.parametrize("config", PRESETS)
@@ -91,10 +83,11 @@ def test_relative_position_bias_is_in_accumulator_steps(model, qm):
 @pytest.mark.parametrize("size", [(22, 18), (31, 27), (40, 12)])
 def test_features_at_any_size(model, qm, size):
     images = random_images(2, seed=5, shape=(3, *size))
-    steps = dict(float_steps(model, normalize(images, MEAN, STD)))
+    steps = float_tensors(model, images)
     maps = qm.features(images)
     grid = [-(-side // 2) for side in size]
-    for name, found in zip(stage_outputs(qm.network), maps, strict=True):
+    for stage, found in zip(qm.network.steps.stages, maps, strict=True):
+        name = stage.output.name
         assert found.codes.shape[:3] == (2, *grid)
         real = steps[name].reshape(found.codes.shape).numpy().transpose(0, 3, 1, 2)
         assert found.real.shape == real.shape and found.real.dtype == np.float32
@@ -110,9 +103,10 @@ def test_features_of_a_photograph():
     model = tiny_swin(img_size=64, patch_size=4, window_size=7, embed_dim=24)
     crops = np.stack([photo[0, :, y : y + 64, x : x + 64] for y in (9, 200) for x in (7, 300)])
     qm = quantize(model, crops, mean=MEAN, std=STD)
-    steps = dict(float_steps(model, normalize(photo, MEAN, STD)))
+    steps = float_tensors(model, photo)
     shapes = []
-    for name, found in zip(stage_outputs(qm.network), qm.features(photo), strict=True):
+    for stage, found in zip(qm.network.steps.stages, qm.features(photo), strict=True):
+        name = stage.output.name
         real = steps[name].reshape(found.codes.shape).numpy().transpose(0, 3, 1, 2)
         assert snr(real, found.real) > 10, name
         shapes.append(found.codes.shape)

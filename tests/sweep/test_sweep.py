@@ -7,17 +7,23 @@ import numpy as np
 import pytest
 
 from fqvit_hw.commands.cli import main
-from fqvit_hw.compiler import compile_network
-from fqvit_hw.compiler.shapes import VIT, Size, blank
-from fqvit_hw.compiler.swin import SWIN, SwinSchedule, SwinSize, window_order
+from fqvit_hw.compiler import compile_shape
+from fqvit_hw.compiler.swin import schedule_swin
+from fqvit_hw.compiler.swin.patterns import window_order
+from fqvit_hw.compiler.vit.shape import Shape
 from fqvit_hw.cycles import predict
 from fqvit_hw.machine.hardware import BASE, ECP5_85K, LARGE, TINY
 from fqvit_hw.machine.isa import Opcode
+from fqvit_hw.paper_models import Family, SwinSize, VitSize, of_family
 from fqvit_hw.sweep import page, picture
 from fqvit_hw.sweep import points as sweep
 
 SHAPES = {hw.name: hw for hw in sweep.SHAPES}
-SMALL = Size(image=64, channels=64, depth=6, heads=2, hidden=256, classes=10)
+VIT, SWIN = (
+    {name: model.size for name, model in of_family(family).items()}
+    for family in (Family.VIT, Family.SWIN)
+)
+SMALL = VitSize(image=64, channels=64, depth=6, heads=2, hidden=256, classes=10)
 SMALL_SWIN = SwinSize(channels=32, depths=(2, 2), image=56, classes=10)  # 14 x 14 and 7 x 7 tokens
 
 
@@ -39,7 +45,7 @@ VIT_MACS = {
 
 @pytest.mark.parametrize("name", VIT_MACS)
 def test_vit_does_its_own_macs(name):
-    program = compile_network(blank(VIT[name]), LARGE, weights=False)
+    program = compile_shape(Shape.of_size(VIT[name]), LARGE)
     assert macs(program.instructions, LARGE, 197) == program.macs == VIT_MACS[name]
 
 
@@ -77,7 +83,7 @@ MACHINES = {  # 16 rows: all channels fill whole words; and what a stage's plan 
 def test_swin_schedule_does_its_own_macs(name):
     sizes, stage, expected = MACHINES[name]
     hw = replace(BASE, **sizes)
-    schedule = SwinSchedule(SMALL_SWIN, hw)
+    schedule = schedule_swin(SMALL_SWIN, hw)
     plan = schedule.plans[stage]
     assert {key: getattr(plan, key) for key in expected} == expected
     assert macs(schedule.instructions, hw, 49) == SMALL_SWIN.macs
@@ -86,25 +92,25 @@ def test_swin_schedule_does_its_own_macs(name):
 
 
 def test_windows_hold_every_token_once():
-    order = window_order(14, 3)
+    order = window_order(14, 7, 3)
     assert sorted(order) == list(range(196))
     first = order[:49].reshape(7, 7)
     np.testing.assert_array_equal(first[0], 3 * 14 + 3 + np.arange(7))
-    assert window_order(14, 0)[49] == 7
+    assert window_order(14, 7, 0)[49] == 7
 
 
 def test_a_swin_that_does_not_fit():
     with pytest.raises(ValueError, match="2048 channels"):
-        SwinSchedule(SWIN["swin_base"], BASE)
+        schedule_swin(SWIN["swin_base"], BASE)
     with pytest.raises(ValueError, match="does not fit"):
-        SwinSchedule(SMALL_SWIN, replace(BASE, acts=150))
+        schedule_swin(SMALL_SWIN, replace(BASE, acts=150))
 
 
 @pytest.mark.parametrize("hw", [ECP5_85K, BASE], ids=lambda hw: hw.name)
 def test_further_blocks_cost_the_difference(hw):
     """The counters made from two shallow networks are those of the whole one."""
     size = replace(VIT["deit_tiny"], depth=4)
-    whole = predict(compile_network(blank(size), hw, weights=False).instructions, hw)
+    whole = predict(compile_shape(Shape.of_size(size), hw).instructions, hw)
     found = sweep.vit(size, hw)
     assert abs(found.pop("bytes_read") - whole.bytes_read) <= 256 * 2  # instructions, by fours
     for name, value in found.items():

@@ -135,7 +135,7 @@ def step(dut, start: dict, out: tuple[str, ...], values: list[dict], interval: i
             ctx.set(dut.start, 0)
             for _ in range(interval - 1):
                 await ctx.tick()
-        for _ in range(dut.config.latency):
+        for _ in range(dut.parameters.latency):
             await ctx.tick()
 
     async def watch(ctx):
@@ -151,7 +151,7 @@ def step(dut, start: dict, out: tuple[str, ...], values: list[dict], interval: i
     sim.add_testbench(source)
     sim.add_testbench(watch, background=True)
     sim.run()
-    expected = [dut.config.latency + interval * n for n in range(len(values))]
+    expected = [dut.parameters.latency + interval * n for n in range(len(values))]
     assert cycles == expected
     return results
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from fqvit_hw import quantize
-from fqvit_hw.compiler import compile_network, vit
+from fqvit_hw.compiler import compile_network
+from fqvit_hw.compiler.vit import schedule
 from fqvit_hw.config import PRESETS
 from fqvit_hw.cycles import predict
 from fqvit_hw.machine.hardware import TINY
@@ -122,7 +123,7 @@ def test_logits_in_blocks(machine):
 
 
 def test_hidden_channels_in_blocks(machine, monkeypatch):
-    monkeypatch.setattr(vit, "MAX_OUTER", 3)
+    monkeypatch.setattr(schedule, "MAX_OUTER", 3)
     qm = tiny_quantized()
     program = compile_network(qm.network, TINY)
     assert len(blocks_of(program, "blocks.0", Epilogue.GELU)) == 4

@@ -1,30 +1,55 @@
-"""What the processes of the cycle model know of each other: counts, queues and the bus."""
+"""Processes side by side, each with a time of its own; and the counts that they wait for."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Sequence
+from heapq import heappop, heappush
+from typing import Any
 
 import numpy as np
 
-from ..machine.isa import Instruction
-from .timing import OUTSTANDING, REQUEST
+# A process yields (count, n) to wait for a count, and (None, time) to let those go on whose time
+# is earlier. Parts of processes return a value to whoever delegates to them (`yield from`).
+Process = Generator[tuple[Any, int], None, Any]
 
-if TYPE_CHECKING:
-    from .model import Model
+
+class Scheduler:
+    """Runs the process with the earliest time; of several those first that were resumed first."""
+
+    def __init__(self):
+        self.ready: list[tuple[int, int, Process]] = []
+        self.sequence = 0
+
+    def resume(self, process: Process, time: int) -> None:
+        """Let a process go on at `time`."""
+        self.sequence += 1
+        heappush(self.ready, (time, self.sequence, process))
+
+    def run(self) -> None:
+        """Until every process waits for a count."""
+        while self.ready:
+            _, _, process = heappop(self.ready)
+            for count, n in process:
+                if count is None:
+                    self.resume(process, n)
+                    break
+                if n > count.total:
+                    count.waiting.append((n, process))
+                    break
 
 
 class Count:
     """A number that grows: at which time did it reach n? Times never decrease."""
 
-    def __init__(self, model: Model):
-        self.model = model
+    def __init__(self, scheduler: Scheduler):
+        self.scheduler = scheduler
         self.total = 0
         self.starts: list[int] = []
         self.times: list = []  # of each segment: a range, list or array
-        self.waiting: list = []  # (n, process)
+        self.waiting: list[tuple[int, Process]] = []
 
-    def add(self, times) -> None:
+    def add(self, times: Sequence[int] | np.ndarray) -> None:
         """The count grows by one at each of `times`."""
         if not len(times):
             return
@@ -37,7 +62,7 @@ class Count:
         if self.waiting:
             for n, process in self.waiting:
                 if n <= self.total:
-                    self.model.resume(process, self.time(n))
+                    self.scheduler.resume(process, self.time(n))
             self.waiting = [entry for entry in self.waiting if entry[0] > self.total]
 
     def time(self, n: int) -> int:
@@ -64,39 +89,6 @@ class Count:
             result[at : at + len(part)] = part
             at += len(part)
         return result
-
-
-class Queue:
-    """Instructions before a unit: when they may be taken, were taken and are carried out."""
-
-    def __init__(self, model: Model):
-        self.items: list[Instruction] = []
-        self.pushed, self.popped, self.finished = Count(model), Count(model), Count(model)
-
-    def push(self, instruction: Instruction, time: int) -> None:
-        self.items.append(instruction)
-        self.pushed.add([time])
-
-
-class Bus:
-    """The read side of the AXI bus: an address a cycle, then beats in order, one a cycle."""
-
-    def __init__(self, latency: int):
-        self.latency = latency
-        self.address_free = self.data_free = self.beats = 0
-        self.ends: list[int] = []  # of every burst so far
-
-    def read(self, t: int, beats: int) -> tuple[int, range]:
-        """-> when a burst asked for at t is taken, and the times of its beats at the client."""
-        taken = max(t, self.address_free)
-        if len(self.ends) >= OUTSTANDING:
-            taken = max(taken, self.ends[-OUTSTANDING] + 1)
-        self.address_free = taken + 1
-        start = max(taken + REQUEST + self.latency, self.data_free)
-        self.data_free = start + beats
-        self.ends.append(start + beats - 1)
-        self.beats += beats
-        return taken, range(start, start + beats)
 
 
 def paced(ready: np.ndarray, step: int, start: int) -> np.ndarray:

@@ -1,0 +1,120 @@
+"""LOAD and STORE: copies between memory and the chip."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..machine.hardware import BURST_BYTES
+from ..machine.isa import Instruction, Space, Unit
+from .scheduler import Process
+from .shared import Shared
+from .timing import LOAD_BEAT, LOAD_START, READ, STORE, WRITE
+
+
+class Loads:
+    """bursts: of each the times of its beats, its chunks and those of its last beat, and the space;
+    or the instruction of which an outer step ends there. popped: beats."""
+
+    def __init__(self, shared: Shared):
+        self.shared = shared
+        self.bursts: list[tuple[range, int, int, int] | Instruction] = []
+        self.burst_count, self.popped = shared.count(), shared.count()
+
+    def requests(self) -> Process:
+        """The bursts of an instruction, as long as the queue of beats has room."""
+        queue, hw = self.shared.queues["load"], self.shared.hw
+        t = asked = 0
+        while True:
+            instruction, t = yield from self.shared.taken(queue, t)
+            waits = []
+            for n in (0, 1):
+                waits.append((yield from self.shared.waited(instruction, n)))
+            t = max(t + LOAD_START, *(wait + 1 for wait in waits))
+            size = instruction.pieces * instruction.piece
+            for outer in range(instruction.count2):
+                for middle in range(instruction.count1):
+                    for line in range(instruction.count0):
+                        at = (
+                            instruction.address
+                            + outer * instruction.from2
+                            + middle * instruction.from1
+                            + line * instruction.from0
+                        )
+                        end = at + size
+                        while at < end:
+                            stop = min(at - at % BURST_BYTES + BURST_BYTES, end)
+                            begin = at - at % hw.bus_bytes
+                            beats = -(-(stop - begin) // hw.bus_bytes)
+                            asked += beats
+                            t, times = yield from self.shared.burst(t, beats, asked, self.popped)
+                            chunks = (stop - at) >> instruction.chunk
+                            tail = (stop - 1) % hw.bus_bytes + 1  # bytes used of the last beat
+                            tail = min(tail >> instruction.chunk, chunks)
+                            self.bursts.append((times, chunks, tail, instruction.space))
+                            self.burst_count.add([t])
+                            at = stop
+                self.bursts.append(instruction)
+                self.burst_count.add([t])
+            yield queue.finished, queue.popped.total + 1
+            t = queue.finished.time(queue.popped.total + 1)
+            queue.popped.add([t])
+            t += 1
+
+    def writes(self) -> Process:
+        """Chunk after chunk of the beats that have come."""
+        written = index = steps = 0
+        queue = self.shared.queues["load"]
+        while True:
+            index += 1
+            yield self.burst_count, index
+            item = self.bursts[index - 1]
+            if isinstance(item, Instruction):
+                self.shared.progress[Unit.LOAD].add([written + 1] * item.credit)
+                steps += 1
+                if steps == item.count2:
+                    steps = 0
+                    queue.finished.add([written + 1])
+                continue
+            times, chunks, tail, space = item
+            first = max(written + 1, times[0] + LOAD_BEAT + 1)
+            end = first + chunks - 1
+            if space == Space.STREAM:  # the epilogue writes before it
+                yield None, first
+                end = self.shared.beside_residuals(first - WRITE + READ, chunks) + WRITE - READ
+            written = max(end, times[-1] + LOAD_BEAT + tail)
+            spread = np.linspace(first, written, len(times)).astype(np.int64)
+            self.popped.add(spread)
+
+
+class Stores:
+    """bytes: written."""
+
+    def __init__(self, shared: Shared):
+        self.shared = shared
+        self.bytes = 0
+
+    def work(self) -> Process:
+        """Line after line: a word a cycle while the array leaves the activations alone."""
+        queue, hw = self.shared.queues["store"], self.shared.hw
+        t = 0
+        while True:
+            instruction, t = yield from self.shared.taken(queue, t)
+            waits = []
+            for n in (0, 1):
+                waits.append((yield from self.shared.waited(instruction, n)))
+            t = max(t, *waits) + 1
+            word = hw.rows if instruction.space == Space.ACTS else hw.stream_bytes
+            beats = instruction.words * word // hw.bus_bytes
+            steps = np.arange(1, instruction.lines + 1)
+            ends = t + max(beats, instruction.words) * steps
+            if instruction.space == Space.ACTS:  # the array reads before it
+                done = self.shared.free.before(t)
+                yield self.shared.free, done + instruction.lines * instruction.words
+                read = [self.shared.free.time(done + n * instruction.words) for n in steps.tolist()]
+                ends = np.maximum(ends, read)
+            ends = ends + STORE + self.shared.latency
+            self.bytes += instruction.lines * beats * hw.bus_bytes
+            self.shared.progress[Unit.STORE].add(ends)
+            t = int(ends[-1])
+            queue.popped.add([t])
+            queue.finished.add([t])
