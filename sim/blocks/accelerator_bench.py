@@ -4,7 +4,7 @@ Icarus runs the small network of sim/networks/smallest.py from pixels to logits 
 and the register models of sim/bus/axi.py, which check the accelerator's manners on the bus in every
 cycle. sim/blocks/accelerator.py says what goes wrong in which case.
 
-Each run has its window at another place on the bus.
+Each run has its memory map at another place on the bus.
 
 steady: memory is never busy, and every run takes the same cycles, whatever went wrong before;
 stalls: random ones on every channel; reset: before each case, soft resets in mid-run at moments of

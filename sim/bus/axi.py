@@ -18,7 +18,7 @@ BURST_BYTES = 256
 
 
 def bases(size: int) -> tuple[int, ...]:
-    """Bus addresses of 40 bits at which a window of `size` bytes may lie: on either side of a
+    """Bus addresses of 40 bits at which a memory map of `size` bytes may lie: on either side of a
     multiple of 4 GiB, so that carries count, at the bus's end and somewhere.
     """
     half, whole = (-(-n // BURST_BYTES) * BURST_BYTES for n in (size // 2, size))

@@ -33,6 +33,7 @@ from fqvit_hw.compiler import Program, compile_network
 from fqvit_hw.errors import ToolError, UserError
 from fqvit_hw.files import write_atomically
 from fqvit_hw.machine.isa import INSTRUCTION_BYTES, Epilogue, Instruction, Opcode
+from fqvit_hw.model import QuantizedModel
 from fqvit_hw.places import BUILD, CHECKOUT
 
 from ..networks import by_hand, compare
@@ -41,7 +42,7 @@ from ..networks.by_hand import Answer
 from ..networks.compare import expected_results, first_logit_difference, first_trace_difference
 from ..networks.micro import MICRO, wide_network
 from ..networks.random_networks import random_network
-from ..networks.simulated import Job, simulate
+from ..networks.simulated import Job, Run, simulate
 from ..networks.verilated import TOP, sources
 from . import schemata
 from .operators import MUTANTS, Mutant
@@ -93,7 +94,7 @@ class Workload:
         self.limit: int | None = None  # cycles
 
     @classmethod
-    def network(cls, name: str, qm, images) -> Workload:
+    def network(cls, name: str, qm: QuantizedModel, images: np.ndarray) -> Workload:
         program = compile_network(qm.network, MICRO)
         images = images[: 1 + max(job.image for job in JOBS)]
         logits = qm.run(images)
@@ -134,7 +135,7 @@ class Workload:
             self.limit = 3 * longest
         return Verdict(None, "nothing noticed")
 
-    def judge(self, run) -> Verdict:
+    def judge(self, run: Run) -> Verdict:
         n, answer = run.job.image, self.answers[run.job.image]
         pause = f", pause {run.job.pause}" if run.job.pause else ""
         setting = f"{self.name}, latency {run.job.latency}{pause}, seed {run.job.seed}"

@@ -7,149 +7,25 @@ that it makes goes to one output region.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fqvit_hw.compiler import Program
-from fqvit_hw.compiler.made import Made
-from fqvit_hw.compiler.memory_map import Region
-from fqvit_hw.compiler.pack import pack_exponentials, pack_norm, pack_params, pack_weights
-from fqvit_hw.compiler.vit.plan import Plan
+from fqvit_hw.compiler.pack import pack_exponentials, pack_norm
 from fqvit_hw.machine.hardware import BURST_BYTES, EXP_BYTES, NORM_BYTES, Hardware
 from fqvit_hw.machine.interpreter import Machine, Result
-from fqvit_hw.machine.isa import Epilogue, Instruction, Opcode, Space, Unit
+from fqvit_hw.machine.isa import Epilogue, Opcode, Space, Unit
 from fqvit_hw.units import LayerNorm
 
 from .compare import first_logit_difference, first_trace_difference
+from .draft import SIDE, Draft
 from .simulated import Job, Run, simulate
 
-SIDE = 128  # of an image, whose bytes come first in the window
-IMAGE = SIDE * SIDE
-OUTPUT = 1 << 14  # bytes behind it
 UNTOUCHED = 0xA5  # what the harness fills the output with
-
-
-def log2(value: int) -> int:
-    return value.bit_length() - 1
-
-
-class Draft:
-    """Instructions in order, the constants in memory, and what every unit will have counted."""
-
-    def __init__(self, hw: Hardware, seed: int = 0):
-        self.hw, self.rng = hw, np.random.default_rng(seed)
-        self.instructions: list[Instruction] = []
-        self.made: list[dict[Unit, Made]] = []
-        self.done = dict.fromkeys(Unit, 0)
-        self.constants: list[np.ndarray] = []
-        self.size = IMAGE + OUTPUT
-        self.out = IMAGE  # of the next STORE
-
-    def constant(self, values: np.ndarray) -> int:
-        """Its address, a multiple of a burst."""
-        raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-        self.constants.append(np.pad(raw, (0, -len(raw) % BURST_BYTES)))
-        at, self.size = self.size, self.size + len(self.constants[-1])
-        return at
-
-    def after(self, n: int, unit: Unit) -> dict[str, int]:
-        """The fields of wait n for all that `unit` has been told so far."""
-        return {f"wait{n}_unit": unit, f"wait{n}_count": self.done[unit]}
-
-    def add(self, opcode: Opcode, **fields: int) -> None:
-        p = Instruction(opcode, {name: int(value) for name, value in fields.items()})
-        self.instructions.append(p)
-        made = {}
-        if opcode is Opcode.LOAD:
-            self.done[Unit.LOAD] += p.count2 * p.credit
-        elif opcode is Opcode.STORE:
-            self.done[Unit.STORE] += p.lines
-        elif opcode is Opcode.NORM:
-            self.done[Unit.NORM] += p.rows
-            made[Unit.NORM] = Made("norm", (), (0, p.rows), (0, p.channels))
-        elif opcode is Opcode.GEMM:
-            kind = Epilogue(p.epilogue)
-            self.done[Unit.ARRAY] += p.outer * p.k_groups * p.rows
-            self.done[Unit.EPILOGUE] += p.outer * p.rows
-            made[Unit.EPILOGUE] = Made(kind.name, (), (0, p.rows), (0, p.columns))
-            if kind is Epilogue.SCORES:
-                self.done[Unit.CODES] += p.rows
-                made[Unit.CODES] = Made("codes", (), (0, p.rows), (0, p.columns))
-        self.made.append(made)
-
-    def load(self, space: Space, base: int, address: int, size: int, **fields: int) -> None:
-        """`size` bytes at `address` to byte `base` of a space; fields: others of LOAD."""
-        hw = self.hw
-        chunk = {
-            Space.ACTS: min(hw.rows, hw.bus_bytes),
-            Space.STREAM: min(hw.stream_bytes, hw.bus_bytes),
-            Space.NORM_TABLE: NORM_BYTES,
-            Space.EXP_TABLE: EXP_BYTES,
-        }[space]
-        usual = {"count2": 1, "count1": 1, "count0": 1, "pieces": 1, "piece": size, "credit": 1}
-        self.add(
-            Opcode.LOAD, space=space, base=base, address=address, chunk=log2(chunk),
-            **usual | fields,
-        )  # fmt: skip
-
-    def store(self, base: int, words: int, *, lines: int = 1, gap: int = 0, **fields: int) -> None:
-        """Lines of `words` words of acts, one after another from word `base` on, to the output;
-        gap: bytes left out between two lines.
-        """
-        size = words * self.hw.rows
-        self.add(
-            Opcode.STORE, space=Space.ACTS, base=base, stride=words, lines=lines, words=words,
-            address=self.out, to0=size + gap, **fields,
-        )  # fmt: skip
-        self.out += lines * (size + gap)
-        if self.out > IMAGE + OUTPUT:
-            raise ValueError(f"the output has {OUTPUT} bytes, not {self.out - IMAGE}")
-
-    def weights(self, outputs: int, k_tiles: int) -> int:
-        """Random ones, whose results fill int8."""
-        rng, hw = self.rng, self.hw
-        params = pack_params(
-            rng.integers(-(1 << 14), 1 << 14, outputs),
-            rng.integers(1 << 15, 1 << 16, outputs),
-            rng.integers(23, 25, outputs),
-        )
-        weight = rng.integers(-128, 128, (outputs, k_tiles * hw.rows), np.int8)
-        return self.constant(pack_weights(hw, weight, k_tiles, params))
-
-    def gemm(self, epilogue: Epilogue, rows: int, k_tiles: int, columns: int, **fields: int):
-        usual = {"row_group": rows, "k_groups": 1, "inner": 1, "outer": 1, "from_stride": k_tiles}
-        self.add(
-            Opcode.GEMM, epilogue=epilogue, rows=rows, k_tiles=k_tiles, columns=columns,
-            **usual | fields,
-        )  # fmt: skip
-
-    def program(self) -> Program:
-        entry = self.size
-        instructions = [*self.instructions, Instruction(Opcode.END, {})]
-        code = b"".join(p.encode() for p in instructions)
-        content = [np.zeros(IMAGE + OUTPUT, np.uint8), *self.constants]
-        content.append(np.frombuffer(code, np.uint8))
-        image = np.concatenate(content)
-        image = np.pad(image, (0, -len(image) % BURST_BYTES))
-        return Program(
-            hardware=self.hw,
-            instructions=instructions,
-            names=["by hand"] * len(instructions),
-            made=[*self.made, {}],
-            regions={"output": Region("output", "logits", IMAGE, OUTPUT)},
-            size=len(image),
-            image_shape=(1, SIDE, SIDE),
-            classes=OUTPUT // 4,
-            macs=0,
-            plan=object.__new__(Plan),  # nothing was placed by a plan
-            image=image,
-            input_address=0,
-            output_address=IMAGE,
-            entry=entry,
-        )
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
@@ -172,7 +48,8 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
     channels = deep * R
     queries = hw.max_tokens + 2
     d.load(Space.EXP_TABLE, 0, d.constant(exponentials(rng)), 256 * EXP_BYTES)
-    d.load(Space.ACTS, 0, 0, queries * channels)
+    # the queries, and something where results will lie: a STORE takes more than rows, whole beats
+    d.load(Space.ACTS, 0, 0, 2 * (queries + 20) * channels)
     key_tiles, value_tiles = -(-tokens // C) * deep, -(-channels // C)
     keys, values = hw.ring, hw.ring + key_tiles
     outer = {"outer": -(-channels // C)}
@@ -181,7 +58,7 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
            to_base=keys, to_stride=deep, **loaded, **outer)  # fmt: skip
     d.gemm(Epilogue.VALUES, tokens, deep, channels, address=d.weights(channels, deep),
            to_base=values, to_stride=value_tiles, **outer)  # fmt: skip
-    written = d.after(0, Unit.EPILOGUE)
+    ready = d.after(0, Unit.EPILOGUE)
     to = queries * deep  # a word of acts
     # Columns that make less than half the beats in which the softmax makes a reciprocal.
     short = min(8 * hw.lanes, R * ((hw.codes - 2 * -(-tokens // R)) // hw.max_tokens))
@@ -196,7 +73,7 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
             d.gemm(Epilogue.SCORES, rows, deep, columns, resident=1, tile_base=keys,
                    tile_inner=deep, tile_k=1, inner=-(-columns // C), to_base=at, to_stride=words,
                    scalar=1, multiplier=rng.integers(1 << 15, 1 << 16), shift=23,
-                   row_norm=norm, **written, **read)  # fmt: skip
+                   row_norm=norm, **ready, **read)  # fmt: skip
             later.append((rows, columns, norm, at, d.done[Unit.CODES]))
             at += rows * words
         # what takes long after the first ones' codes, so that the others' reciprocals are there
@@ -209,9 +86,9 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
                    from_base=source, to_base=to, to_stride=deep, scalar=1, row_norm=norm,
                    multiplier=rng.integers(1 << 15, 1 << 16), shift=28 + norm,
                    wait0_unit=Unit.CODES, wait0_count=made, **slow)  # fmt: skip
-            d.store(to, rows * deep + rows * deep % 2, **d.after(0, Unit.EPILOGUE))
-            to += rows * deep
-            to += to % 2
+            written = d.beats(rows * deep)
+            d.store(to, written, **d.after(0, Unit.EPILOGUE))
+            to += written
     return d.program()
 
 
@@ -227,6 +104,7 @@ def second_waits(hw: Hardware, seed: int = 0) -> Program:
     R, rng = hw.rows, d.rng
     words = 64
     rows, deep = words // 2, 2
+    apart = max(words, rows * hw.cols // R)  # of operand and result
     channels = min(2 * hw.cols, hw.max_channels)
     table = pack_norm(
         LayerNorm(
@@ -240,20 +118,20 @@ def second_waits(hw: Hardware, seed: int = 0) -> Program:
     d.store(0, words, **d.after(1, Unit.LOAD))
     for turn in range(1, 4):
         d.load(Space.ACTS, 0, turn * 1024, words * R, **d.after(1, Unit.STORE))
-        d.store(0, 2, lines=words // 2, **d.after(1, Unit.LOAD))
+        d.store(0, d.beats(1), lines=words // d.beats(1), **d.after(1, Unit.LOAD))
     # the array, and the epilogue over words that are still being stored
-    d.load(Space.ACTS, words * R, 5120, words * R)
+    d.load(Space.ACTS, apart * R, 5120, words * R)
     stored = d.after(2, Unit.STORE)
-    d.gemm(Epilogue.CODES8, rows, deep, hw.cols, address=weights, from_base=words, to_base=0,
+    d.gemm(Epilogue.CODES8, rows, deep, hw.cols, address=weights, from_base=apart, to_base=0,
            to_stride=hw.cols // R, **d.after(1, Unit.LOAD), **stored)  # fmt: skip
     d.store(0, rows * hw.cols // R, **d.after(1, Unit.EPILOGUE))
     # the stream and the LayerNorm, whose rows lie where the array has read
     d.load(Space.STREAM, 0, 8192, 4 * channels * 2)
     d.load(Space.NORM_TABLE, 0, norm_table, channels * NORM_BYTES)
     d.add(Opcode.NORM, rows=4, row_group=4, from_base=0, from_stride=channels // hw.cols,
-          to_base=2 * words, to_stride=channels // R, channels=channels, eps=rng.integers(1 << 20),
+          to_base=2 * apart, to_stride=channels // R, channels=channels, eps=rng.integers(1 << 20),
           gamma_shift=10, **d.after(1, Unit.LOAD))  # fmt: skip
-    d.store(2 * words, 4 * channels // R, **d.after(1, Unit.NORM))
+    d.store(2 * apart, 4 * channels // R, **d.after(1, Unit.NORM))
     return d.program()
 
 
@@ -274,8 +152,7 @@ def long_lines(hw: Hardware, seed: int = 0) -> Program:
 def short_bursts(hw: Hardware, seed: int = 0) -> Program:
     """STORE of many lines of a beat or two: more bursts than may be under way."""
     d = Draft(hw, seed)
-    words = max(hw.bus_bytes // hw.rows, 1)
-    lines = 60
+    words, lines = d.beats(1), 60
     d.load(Space.ACTS, 0, 0, 2 * lines * words * hw.rows)
     d.store(0, words, lines=lines, **d.after(0, Unit.LOAD))
     d.store(0, 2 * words, lines=lines, gap=hw.bus_bytes)
@@ -318,7 +195,13 @@ def wrong(program: Program, want: Answer, run: Run) -> str | None:
     return seen and str(replace(seen, layer="by hand", tensor="output word of image"))
 
 
-def check(machine: Path, program: Program, pictures: np.ndarray, jobs=JOBS, **control) -> list[str]:
+def check(
+    machine: Path,
+    program: Program,
+    pictures: np.ndarray,
+    jobs: Sequence[Job] = JOBS,
+    **control: Any,
+) -> list[str]:
     """What is wrong, run by run. machine: with trace; control: what `simulate` takes."""
     outcome = simulate(machine, program, pictures, list(jobs), **control)
     found = [

@@ -45,6 +45,7 @@ from fqvit_hw.units import (
 
 from .known import random_images
 
+Numbers = float | np.ndarray
 TRIES = 50  # draws until the images' logits differ
 IMAGES = 3
 
@@ -90,23 +91,28 @@ class Draw:
         height, width = (int(n) * self.patch for n in grid)
         self.images = random_images(IMAGES, (channels, height, width), int(rng.integers(1 << 30)))
 
-    def some(self, shape, share: float) -> np.ndarray:
+    def some(self, shape: int | tuple[int, ...], share: float) -> np.ndarray:
         """bool: true for about `share` of the places."""
         return self.rng.random(shape) < share
 
-    def whole(self, fmt: IntFormat, shape=None):
+    def any_of(self, fmt: IntFormat, shape: int | tuple[int, ...]) -> np.ndarray:
         """Integers of all of a format."""
-        drawn = self.rng.integers(fmt.min, fmt.max + 1, shape)
-        return int(drawn) if shape is None else drawn
+        return self.rng.integers(fmt.min, fmt.max + 1, shape)
+
+    def zero(self) -> int:
+        """A zero point."""
+        return int(self.any_of(INT8, 1)[0])
 
     # --- scaling
 
-    def shift_to(self, peak, multiplier, size) -> np.ndarray:
+    def shift_to(self, peak: Numbers, multiplier: Numbers, size: Numbers) -> np.ndarray:
         """The shift that brings peak * multiplier to about `size`."""
         exact = np.log2(np.maximum(peak, 1) * np.maximum(multiplier, 1.0) / np.maximum(size, 1))
         return np.clip(np.round(exact), 1, MAX_SHIFT).astype(np.int64)
 
-    def requantize(self, acc, width: int, zero: int, half: float | None = None) -> Requantize:
+    def requantize(
+        self, acc: np.ndarray, width: int, zero: int, half: float | None = None
+    ) -> Requantize:
         """acc: (..., channels). half: what most channels are to reach; about half the range."""
         rng, channels = self.rng, acc.shape[-1:]
         fmt = IntFormat(width)
@@ -121,17 +127,19 @@ class Draw:
         shift = np.where(self.some(channels, 0.04), MAX_SHIFT, shift)
         return Requantize(M, shift, zero, width)
 
-    def scalar(self, acc, zero: int = 0) -> Requantize:
+    def scalar(self, acc: np.ndarray, zero: int = 0) -> Requantize:
         """Of all channels together, to 8 bits."""
         M = int(self.rng.integers(1 << 15, MULTIPLIER.max + 1))
         peak = float(np.abs(acc).max())
         shift = self.shift_to(peak, M, INT8.max * 2.0 ** self.rng.uniform(-0.5, 1.5))
         return Requantize(np.array(M), shift, zero, 8)
 
-    def linear(self, x, outputs: int, width: int, zero: int, half: float | None = None):
-        """-> Linear, Requantize, codes (..., outputs)."""
+    def linear(
+        self, x: np.ndarray, outputs: int, width: int, zero: int, half: float | None = None
+    ) -> tuple[Linear, Requantize, np.ndarray]:
+        """x: codes (..., K) -> a layer, its requantize and what comes of x, (..., outputs)."""
         rng, K = self.rng, x.shape[-1]
-        weight = self.whole(INT8, (outputs, K))
+        weight = self.any_of(INT8, (outputs, K))
         bias = rng.integers(-(1 << 13), 1 << 13, outputs)
         room = ACC.max - 128 * np.abs(weight).sum(1)
         bias = np.where(self.some(outputs, 0.1), room * rng.choice([-1, 1], outputs), bias)
@@ -144,10 +152,12 @@ class Draw:
     def factors(self) -> np.ndarray:
         return self.rng.integers(0, PTF_MAX + 1, self.C) if self.narrow else np.zeros(self.C, int)
 
-    def residual(self, x, y, before: Residual | None, y_width: int, y_zero: int) -> Residual:
+    def residual(
+        self, x: np.ndarray, y: np.ndarray, before: Residual | None, y_width: int, y_zero: int
+    ) -> Residual:
         """Of the stream x, written by `before` (None: int8 positions), and the branch y."""
         rng = self.rng
-        zero = self.whole(INT8) if self.narrow else 0
+        zero = self.zero() if self.narrow else 0
         x_width, x_zero, x_factor = (
             (8, 0, np.zeros(self.C, int)) if before is None
             else (before.width, before.zero, before.factor)
@@ -172,7 +182,7 @@ class Draw:
             x_width, x_zero, x_factor, Mx, y_width, y_zero, My, shift, width, zero, factor
         )
 
-    def norm(self, x, source: Residual) -> LayerNorm:
+    def norm(self, x: np.ndarray, source: Residual) -> LayerNorm:
         """Of codes x, written by `source`."""
         rng, C = self.rng, self.C
         widths = LayerNormWidths(C, source.width)
@@ -191,15 +201,17 @@ class Draw:
             gamma=np.where(self.some(C, 0.1), rng.choice([GAMMA.min, 0, GAMMA.max], C), gamma),
             gamma_shift=g,
             beta=np.where(self.some(C, 0.05), rng.choice([BETA.min, BETA.max], C), beta),
-            zero_out=self.whole(INT8),
+            zero_out=self.zero(),
         )  # fmt: skip
 
     # --- the network
 
-    def branch(self, x, stream, before: Residual | None):
-        """-> Linear, Requantize, Residual, the new stream; before None: the patch embedding."""
+    def branch(
+        self, x: np.ndarray, stream: np.ndarray, before: Residual
+    ) -> tuple[Linear, Requantize, Residual, np.ndarray]:
+        """The end of a branch: its last layer, its requantize, the add, the stream after it."""
         width = int(self.rng.choice([8, 16]))
-        zero = self.whole(INT8) if width == 8 else 0
+        zero = self.zero() if width == 8 else 0
         layer, scaling, y = self.linear(x, self.C, width, zero)
         add = self.residual(stream, y, before, width, zero)
         return layer, scaling, add, self.ops.residual(stream, y, add)
@@ -212,8 +224,8 @@ class Draw:
             return np.concatenate([[first], rng.integers(0, first + 1, 255)])
         return np.floor(first * 2.0 ** (-np.arange(256) / rng.uniform(1, 30))).astype(np.int64)
 
-    def attention(self, qkv) -> Attention:
-        seen = {}
+    def attention(self, qkv: np.ndarray) -> Attention:
+        seen: dict[str, np.ndarray] = {}
 
         def context(scores: Requantize, scaling: Requantize) -> np.ndarray:
             p = Attention(scores, softmax, scaling)
@@ -224,17 +236,17 @@ class Draw:
         any_ = Requantize(np.array(1 << 15), np.array(20), 0, 8)
         context(any_, any_)
         scores = self.scalar(seen["score.acc"])
-        scaling = self.scalar(context(scores, any_), self.whole(INT8))
+        scaling = self.scalar(context(scores, any_), self.zero())
         return Attention(scores, softmax, scaling)
 
-    def gelu(self, x) -> Gelu:
+    def gelu(self, x: np.ndarray) -> Gelu:
         index_width = int(self.rng.choice([8, 10, 12]))
         M = int(self.rng.integers(1 << 15, MULTIPLIER.max + 1))
         shift = self.shift_to(float(np.abs(x).max()), M, INT8.max * 2.0 ** self.rng.uniform(-1, 2))
-        linear = Requantize(np.array(M), shift, self.whole(INT8), 8)
-        return Gelu(index_width, self.whole(INT8, 1 << index_width), linear)
+        linear = Requantize(np.array(M), shift, self.zero(), 8)
+        return Gelu(index_width, self.any_of(INT8, 1 << index_width), linear)
 
-    def block(self, stream, before: Residual) -> tuple[Block, np.ndarray]:
+    def block(self, stream: np.ndarray, before: Residual) -> tuple[Block, np.ndarray]:
         ops = self.ops
         norm1 = self.norm(stream, before)
         qkv, qkv_requantize, y = self.linear(
@@ -258,10 +270,10 @@ class Draw:
         ops, images = self.ops, self.images
         x = ops.patches(images, self.patch)
         width = int(self.rng.choice([8, 16]))
-        zero = self.whole(INT8) if width == 8 else 0
+        zero = self.zero() if width == 8 else 0
         patch_embed, scaling, x = self.linear(x, self.C, width, zero)
         cls_token = self.rng.choice(x.reshape(-1, self.C), axis=0)  # as loud as a patch
-        pos_embed = self.whole(INT8, (x.shape[1] + 1, self.C))
+        pos_embed = self.any_of(INT8, (x.shape[1] + 1, self.C))
         tokens = np.broadcast_to(cls_token, (len(x), 1, self.C)).astype(x.dtype)
         y = np.concatenate([tokens, x], axis=1)  # (B, N - 1, C) -> (B, N, C)
         embed = self.residual(np.broadcast_to(pos_embed, y.shape), y, None, width, zero)

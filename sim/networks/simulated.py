@@ -29,7 +29,7 @@ TRACES = {  # file and type of each unit's values
 @dataclass(frozen=True)
 class Job:
     """image: its index; latency, stall, seed, pause: of memory and host
-    (sim/networks/harness/base.h); base: bus address of the memory window, a multiple of 256; None:
+    (sim/networks/harness/base.h); base: bus address of the memory map, a multiple of 256; None:
     one of `bases`, by the seed.
     """
 

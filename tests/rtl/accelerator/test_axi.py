@@ -1,4 +1,4 @@
-"""Both sides of the memory bus by themselves: where the window lies, and where it ends."""
+"""Both sides of the memory bus by themselves: where the memory map lies, and where it ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fqvit_hw.rtl.accelerator.axi_write import OUTSTANDING, AxiWrite
 from tests.rtl.bus import simulate
 
 BUS = TINY.bus_bytes
-TOP = 1 << 32  # addresses in the window are below
+TOP = 1 << 32  # addresses in the memory map are below
 
 
 def side(name: str):
@@ -54,7 +54,7 @@ def test_addresses(name, base):
         (BUS, 1, 2 * BUS, True),
         (BUS, 0, 256, False),  # no beat
         (4, 1, 256, False),  # not a beat's address
-        (TOP - 256, 31, TOP - 8, True),  # the largest window
+        (TOP - 256, 31, TOP - 8, True),  # the largest one
         (TOP - 256, 32, TOP - 8, False),  # its end is 0 in 32 bits
         (TOP - 256, 32, 256, False),
         (TOP - BUS, 1, 256, False),

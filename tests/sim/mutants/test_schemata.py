@@ -1,7 +1,11 @@
 """Where mutants are put into a source file, and what is chosen at run time."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+from fqvit_hw.places import CHECKOUT
 from fqvit_hw.sim.mutants.judge import mutated
 from fqvit_hw.sim.mutants.operators import MUTANTS
 from fqvit_hw.sim.mutants.schemata import instrument
@@ -41,3 +45,12 @@ def test_the_list_fits_the_sources():
     assert len({m.name for m in MUTANTS}) == len(MUTANTS) < 256  # numbers have 8 bits
     for mutant in MUTANTS:
         assert mutated(mutant)
+
+
+def test_the_faults_of_the_documents_are_mutants():
+    """docs/simulation.md names the mutants of what once went unnoticed."""
+    rows = re.findall(
+        r"^\| [^|]+ \| ([^|]+) \| [^|]+ \|$", (CHECKOUT / "docs/simulation.md").read_text(), re.M
+    )
+    named = {name for row in rows for name in re.findall(r"\w+-\d+", row)}
+    assert len(named) > 20 and named <= {Path(m.name).name for m in MUTANTS}

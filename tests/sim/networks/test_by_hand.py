@@ -12,10 +12,11 @@ from fqvit_hw.machine.hardware import TINY
 from fqvit_hw.machine.isa import Opcode
 from fqvit_hw.sim.bus.axi import bases
 from fqvit_hw.sim.networks import by_hand
+from fqvit_hw.sim.networks.draft import Draft
 from fqvit_hw.sim.networks.micro import MICRO
-from fqvit_hw.sim.networks.simulated import Job
+from fqvit_hw.sim.networks.simulated import Job, simulate
 from fqvit_hw.sim.networks.verilated import INITIAL, TOP, build
-from tests.sim.networks.machines import MACHINES
+from tests.sim.networks.machines import MACHINES, OBLONG, SQUARE
 
 needs_verilator = pytest.mark.skipif(
     shutil.which("verilator") is None or shutil.which("g++") is None,
@@ -43,13 +44,13 @@ def test_a_wrong_byte_is_caught():
         program = by_hand.PROGRAMS[name](MICRO, 0)
         pictures = by_hand.images(2)
         wrong = by_hand.answer(program, pictures[1])
-        (run,) = by_hand.simulate(machine, program, pictures, [Job(0)]).runs
+        (run,) = simulate(machine, program, pictures, [Job(0)]).runs
         assert said in by_hand.wrong(program, wrong, run)
 
 
 @needs_verilator
 def test_every_base():
-    """The same program wherever its window lies."""
+    """The same program wherever its memory map lies."""
     machine = build(MICRO, trace=True, quick=True)
     program = by_hand.PROGRAMS["second waits"](MICRO, 0)
     jobs = [Job(0, 20, base=base) for base in bases(program.size)]
@@ -66,7 +67,7 @@ def test_bases():
         assert {base >> 32 for base in found} >= {0, 0x12}
 
 
-@pytest.mark.parametrize("hw", [MICRO, TINY], ids=lambda hw: hw.name)
+@pytest.mark.parametrize("hw", [TINY, MICRO, SQUARE, OBLONG], ids=lambda hw: hw.name)
 @pytest.mark.parametrize("name", by_hand.PROGRAMS)
 def test_the_programs_are_legal(hw, name):
     """No two units touch a word in an order that no wait guarantees; images make a difference."""
@@ -96,11 +97,11 @@ def test_memories_start_at_random():
     """What nobody wrote is nonsense, the same for the same seed."""
     machine = build(MICRO, trace=True, quick=True)
     assert not INITIAL.search((machine.parent / f"{TOP}.v").read_text())
-    draft = by_hand.Draft(MICRO)
+    draft = Draft(MICRO)
     draft.store(0, 512)
     program, image = draft.program(), by_hand.images(1)
     one, again, other = (
-        by_hand.simulate(machine, program, image, [Job()], power_on=seed).runs[0].logits
+        simulate(machine, program, image, [Job()], power_on=seed).runs[0].logits
         for seed in (0, 0, 1)
     )
     size = 512 * MICRO.rows // 4
