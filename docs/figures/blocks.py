@@ -31,18 +31,18 @@ SITES = {"luts": "LUTs", "dsps": "multipliers", "brams": "block RAMs"}
 
 def blocks() -> str:
     """Latency and cycles a row."""
-    from fqvit_hw.rtl.flow.configs import CONFIGS
+    from fqvit_hw.rtl.flow.configs import component, parameters
 
-    base, rows = CONFIGS["base"], []
+    rows = []
     for name, (purpose, shape) in SHAPES.items():
         row = ROWS.get(name, ())
         with warnings.catch_warnings():  # a component that is only asked for its latency
             warnings.simplefilter("ignore")
-            block = base.component(name)
+            block = component(name, "base")
             latency = block.latency(*row) if callable(block.latency) else block.latency
             pace = f"{block.cycles_per_row(*row)} cycles a row" if row else "a cycle a beat"
             del block
-        shape = shape.format(c=getattr(base, name))
+        shape = shape.format(c=parameters(name, "base"))
         rows.append((f"`{name}`", purpose, shape, latency, pace))
     return table(("block", "what it does", "`base`", "latency, cycles", "takes"), rows)
 

@@ -11,7 +11,9 @@ import numpy as np
 from ..errors import UserError
 from ..files import write_files
 from ..machine.hardware import Hardware
+from ..machine.interpreter import Machine
 from ..machine.isa import INSTRUCTION_BYTES, Instruction, Unit
+from ..machine.state import Record
 from .listing import listing
 from .made import Made
 from .memory_map import Region
@@ -76,6 +78,12 @@ class Program:
         raw = np.frombuffer(self.pack(image), np.uint8)
         memory[self.input_address : self.input_address + len(raw)] = raw
         return memory
+
+    def run(self, image: np.ndarray, record: Record | None = None) -> np.ndarray:
+        """Instruction by instruction, in numpy: uint8 (C, H, W) -> logits int32 (classes,)."""
+        machine = Machine(self.hardware, self.memory(image), record)
+        machine.run(self.entry)
+        return self.unpack(machine.memory[self.output_address :])
 
     # --- files
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ..formats import BITSHIFT_FRACTION, RECIPROCAL_FRACTION, ZERO_CODE
@@ -17,14 +15,12 @@ from .isa import Epilogue, Space, Unit
 from .layouts import EXP_ENTRIES, EXPONENTIALS, GELU, GELU_ENTRIES
 from .memories import MachineError
 from .product import key_place, value_place
-
-if TYPE_CHECKING:
-    from .interpreter import Machine
+from .state import State
 
 Params = dict[str, np.ndarray] | None  # fields of layouts.COLUMN, (columns,); None: resident tiles
 
 
-def epilogue(machine: Machine, gemm: GemmView, acc: np.ndarray, params: Params) -> None:
+def epilogue(machine: State, gemm: GemmView, acc: np.ndarray, params: Params) -> None:
     """acc: int64 (rows, columns)"""
     instruction, kind = gemm.instruction, gemm.epilogue
     y = requantized(gemm, acc, params)
@@ -63,7 +59,7 @@ def requantized(gemm: GemmView, acc: np.ndarray, params: Params) -> np.ndarray:
     return requantize(acc + bias, Requantize(M, N, instruction.zero, width))
 
 
-def activated(machine: Machine, gemm: GemmView, y: np.ndarray) -> np.ndarray:
+def activated(machine: State, gemm: GemmView, y: np.ndarray) -> np.ndarray:
     """GELU: int16 -> int8 (rows, columns)"""
     instruction = gemm.instruction
     table = machine.table(Space.GELU_TABLE, GELU, GELU_ENTRIES)["code"]
@@ -72,7 +68,7 @@ def activated(machine: Machine, gemm: GemmView, y: np.ndarray) -> np.ndarray:
 
 
 def added(
-    machine: Machine, gemm: GemmView, to: np.ndarray, y: np.ndarray, params: Params
+    machine: State, gemm: GemmView, to: np.ndarray, y: np.ndarray, params: Params
 ) -> np.ndarray:
     """The stream at words `to` plus the branch y (rows, columns), int8 or int16."""
     instruction = gemm.instruction
@@ -95,7 +91,7 @@ def added(
     return residual(x, y, add)
 
 
-def write_tiles(machine: Machine, gemm: GemmView, y: np.ndarray) -> None:
+def write_tiles(machine: State, gemm: GemmView, y: np.ndarray) -> None:
     """KEYS, VALUES: rows of tokens into the resident tiles."""
     instruction, tiles = gemm.instruction, machine.tiles
     token = instruction.to_jump + np.arange(instruction.rows)[:, None]
@@ -109,7 +105,7 @@ def write_tiles(machine: Machine, gemm: GemmView, y: np.ndarray) -> None:
     tiles.valid[tile, byte] = True
 
 
-def attend(machine: Machine, gemm: GemmView, to: np.ndarray, scores: np.ndarray) -> None:
+def attend(machine: State, gemm: GemmView, to: np.ndarray, scores: np.ndarray) -> None:
     """SCORES: softmax; codes into the code memory, reciprocals for the next GEMM with codes."""
     columns, R = gemm.instruction.columns, gemm.hw.rows
     if columns > gemm.hw.max_tokens:

@@ -9,10 +9,9 @@ Everything here is built into the module of a `Load`, whose ports it drives.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
-from amaranth.lib import data
+from amaranth.lib import data, wiring
 
 from fqvit_hw.formats import ceil_log2
 from fqvit_hw.machine.hardware import Hardware
@@ -21,9 +20,6 @@ from fqvit_hw.machine.layouts import EXPONENTIALS, NORM
 
 from .layouts import struct
 from .nest import Nest
-
-if TYPE_CHECKING:
-    from .load import Load
 
 
 def widest_chunk(hw: Hardware) -> int:
@@ -70,7 +66,7 @@ class Held:
         return among
 
 
-def write_chunks(m: Module, load: Load, begin: Value, beats) -> Value:
+def write_chunks(m: Module, load: wiring.Component, begin: Value, beats) -> Value:
     """begin: the first cycle of the instruction of `load`; beats: the queue's output.
 
     Returns: the instruction's last chunk was written in the cycle before.
@@ -84,7 +80,7 @@ def write_chunks(m: Module, load: Load, begin: Value, beats) -> Value:
     return finish
 
 
-def walk(m: Module, load: Load, begin: Value, beats, advance: Value) -> Taken:
+def walk(m: Module, load: wiring.Component, begin: Value, beats, advance: Value) -> Taken:
     """Line by line, piece by piece, chunk by chunk, through the beats and the space."""
     hw, i = load.hw, load.i.payload
     shift = ceil_log2(hw.bus_bytes)
@@ -129,7 +125,9 @@ def walk(m: Module, load: Load, begin: Value, beats, advance: Value) -> Taken:
     return Taken(go, offset, size, to, line_end, outer, all_)
 
 
-def hold(m: Module, load: Load, beats, taken: Taken, advance: Signal, finish: Signal) -> Held:
+def hold(
+    m: Module, load: wiring.Component, beats, taken: Taken, advance: Signal, finish: Signal
+) -> Held:
     """The register in front of the memories, which may refuse what it holds."""
     i, widest = load.i.payload, widest_chunk(load.hw)
     valid, chunk = Signal(), Signal(widest * 8)
@@ -165,7 +163,7 @@ def hold(m: Module, load: Load, beats, taken: Taken, advance: Signal, finish: Si
     return Held(valid, written, chunk, place, chunk_size, ends.line)
 
 
-def to_memories(m: Module, load: Load, held: Held) -> None:
+def to_memories(m: Module, load: wiring.Component, held: Held) -> None:
     """ACTS and STREAM, whose ports may refuse."""
     hw, space = load.hw, load.i.payload.space
     stream_mask = held.mask(m, "stream_mask", hw.stream_bytes)
@@ -181,7 +179,7 @@ def to_memories(m: Module, load: Load, held: Held) -> None:
     ]
 
 
-def to_tables(m: Module, load: Load, held: Held) -> None:
+def to_tables(m: Module, load: wiring.Component, held: Held) -> None:
     """GELU_TABLE and EXP_TABLE: a chunk is an entry."""
     space = load.i.payload.space
     exponential = data.View(struct(EXPONENTIALS), held.spread(EXPONENTIALS.width))
@@ -195,7 +193,7 @@ def to_tables(m: Module, load: Load, held: Held) -> None:
     ]
 
 
-def to_norm_table(m: Module, load: Load, held: Held) -> None:
+def to_norm_table(m: Module, load: wiring.Component, held: Held) -> None:
     """NORM_TABLE: the entries of a beat of channels are collected, then written together."""
     entry = load.hw.norm_lanes * NORM.bytes
     collected, number = Signal(entry * 8), Signal.like(load.norm_table.payload.addr)

@@ -17,8 +17,9 @@ import numpy as np
 from fqvit_hw.compiler import Program
 from fqvit_hw.compiler.pack import pack_exponentials, pack_norm
 from fqvit_hw.machine.hardware import BURST_BYTES, EXP_BYTES, NORM_BYTES, Hardware
-from fqvit_hw.machine.interpreter import Machine, Result
+from fqvit_hw.machine.interpreter import Machine
 from fqvit_hw.machine.isa import Epilogue, Opcode, Space, Unit
+from fqvit_hw.machine.state import Result
 from fqvit_hw.units import LayerNorm
 
 from .compare import first_logit_difference, first_trace_difference

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fqvit_hw.compiler import Program
-from fqvit_hw.machine.interpreter import Machine, Result
+from fqvit_hw.machine.interpreter import Machine
+from fqvit_hw.machine.state import Result
 
 
 @dataclass(frozen=True)

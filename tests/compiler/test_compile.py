@@ -21,6 +21,7 @@ from fqvit_hw.machine import interpreter as machine
 from fqvit_hw.machine import isa
 from fqvit_hw.machine.hardware import BASE, HARDWARE, TINY
 from fqvit_hw.machine.isa import Epilogue, Opcode, Unit
+from fqvit_hw.machine.state import Result
 from fqvit_hw.paper_models import PAPER_MODELS, VitSize
 from tests.models import random_images, tiny_quantized, tiny_quantized_swin, tiny_vit
 
@@ -38,7 +39,7 @@ def run_and_compare(model, hw, image):
     trace = model.trace(image)
     seen = []
 
-    def compare(result: machine.Result):
+    def compare(result: Result):
         made = program.made[result.index][result.unit]
         name = f"{program.names[result.index]}: {made}"
         np.testing.assert_array_equal(result.values, made.expected(trace), name)
@@ -158,7 +159,7 @@ def test_files_round_trip(digits_model, tmp_path, capsys):
         assert getattr(loaded, name) == getattr(program, name)
     np.testing.assert_array_equal(loaded.image, program.image)
     image = digits.test_set()[0][1]
-    np.testing.assert_array_equal(machine.run(loaded, image), digits_model.run(image[None])[0])
+    np.testing.assert_array_equal(loaded.run(image), digits_model.run(image[None])[0])
     listing = (tmp_path / "p" / "listing.txt").read_text()
     assert "blocks.0.attn head 0 scores" in listing and " + r" in listing
     (tmp_path / "p" / "map.json").write_text("{}")
@@ -168,7 +169,7 @@ def test_files_round_trip(digits_model, tmp_path, capsys):
 
 def test_result_order():
     """Passes, then rows, then columns."""
-    result = machine.Result(0, 0, Unit.EPILOGUE, np.arange(10).reshape(2, 5), 4)
+    result = Result(0, 0, Unit.EPILOGUE, np.arange(10).reshape(2, 5), 4)
     assert result.in_order.tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 4, 9]
 
 
