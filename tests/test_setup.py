@@ -155,7 +155,8 @@ def test_an_interrupted_installation_leaves_no_stamp(machine):
 def test_make_without_a_target_lists_the_targets():
     done = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True)
     listed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("  make ")]
-    assert listed == (
-        "help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog "
-        "synth pnr readme lint clean"
-    ).split()
+    wanted = (
+        "help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog",
+        "synth pnr readme lint clean",
+    )
+    assert " ".join(listed) == " ".join(wanted)

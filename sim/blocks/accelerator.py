@@ -26,8 +26,8 @@ WATCHDOG = 500  # cycles; the real one would be most of the simulation
 class Scenario:
     """A run that ends with `error`. A clean run follows, with the logits and counters of always.
 
-    patch: bytes at an offset of the window; bad_reads, bad_writes: offsets of bursts that memory
-    answers with an error; size: of the window, as the machine is told.
+    patch: bytes at an offset of the memory map; bad_reads, bad_writes: offsets of bursts that
+    memory answers with an error; size: of the memory map, as the machine is told.
     """
 
     name: str
@@ -78,13 +78,13 @@ def transactions(hw: Hardware, size: str) -> list[Scenario]:
         Scenario("read error of a table", Error.READ, bad_reads=(code[table].address,)),
         Scenario("write error in mid-run", Error.WRITE, bad_writes=(code[first].address,)),
         Scenario("write error of the logits", Error.WRITE, bad_writes=(logits,)),
-        Scenario("a write outside the window", Error.ADDRESS, patch=changed(last, address=1 << 31)),
-        Scenario("weights outside the window", Error.ADDRESS, patch=changed(gelu, address=1 << 31)),
+        Scenario("a write beyond the map", Error.ADDRESS, patch=changed(last, address=1 << 31)),
+        Scenario("weights beyond the map", Error.ADDRESS, patch=changed(gelu, address=1 << 31)),
         Scenario("weights not aligned", Error.ADDRESS,
                  patch=changed(gelu, address=code[gelu].address + 4)),
         Scenario("a store of no words", Error.ADDRESS, patch=changed(first, words=0)),
         Scenario("a load of no bytes", Error.ADDRESS, patch=changed(table, pieces=0)),
-        Scenario("a window too small for the program", Error.ADDRESS, size=middle),
+        Scenario("a map too small for the program", Error.ADDRESS, size=middle),
         Scenario("no such opcode", Error.OPCODE, patch=(place(gelu), b"\x0f")),
         Scenario("empty memory", Error.OPCODE,
                  patch=(place(len(code) - 1), bytes(INSTRUCTION_BYTES))),

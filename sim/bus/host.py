@@ -42,7 +42,7 @@ class Host:
         return self.registers.results[-1][1]
 
     async def prepare(self, program: int, size: int | None = None) -> None:
-        """The window is the whole memory, or its first `size` bytes; `program`: its offset."""
+        """The memory map is the whole memory, or its first `size` bytes; `program`: its offset."""
         base = self.memory.base
         await self.write(Register.BASE, base & 0xFFFFFFFF)
         await self.write(Register.BASE_HIGH, base >> 32)

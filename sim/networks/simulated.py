@@ -87,7 +87,7 @@ def simulate(
 
     machine: from verilated.build; images: uint8 (B, C, H, W); power_on: seed of what memories and
     registers hold at first, in process n the seed is power_on + n. A failure says which it was.
-    For negative controls: content: the memory window's content instead of the program's; flip:
+    For negative controls: content: the memory map's content instead of the program's; flip:
     the number of a bit of it to invert; mutant: the mutation that is alive.
     timeout: cycles a run may take.
     """

@@ -4,11 +4,11 @@
 //           --output N --output-bytes N --writable RANGES --jobs FILE --out FOLDER
 //           [--power-on SEED] [--timeout N] [--flip BIT] [--mutant N]
 //
-// --memory   what lies at the start of the window (the rest, up to --size, is 0)
+// --memory   what lies at the start of the memory map (the rest, up to --size, is 0)
 // --images   the input regions of all images, --input-bytes each, that go to offset --input
-// --writable "first-end,...": the bytes of the window that the machine may write
+// --writable "first-end,...": the bytes of the memory map that the machine may write
 // --jobs     lines "image latency stall seed pause base": which image, how memory and host behave,
-//            and where on the bus the window lies
+//            and where on the bus the memory map lies
 // --power-on of the nonsense that is in all memories, and in the registers that no reset sets
 // --flip     a negative control: this bit of the memory is inverted before the first run
 // --mutant   another: the mutation that is alive (sim/mutants/schemata.py); 0 is none
@@ -141,7 +141,7 @@ private:
 struct Job {
     size_t image;
     Timing timing;
-    uint64_t base;  // of the window, on the bus
+    uint64_t base;  // of the memory map, on the bus
 };
 
 // The result file is written run by run: JSON without a library.

@@ -102,7 +102,7 @@ Memory::Burst Memory::accept(const char* channel, const Address& address) const 
     if (addr / BURST_BYTES != (addr + bytes - 1) / BURST_BYTES)
         throw Failure(what + "across a multiple of " + std::to_string(BURST_BYTES));
     if (addr < base_ || addr + bytes > base_ + content.size())
-        throw Failure(what + "outside the memory window");
+        throw Failure(what + "outside the memory map");
     return {addr - base_, beats, now_ + timing_.latency, {}};
 }
 

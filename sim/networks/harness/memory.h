@@ -15,12 +15,12 @@
 
 class Memory {
 public:
-    using Range = std::pair<uint64_t, uint64_t>;  // first byte and end, in the window
+    using Range = std::pair<uint64_t, uint64_t>;  // first byte and end, in the memory map
 
-    // content: the memory window; writable: where the machine has business to write.
+    // content: the memory map; writable: where the machine has business to write.
     Memory(std::vector<uint8_t> content, std::vector<Range> writable);
 
-    // Before a run; nothing may be under way. The window begins at bus address `base`.
+    // Before a run; nothing may be under way. The memory map begins at bus address `base`.
     void reset(const Timing& timing, uint64_t base);
     void drive(Top& top);
     void sample(const Top& top);

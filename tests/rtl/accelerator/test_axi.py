@@ -60,7 +60,7 @@ def test_addresses(name, base):
         (TOP - BUS, 1, 256, False),
     ],
 )
-def test_the_end_of_the_window(name, address, beats, size, right):
+def test_the_end_of_the_memory_map(name, address, beats, size, right):
     dut, client, _, ready, _ = side(name)
 
     async def process(ctx):

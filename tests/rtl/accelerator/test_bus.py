@@ -25,7 +25,7 @@ from fqvit_hw.sim.bus.axi import Memory, Registers
 from fqvit_hw.sim.bus.host import Host
 from tests.rtl.bus import memory_cycle, simulate
 
-WINDOW = 0x12_3456_0000
+MAP = 0x12_3456_0000
 ACROSS = (0x5A << 32) - 0x4000  # most of what is copied lies before 4 GiB, its copies behind
 PROGRAM = 0x100
 SMALL = replace(TINY, acts=256, stream=128)
@@ -166,7 +166,7 @@ def copies(hw) -> tuple[list[Instruction], list[tuple[int, int, int]]]:
     return program, moved
 
 
-def window(program, seed: int = 0, size: int = 1 << 15) -> bytearray:
+def contents(program, seed: int = 0, size: int = 1 << 15) -> bytearray:
     data = bytearray(np.random.default_rng(seed).integers(0, 256, size, np.uint8).tobytes())
     code = b"".join(i.encode() for i in program)
     data[PROGRAM : PROGRAM + len(code)] = code
@@ -207,7 +207,7 @@ RUNS = [
 def test_copies(hw, stall):
     """Twice in a row, at two places: the same bytes, the same counters without stalls."""
     program, moved = copies(hw)
-    memory = PromptMemory(window(program), hw.bus_bytes, WINDOW, stall, latency=1 + int(30 * stall))
+    memory = PromptMemory(contents(program), hw.bus_bytes, MAP, stall, latency=1 + int(30 * stall))
     want = after_copies(memory.data, moved)
     fresh = bytes(memory.data)
     dut = Copier(hw)
@@ -215,7 +215,7 @@ def test_copies(hw, stall):
     async def process(ctx):
         host = CopierHost(ctx, dut, memory, stall)
         seen = []
-        for memory.base in (WINDOW, ACROSS):
+        for memory.base in (MAP, ACROSS):
             await host.prepare(PROGRAM)
             memory.data[:] = fresh
             status = await host.run()
@@ -263,14 +263,14 @@ def test_errors(error):
         n, fields = BAD_FIELDS[error]
         bad[n] = Instruction(bad[n].opcode, bad[n].fields | fields)
         code = Error.ADDRESS
-    memory = Memory(window(bad), hw.bus_bytes, WINDOW, 0.3, latency=20)
+    memory = Memory(contents(bad), hw.bus_bytes, MAP, 0.3, latency=20)
     if error == "opcode":
         memory.data[PROGRAM + 64 * 4] = 0xF
         fetched = 5
     elif error == "read":
-        memory.bad_reads, code = {WINDOW + 8192}, Error.READ
+        memory.bad_reads, code = {MAP + 8192}, Error.READ
     elif error == "write":
-        memory.bad_writes, code = {WINDOW + 20480}, Error.WRITE
+        memory.bad_writes, code = {MAP + 20480}, Error.WRITE
     dut = Copier(hw)
 
     async def process(ctx):
@@ -281,7 +281,7 @@ def test_errors(error):
         assert fetched in (None, status >> 16)
         assert memory.quiet
         memory.bad_reads, memory.bad_writes = set(), set()
-        memory.data[:] = window(program)
+        memory.data[:] = contents(program)
         want = after_copies(memory.data, moved)
         assert await host.run() == 2 | len(program) << 16
         assert memory.data == want
@@ -290,12 +290,12 @@ def test_errors(error):
 
 
 @pytest.mark.parametrize("length", range(1, 10))
-def test_a_program_that_ends_the_window(length):
-    """Wherever END lies in its burst: what lies beyond the window is not asked for."""
+def test_a_program_that_ends_the_memory_map(length):
+    """Wherever END lies in its burst: what lies beyond the memory map is not asked for."""
     program = [load(Space.ACTS, 0, 64, 4, 2)] * (length - 1) + [Instruction(Opcode.END, {})]
     code = b"".join(i.encode() for i in program)
     data = bytearray(PROGRAM) + code + bytes(-len(code) % 256)
-    memory = Memory(data, SMALL.bus_bytes, WINDOW, latency=60)
+    memory = Memory(data, SMALL.bus_bytes, MAP, latency=60)
     dut = Copier(SMALL)
 
     async def process(ctx):
@@ -307,10 +307,10 @@ def test_a_program_that_ends_the_window(length):
 
 
 def test_a_program_without_end():
-    """It runs to the end of the window, and no farther."""
+    """It runs to the end of the memory map, and no farther."""
     program = [load(Space.ACTS, 0, 64, 4, 2)] * 4
     data = bytearray(PROGRAM) + b"".join(i.encode() for i in program)
-    memory = Memory(data, SMALL.bus_bytes, WINDOW, latency=60)
+    memory = Memory(data, SMALL.bus_bytes, MAP, latency=60)
     dut = Copier(SMALL)
 
     async def process(ctx):
@@ -326,7 +326,7 @@ def test_a_program_without_end():
 def test_soft_reset(after):
     """In mid-run: idle when the bus is quiet, no interrupt, then a clean run."""
     program, moved = copies(SMALL)
-    memory = Memory(window(program), SMALL.bus_bytes, WINDOW, 0.3, latency=15)
+    memory = Memory(contents(program), SMALL.bus_bytes, MAP, 0.3, latency=15)
     dut = Copier(SMALL)
 
     async def process(ctx):
@@ -340,7 +340,7 @@ def test_soft_reset(after):
         await host.until(lambda: not ctx.get(dut.control.busy))
         assert memory.quiet and not ctx.get(dut.control.irq)
         assert await host.get(Register.STATUS) & 0xFFFF == 0
-        memory.data[:] = window(program)
+        memory.data[:] = contents(program)
         want = after_copies(memory.data, moved)
         assert await host.run() == 2 | len(program) << 16
         assert memory.data == want
@@ -351,7 +351,7 @@ def test_soft_reset(after):
 def test_registers():
     """All orders of AW and W, strobes, what is fixed, what keeps still while busy, interrupts."""
     program, _ = copies(SMALL)
-    memory = Memory(window(program), SMALL.bus_bytes, WINDOW)
+    memory = Memory(contents(program), SMALL.bus_bytes, MAP)
     dut = Copier(SMALL)
 
     async def process(ctx):
@@ -378,7 +378,7 @@ def test_registers():
         for register in (Register.BASE, Register.SIZE, Register.PROGRAM):
             await host.write(register, 0x100000)
         assert await host.get(Register.STATUS) & 7 == 1
-        assert await host.get(Register.BASE) == WINDOW & 0xFFFFFFFF
+        assert await host.get(Register.BASE) == MAP & 0xFFFFFFFF
         assert await host.get(Register.SIZE) == len(memory.data)
         assert await host.get(Register.PROGRAM) == PROGRAM
         await host.write(Register.IRQ_ENABLE, 2)  # not for done

@@ -17,7 +17,7 @@ from fqvit_hw.rtl.accelerator.load import LATENCY, Load
 from fqvit_hw.sim.bus.axi import Memory
 from tests.rtl.bus import memory_cycle, simulate
 
-WINDOW = 0x12_3456_0000
+MAP = 0x12_3456_0000
 SMALL = replace(TINY, prefetch=40)
 
 
@@ -63,7 +63,7 @@ def run(hw, instructions, memory: Memory, spaces, *, refuse=0.0, rival=0.0, size
     credits, errors, first = [], [], []
 
     async def process(ctx):
-        ctx.set(dut.read.base, WINDOW)
+        ctx.set(dut.read.base, MAP)
         ctx.set(dut.read.size, len(memory.data) if size is None else size)
         ctx.set(rival_port.request.payload, {"address": 256, "beats": hw.burst})
         for i in instructions:
@@ -120,7 +120,7 @@ def collect(ctx, load, hw, spaces) -> None:
             ]  # fmt: skip
 
 
-def window(seed: int, size: int = 1 << 14) -> bytearray:
+def contents(seed: int, size: int = 1 << 14) -> bytearray:
     return bytearray(np.random.default_rng(seed).integers(0, 256, size, np.uint8).tobytes())
 
 
@@ -174,7 +174,7 @@ def test_copies(hw, stall):
         instructions += [
             copy(space, n, 7 * n + hw.bus, 1 << 20) for n in range(smallest, widest + 1)
         ]
-    memory = Memory(window(1), hw.bus_bytes, WINDOW, stall, latency=1 + int(40 * stall))
+    memory = Memory(contents(1), hw.bus_bytes, MAP, stall, latency=1 + int(40 * stall))
     credits, errors, _ = compare(hw, instructions, memory, refuse=stall, rival=stall, seed=hw.bus)
     assert credits == [i.credit for i in instructions for _ in range(i.count2)]
     assert not errors
@@ -182,7 +182,7 @@ def test_copies(hw, stall):
 
 @pytest.mark.parametrize("hw", [SMALL, ECP5_85K, BASE], ids=lambda hw: hw.name)
 def test_tables(hw):
-    data = window(2)
+    data = contents(2)
     norm = np.frombuffer(bytes(data), np.uint8).copy()
     norm[5::8], norm[7::8] = 0, 0  # beta has 24 bits, a byte is unused
     norm[6::8] &= 3  # the factor
@@ -197,12 +197,12 @@ def test_tables(hw):
 
     chunk = min(hw.bus_bytes, 8 * hw.norm_lanes).bit_length() - 1
     entry = 8 * hw.norm_lanes
-    memory = Memory(bytearray(norm.tobytes()), hw.bus_bytes, WINDOW, 0.2)
+    memory = Memory(bytearray(norm.tobytes()), hw.bus_bytes, MAP, 0.2)
     compare(hw, [table(Space.NORM_TABLE, chunk, 192 * 8, 2 * entry),
                  table(Space.NORM_TABLE, 3, 4 * entry)], memory)  # fmt: skip
-    memory = Memory(bytearray(exp.tobytes()), hw.bus_bytes, WINDOW, 0.2)
+    memory = Memory(bytearray(exp.tobytes()), hw.bus_bytes, MAP, 0.2)
     compare(hw, [table(Space.EXP_TABLE, 2, 1024)], memory)
-    memory = Memory(data, hw.bus_bytes, WINDOW)
+    memory = Memory(data, hw.bus_bytes, MAP)
     compare(hw, [table(Space.GELU_TABLE, 0, 4096)], memory)
 
 
@@ -216,7 +216,7 @@ def line(piece: int, **fields) -> Instruction:
 
 def test_timing():
     """The first AR after the instruction, and a chunk a cycle without stalls."""
-    memory = Memory(window(3), 8, WINDOW)
+    memory = Memory(contents(3), 8, MAP)
     _, _, first = compare(SMALL, [line(1024)], memory)
     assert first == [LATENCY + 1]
     assert memory.cycle == LATENCY + 1 + 1 + 2 + 1024 // 4 + 2
@@ -226,11 +226,11 @@ def test_waits():
     """Nothing is read before both counts are reached."""
     dut = System(SMALL)
     i = line(64, wait0_unit=Unit.NORM, wait0_count=5, wait1_unit=Unit.EPILOGUE, wait1_count=9)
-    memory = Memory(window(4), 8, WINDOW)
+    memory = Memory(contents(4), 8, MAP)
 
     async def process(ctx):
         load = dut.load
-        ctx.set(dut.read.base, WINDOW)
+        ctx.set(dut.read.base, MAP)
         ctx.set(dut.read.size, 4096)
         ctx.set(load.i.payload, {"opcode": i.opcode, **i.fields})
         ctx.set(load.i.valid, 1)
@@ -250,12 +250,12 @@ def test_waits():
     ("fields", "bad", "error"),
     [({"address": 4096 - 128}, None, Error.ADDRESS),
      ({"address": 0xFFFFFF00}, None, Error.ADDRESS),
-     ({"address": 512}, WINDOW + 512, Error.READ)],
+     ({"address": 512}, MAP + 512, Error.READ)],
 )  # fmt: skip
 def test_errors(fields, bad, error):
-    memory = Memory(window(5, 4096), 8, WINDOW)
+    memory = Memory(contents(5, 4096), 8, MAP)
     memory.bad_reads.add(bad)
     _, errors, _ = run(SMALL, [line(256, **fields)], memory, {s: np.zeros(1 << 16) for s in Space})
     assert errors == [1 << error]
     if error is Error.ADDRESS:
-        assert all(address < WINDOW + 4096 for address, _ in memory.reads)
+        assert all(address < MAP + 4096 for address, _ in memory.reads)

@@ -54,7 +54,7 @@ def find(program, layer: str, epilogue: Epilogue) -> int:
 
 
 def changed(program, number: int, **fields):
-    """The memory window with other values in some fields of one instruction."""
+    """The memory map with other values in some fields of one instruction."""
     old = program.instructions[number]
     content = program.image.copy()
     at = program.entry + number * INSTRUCTION_BYTES
