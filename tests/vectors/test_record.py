@@ -162,6 +162,13 @@ def test_images_that_are_none_leave_nothing_behind(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
+def test_a_file_is_no_folder(tmp_path, capsys):
+    (tmp_path / "file").write_text("theirs")
+    assert main(["golden", "--out", str(tmp_path / "file")]) == 2
+    assert f"{tmp_path / 'file'}: expected a folder, found a file" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "theirs"
+
+
 def test_a_folder_of_the_users_is_not_replaced(tmp_path):
     theirs = tmp_path / "gelu" / "rtl.v"
     theirs.parent.mkdir()
