@@ -16,6 +16,8 @@ from fqvit_hw.rtl.flow.configs import CONFIGS, DEFAULT, blocks_of, component, pa
 from fqvit_hw.vectors import files as vectors
 from fqvit_hw.vectors.corners import CORNERS
 
+STANDING_ALONE = [name for name in BLOCKS if name != "accelerator"]
+
 
 def names(text: str) -> set[str]:
     """The first cells of a Markdown table, in code."""
@@ -45,6 +47,10 @@ def test_a_bench_has_cases_and_those_of_the_negative_control(name):
     bench, broken = load(BLOCKS[name].bench), BLOCKS[name].broken
     cases = list(bench.transactions(bench.CONFIGURATIONS[bench.SMALL[0]], "small"))
     assert any(case.left_out is None for case in cases)
+    if name != "accelerator":  # its cases are programs
+        golden = {case.name for case in vectors.load(GOLDEN, BLOCKS[name].golden)}
+        assert golden & {case.name for case in cases}, "the bench runs no golden case"
+        assert any(case.cycles for case in cases), "no case of the bench has exact cycles"
     assert broken.what and broken.case in {None, *(case.name for case in cases)}
     re.compile(broken.pattern)
 
@@ -52,8 +58,9 @@ def test_a_bench_has_cases_and_those_of_the_negative_control(name):
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_block_has_golden_cases(name):
     block = BLOCKS[name]
+    units = {entry["unit"] for entry in vectors.load_manifest(GOLDEN)["cases"]}
+    assert block.golden in units, f"{block.golden} is not in golden/: make golden"
     golden = {case.name for case in vectors.load(GOLDEN, block.golden)}
-    assert golden
     if block.unit is None:
         assert name == "accelerator" and block.golden == "network"
         return
@@ -64,7 +71,7 @@ def test_a_block_has_golden_cases(name):
 
 def test_the_registry_is_complete():
     stems = {path.stem for path in (RTL / "blocks").glob("*.py")} - {"__init__"}
-    assert stems == set(BLOCKS) - {"accelerator"}
+    assert stems == set(BLOCKS) - {"accelerator"}, "rtl/blocks/ and fqvit_hw/blocks.py differ"
     units = {entry["unit"] for entry in vectors.load_manifest(GOLDEN)["cases"]}
     assert units == {block.golden for block in BLOCKS.values()}
     benches = {path.stem for path in (SIM / "blocks").glob("*.py")}
@@ -80,10 +87,25 @@ def test_every_configuration_has_an_accelerator():
 
 
 @pytest.mark.skipif(CHECKOUT is None, reason="the documents are those of a checkout")
-def test_the_tables_of_the_documents_name_every_block():
-    documents = {path: (CHECKOUT / path).read_text() for path in ("README.md", "golden/README.md")}
-    assert names(documents["golden/README.md"]) == {b.golden for b in BLOCKS.values()}
-    assert set(BLOCKS) - {"accelerator"} <= names(documents["README.md"])
+@pytest.mark.parametrize("name", STANDING_ALONE)
+def test_the_documents_name_the_block(name):
+    page = names((CHECKOUT / "golden" / "README.md").read_text())
+    assert BLOCKS[name].golden in page, "no row in golden/README.md"
+    page = names((CHECKOUT / "README.md").read_text())
+    assert name in page, "no row in README.md: SHAPES in docs/figures/blocks.py, make readme"
+
+
+@pytest.mark.skipif(CHECKOUT is None, reason="the documents are those of a checkout")
+def test_the_table_of_the_golden_vectors_names_nothing_else():
+    page = names((CHECKOUT / "golden" / "README.md").read_text())
+    assert page == {block.golden for block in BLOCKS.values()}
+
+
+@pytest.mark.skipif(CHECKOUT is None, reason="the tests are those of a checkout")
+@pytest.mark.parametrize("name", STANDING_ALONE)
+def test_a_block_and_its_unit_have_tests(name):
+    for path in (f"tests/units/test_{BLOCKS[name].golden}.py", f"tests/rtl/blocks/test_{name}.py"):
+        assert "def test_" in (CHECKOUT / path).read_text(), path
 
 
 def test_the_registry_needs_neither_amaranth_nor_torch():

@@ -42,7 +42,9 @@ def run(args) -> int:
     expected = [(case, output(case, args.tensor)) for case in cases]
     try:
         text = args.got.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{args.got}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
         raise UserError(f"{args.got}: cannot be read ({error})") from None
     formats = [(tensor.data.size, tensor.format) for _, tensor in expected]
     got = vectors.from_hex(text, formats, str(args.got))

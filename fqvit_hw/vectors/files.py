@@ -86,8 +86,11 @@ def write(out: Path, cases: list[Case], header: dict) -> dict:
 
     Everything is written beside `out` first and moved in at the end: the folders of units are
     replaced whole, other files of `out` (its README) stay. Raises ValueError for two cases of one
-    name, and for a folder whose units are not ours: it has them, but no manifest.
+    name, for a file in place of the folder, and for a folder whose units are not ours: it has them,
+    but no manifest.
     """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: expected a folder, found a file")
     if not (out / MANIFEST).exists():
         for unit in dict.fromkeys(case.unit for case in cases):
             if (out / unit).exists():

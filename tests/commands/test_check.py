@@ -82,4 +82,4 @@ def test_every_case_is_read_in_its_own_width(tmp_path, capsys):
 
 def test_missing_file(capsys):
     assert main(["check", "--unit", "gelu", "--got", "/nowhere.hex"]) == 2
-    assert "/nowhere.hex: cannot be read" in capsys.readouterr().err
+    assert "/nowhere.hex: cannot be read (No such file or directory)" in capsys.readouterr().err

@@ -128,4 +128,5 @@ def test_no_component_is_forgotten():
         and issubclass(value, wiring.Component)
         and value.__module__ == module.__name__
     }
-    assert classes == {type(component) for component in COMPONENTS}
+    forgotten = classes - {type(component) for component in COMPONENTS}
+    assert not forgotten, "one of each belongs into COMPONENTS"

@@ -1,5 +1,7 @@
 """The worked examples of docs/datapath.md, made again: every line must stand in the document.
 
+So must the widths that formats.py gives.
+
 Intermediates are Python integers that follow the document's formulas; the results come from the
 units and must agree with them. `python -m tests.units.test_datapath_examples` prints the blocks.
 """
@@ -12,6 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fqvit_hw.formats import (
+    BETA,
+    EPSILON,
+    EXPONENTIAL,
+    GAMMA,
+    NORM_RECIPROCAL,
+    RECIPROCAL,
+    RESIDUAL_MULTIPLIER,
+)
 from fqvit_hw.units import (
     Gelu,
     LayerNorm,
@@ -201,6 +212,22 @@ EXAMPLES = [example_image, example_requantize, example_matmul, example_layernorm
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda f: f.__name__)
 def test_example_stands_in_the_document(example):
     assert f"```\n{example()}\n```" in DOCUMENT.read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"eps' ({EPSILON}, ",
+        f"gamma mantissa G_c ({GAMMA}, ",
+        f"B_c ({BETA}, ",
+        f"\n| R | {NORM_RECIPROCAL} |",
+        f"\nE of 256 {EXPONENTIAL} entries",
+        f"\n| recip | {RECIPROCAL} |",
+        f"Mx, My ({RESIDUAL_MULTIPLIER}) ",
+    ],
+)
+def test_width_stands_in_the_document(text):
+    assert text in DOCUMENT.read_text()
 
 
 if __name__ == "__main__":

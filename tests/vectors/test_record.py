@@ -52,8 +52,10 @@ def test_every_unit_has_network_and_corner_cases(unit):
     names = [case.name for case in vectors.load(GOLDEN, unit)]
     assert len(names) == len(set(names)) >= 2
     if unit != "network":
-        assert any(name.startswith(("block0", "patch_embed")) for name in names)
-        assert any(not name.startswith(("block", "patch_embed", "head", "norm")) for name in names)
+        recorded = any(name.startswith(("block0", "patch_embed")) for name in names)
+        assert recorded, "no case from vectors/record.py"
+        corners = [n for n in names if not n.startswith(("block", "patch_embed", "head", "norm"))]
+        assert corners, "no case from vectors/corners.py"
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -160,6 +162,13 @@ def test_images_that_are_none_leave_nothing_behind(tmp_path, capsys):
         assert message in capsys.readouterr().err
         (tmp_path / "images" / "broken.png").write_bytes(b"broken")
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_a_file_is_no_folder(tmp_path, capsys):
+    (tmp_path / "file").write_text("theirs")
+    assert main(["golden", "--out", str(tmp_path / "file")]) == 2
+    assert f"{tmp_path / 'file'}: expected a folder, found a file" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "theirs"
 
 
 def test_a_folder_of_the_users_is_not_replaced(tmp_path):
