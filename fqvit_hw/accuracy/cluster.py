@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 import numpy as np
 
@@ -26,7 +27,7 @@ RETRIES = 5  # of a batch whose worker died
 QUEUED = 2  # batches per CPU (or GPU) of the cluster that wait or run
 
 
-def import_ray():
+def import_ray() -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no calls home
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the future default
     try:
@@ -76,7 +77,7 @@ def why_no_handshake(address: str) -> str | None:
     return why
 
 
-def connect(address: str):
+def connect(address: str) -> ModuleType:
     """Returns the module ray, connected. Raises UserError."""
     ray = import_ray()
     more = {"include_dashboard": False} if address == "local" else {}
@@ -84,13 +85,14 @@ def connect(address: str):
     for left in reversed(range(tries)):
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", **more)
-            return ray
+            break
         except Exception as error:  # among them bare Exceptions of Ray's
             ray.shutdown()
             if not left:
                 raise UserError(
                     f"--ray {address}: the Ray cluster cannot be reached: {reason(error)[:300]}"
                 ) from error
+    return ray
 
 
 def score_on_cluster(

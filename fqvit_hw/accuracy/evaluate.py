@@ -7,12 +7,15 @@ and however many processes the records come from.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..data.batches import Batch
 from ..model import QuantizedModel
+
+if TYPE_CHECKING:  # it imports torch
+    from ..reference import Reference
 
 FLOAT = "float"
 TOP = 5
@@ -37,7 +40,7 @@ class Evaluator:
 
     model: Any  # a torch module
     networks: dict[str, QuantizedModel]
-    references: dict[str, object] = field(default_factory=dict)
+    references: dict[str, Reference] = field(default_factory=dict)
     mean: tuple = ()
     std: tuple = ()
     engine: str | None = None
@@ -45,7 +48,9 @@ class Evaluator:
 
     def score(self, batch: Batch) -> list[dict]:
         """One record per image, and one per broken file."""
-        records = [{"file": file, "broken": why} for file, why in batch.broken]
+        records: list[dict[str, Any]] = [
+            {"file": file, "broken": why} for file, why in batch.broken
+        ]
         if not batch.files:
             return records
         real = self.run_float(batch.images)

@@ -110,7 +110,9 @@ def table(summary: dict) -> str:
     lines += [f"  skipped {s['file']}: {s['reason']}" for s in skipped]
     if not images:
         return "\n".join([*lines, "no image could be scored"])
-    rows = [("", "top-1", "top-5", "agrees with float", "only float/only this right", "logit SNR")]
+    rows: list[tuple[str, ...]] = [
+        ("", "top-1", "top-5", "agrees with float", "only float/only this right", "logit SNR")
+    ]
     rows.append(("float", *cells(summary["float"])[:2], "", "", ""))
     for name, reference in simulated(summary).items():
         rows.append((f"paper's simulation, {name}", *cells(reference)))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data import digits
+from ..data.imagenet import Arrays, Validation
 from ..errors import UserError
 
 CALIBRATION_IMAGES = 100
@@ -23,7 +24,7 @@ class Work:
 
     model: object
     calibration: np.ndarray
-    source: object
+    source: Validation | Arrays
     mean: tuple
     std: tuple
     skipped: list[str]

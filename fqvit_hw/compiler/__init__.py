@@ -20,7 +20,10 @@ PROGRAM = "program"
 
 
 def compile_network(
-    network: VisionTransformer, hw: Hardware, weights: bool = True, chosen: Plan | None = None
+    network: VisionTransformer | SwinTransformer,
+    hw: Hardware,
+    weights: bool = True,
+    chosen: Plan | None = None,
 ) -> Program:
     """The program of a ViT on `hw`. weights=False leaves the memory image out (`image` is None):
     only shapes and scalar parameters are read then. chosen: the plan, instead of the best one.

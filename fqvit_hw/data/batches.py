@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import UserError
+from .imagenet import Arrays, Validation
 from .images import BROKEN, reason
 
 AHEAD = 4  # batches that each worker keeps ready
@@ -28,7 +29,7 @@ class Batch:
 class Chunks:
     """A sequence of batches that are read when asked for. source: Validation or Arrays."""
 
-    source: object
+    source: Validation | Arrays
     indices: tuple[tuple[int, ...], ...]
 
     def __len__(self) -> int:
@@ -73,7 +74,7 @@ def read_batches(source, indices: tuple[tuple[int, ...], ...], workers: int) -> 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fqvit_hw.calibrate.supported", "fqvit_hw.data.batches"])
     loader = DataLoader(
-        lists,
+        lists,  # pyright: ignore[reportArgumentType]  # a Dataset by its methods alone, torch agrees
         batch_size=None,  # an item is a whole batch
         num_workers=min(workers, len(lists)),
         prefetch_factor=AHEAD,

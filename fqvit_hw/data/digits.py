@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ TEST_EVERY = 5  # images 0, 5, 10, ...: 360 for the test, 1,437 for training and
 def _load() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
-    data = load_digits()
+    data: Any = load_digits()  # a Bunch; its type allows for the tuple of return_X_y=True
     grey = data.images.astype(np.int32)  # 0..16, (1797, 8, 8)
     pixels = ((grey * 255 + 8) // 16).astype(np.uint8)  # rounded half up
     return pixels[:, None], data.target.astype(np.int64)

@@ -81,7 +81,7 @@ def synsets() -> dict[str, int]:
     from ..timm_compat import import_timm
 
     import_timm()
-    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import ImageNetInfo
 
     return {synset: i for i, synset in enumerate(ImageNetInfo().label_names())}
 

@@ -6,6 +6,7 @@ import functools
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class Preprocessing:
         from ..timm_compat import import_timm
 
         import_timm()
-        from timm.data import resolve_data_config
+        from timm.data.config import resolve_data_config
 
         config = resolve_data_config(model=model)
         return cls(
@@ -83,15 +84,16 @@ def steps(preprocessing: Preprocessing) -> list:
     from ..timm_compat import import_timm
 
     import_timm()
-    from timm.data import create_transform
+    from timm.data.transforms_factory import create_transform
 
-    return create_transform(
+    composed: Any = create_transform(  # a Compose; its type allows for what was not asked for
         (preprocessing.channels, *preprocessing.size),
         interpolation=preprocessing.interpolation,
         crop_pct=preprocessing.crop_pct,
         crop_mode=preprocessing.crop_mode,
         normalize=False,
-    ).transforms
+    )
+    return composed.transforms
 
 
 @dataclass

@@ -115,7 +115,8 @@ class TorchOps:
         B, C, H, W = codes.shape
         bottom, right = -H % patch, -W % patch
         if bottom or right:
-            whole = self.array(pad).reshape(1, C, 1, 1).repeat(B, 1, H + bottom, W + right)
+            pad = self.array(pad)  # pyright: ignore[reportArgumentType]  # of a Swin, the only one padded
+            whole = pad.reshape(1, C, 1, 1).repeat(B, 1, H + bottom, W + right)
             whole[:, :, :H, :W] = codes
             codes, H, W = whole, H + bottom, W + right
         grid = codes.reshape(B, C, H // patch, patch, W // patch, patch)

@@ -265,7 +265,7 @@ def document() -> str:
         "Instructions are 64 bytes, little endian; fields are packed from bit 0 upwards.",
     ]  # fmt: skip
     for enum in (Unit, Space, Epilogue, Error):
-        doc = enum.__doc__.split("\n")[0]
+        doc = (enum.__doc__ or "").split("\n")[0]
         values = ", ".join(f"{e.value} {e.name}" for e in enum)
         lines += ["", f"**{enum.__name__}**: {doc} {values}."]
     for opcode, layout in INSTRUCTIONS.items():

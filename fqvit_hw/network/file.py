@@ -12,7 +12,7 @@ import json
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from safetensors import SafetensorError
@@ -25,6 +25,8 @@ from ..files import write_atomically
 FORMAT, VERSION = "fqvit_hw.network", 2
 WRONG = ValueError, TypeError, OverflowError, KeyError, AttributeError  # damaged content
 KEY = "fqvit_hw"  # one metadata key: safetensors writes several in no fixed order
+
+T = TypeVar("T")  # a dataclass
 
 
 def flatten(value, path: str, tensors: dict):
@@ -42,7 +44,7 @@ def flatten(value, path: str, tensors: dict):
     return value
 
 
-def restore(kind: Any, tree, path: str, tensors: dict):
+def restore(kind: Any, tree, path: str, tensors: dict) -> Any:
     """The inverse of flatten for a value annotated as `kind`; uses up the tensors it takes."""
     if get_origin(kind) is UnionType:  # of dataclasses, told apart by the names of their fields
         kind = next((k for k in get_args(kind) if has_fields(tree, k)), get_args(kind)[0])
@@ -104,7 +106,7 @@ def save(model, path) -> None:
     write_atomically(path, serialize(tensors, {KEY: json.dumps(header, sort_keys=True)}))
 
 
-def load(kind, path):
+def load(kind: type[T], path) -> T:
     """Read a dataclass of type `kind`. Raises UserError naming the file, or OSError."""
     content = Path(path).read_bytes()
     try:

@@ -19,15 +19,18 @@ QUANTILE_LIMIT = 1 << 24  # elements that torch.quantile accepts
 
 
 class MinMax:
-    """The extremes of all batches."""
+    """The extremes of all batches. low, high: of those so far, from the first `update` on."""
+
+    low: torch.Tensor
+    high: torch.Tensor
 
     def __init__(self):
-        self.low = self.high = None
+        self.empty = True
 
     def update(self, x: torch.Tensor) -> None:
         low, high = self.limits(x)
-        first = self.low is None
-        self.low, self.high = (low, high) if first else self.merge(low, high)
+        self.low, self.high = (low, high) if self.empty else self.merge(low, high)
+        self.empty = False
 
     def limits(self, x):
         return torch.aminmax(x)

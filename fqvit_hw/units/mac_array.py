@@ -46,7 +46,7 @@ def worst_accumulator(weight, bias, largest: int) -> np.ndarray:
     return np.abs(np.asarray(bias, np.int64)) + largest * np.abs(weight.astype(np.int64)).sum(-1)
 
 
-def matmul(a, weight, bias=0) -> np.ndarray:
+def matmul(a, weight, bias: np.ndarray | int = 0) -> np.ndarray:
     """a: int8 or uint8 codes (..., n, k); weight: int8 (..., out, k) -> int32 (..., n, out).
 
     Leading dimensions of a and weight are equal, or weight is 2-D. Raises TypeError for operands

@@ -101,8 +101,9 @@ def renamed(model, state: dict) -> dict:
 
 def is_resampled(tensor, original, untouched: set[int]) -> bool:
     """Whether timm made `tensor` of `original`, of the same name, by interpolation."""
-    made = id(tensor) not in untouched and original is not None
-    return made and tensor.numel() != original.numel()
+    if id(tensor) in untouched or original is None:
+        return False
+    return tensor.numel() != original.numel()
 
 
 def settings_of_folder(path, name: str) -> dict:

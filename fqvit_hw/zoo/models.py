@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import UserError
@@ -32,7 +33,7 @@ def load_model(name: str, weights: Path | None = None, image_size: tuple | None 
         raise UserError(
             f"unknown model {name!r}: expected {', '.join(PAPER_MODELS)}, or a name of timm"
         )
-    size = {} if image_size is None else {"img_size": tuple(image_size)}
+    size: dict[str, Any] = {} if image_size is None else {"img_size": tuple(image_size)}
     if size and not full.startswith("swin"):
         raise UserError(f"{name}: only a Swin takes another image size than its own")
     try:
@@ -45,12 +46,13 @@ def load_model(name: str, weights: Path | None = None, image_size: tuple | None 
     else:
         settings = settings_of_folder(weights, full)
         fit_weights(model, read_weights(weights), weights)
-        model.pretrained_cfg |= settings
+        # torch types every attribute of a module as a Tensor or a Module
+        model.pretrained_cfg |= settings  # pyright: ignore[reportOperatorIssue]  # a dict
     check_supported(model)
     return model
 
 
-def download(timm, name: str, size: dict):
+def download(timm, name: str, size: dict[str, Any]):
     """timm's pretrained weights, from its cache or the network; at once if there is neither."""
     reason = why_offline()
     try:

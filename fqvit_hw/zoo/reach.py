@@ -13,7 +13,7 @@ def why_unreachable(host: str, port: int, seconds: float = SECONDS) -> str | Non
 
     In a thread: the resolver of host names keeps no time limit of its own.
     """
-    found = [f"no answer within {seconds:g} s"]
+    found: list[str | None] = [f"no answer within {seconds:g} s"]
 
     def connect():
         try:

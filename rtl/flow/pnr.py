@@ -150,7 +150,7 @@ def say(r: Routed) -> str:
 
 @program("pnr")
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = Parser(prog="python -m fqvit_hw.rtl.flow.pnr", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m fqvit_hw.rtl.flow.pnr", description=__doc__)
     parser.add_argument("--config", help=f"one of {', '.join(CONFIGS)}; default: {DEFAULT}")
     parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all of them")
     parser.add_argument("--json", type=Path, default=BUILD / "pnr.json", metavar="FILE")

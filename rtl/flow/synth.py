@@ -155,7 +155,7 @@ def room(usage: Usage) -> str:
 
 @program("synth")
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = Parser(prog="python -m fqvit_hw.rtl.flow.synth", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m fqvit_hw.rtl.flow.synth", description=__doc__)
     parser.add_argument(
         "--config", help=f"one of {', '.join(CONFIGS)}; default: {' and '.join(SYNTHESIZED)}"
     )

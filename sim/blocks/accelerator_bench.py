@@ -14,7 +14,7 @@ its own.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fqvit_hw.machine.interpreter import Machine
@@ -33,7 +33,7 @@ LATENCY = 30  # with stalls
 UNTOUCHED = 0xA5  # what the logits are before a run
 
 
-class Ports:
+class Ports(Mapping[str, int]):
     """The device's outputs with a prefix, read when asked for."""
 
     def __init__(self, dut, prefix: str, names):
@@ -44,6 +44,12 @@ class Ports:
 
     def __getitem__(self, name: str) -> int:
         return int(self.handles[name].value)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.handles)
+
+    def __len__(self) -> int:
+        return len(self.handles)
 
 
 class AcceleratorBench(Bench, Host):

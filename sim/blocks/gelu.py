@@ -44,8 +44,8 @@ def transactions(config: GeluConfig, size: str) -> Iterator[Transaction]:
 def parameters(config: GeluConfig, rng: np.random.Generator, shift: int) -> Parameters:
     """A random table: each wrong address shows."""
     table = rng.integers(-128, 128, 1 << config.index_width)
-    multiplier = int(rng.integers(1 << 15, 1 << 16))
-    linear = Requantize(multiplier, shift, int(rng.integers(-128, 128)), 8)
+    multiplier = np.array(rng.integers(1 << 15, 1 << 16))
+    linear = Requantize(multiplier, np.array(shift), int(rng.integers(-128, 128)), 8)
     return Parameters(config.index_width, table, linear)
 
 

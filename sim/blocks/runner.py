@@ -148,7 +148,7 @@ def junit_failure(path: Path) -> str | None:
     if not path.exists():
         return "no results file: the simulation did not finish"
     cases = list(ET.parse(path).getroot().iter("testcase"))
-    names = sorted(c.get("name").split(".")[-1] for c in cases)
+    names = sorted(c.get("name", "").split(".")[-1] for c in cases)
     if names != sorted(TESTS):
         return f"expected tests {sorted(TESTS)}, results hold {names}"
     for c in cases:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from amaranth.hdl import ShapeLike
@@ -16,7 +16,7 @@ from .transaction import Transaction
 QUIET_CYCLES = 64  # watched after the last beat
 TIMEOUT_CYCLES = 20_000  # without a single handshake
 STALL = 0.4  # probability of an idle cycle, and of a busy one
-Streams = dict[str, Sequence]
+Streams = Mapping[str, Sequence]
 
 
 class StreamBench(Bench):
@@ -107,8 +107,8 @@ class StreamBench(Bench):
         """One transaction from first input to last output; returns the cycles it took."""
         sources, sinks = self.streams(t)
         await self.stream(sources + sinks)
-        first = min(s.first_cycle for s in sources if s.payloads)
-        cycles = max(s.last_cycle for s in sinks if s.expected) - first
+        first = min(s.first_cycle for s in sources if s.first_cycle is not None)
+        cycles = max(s.last_cycle for s in sinks if s.last_cycle is not None) - first
         quiet = self.cycles + QUIET_CYCLES
         await self.stream(sinks, until=lambda: self.cycles >= quiet)  # nothing may follow the last
         for s in sinks:

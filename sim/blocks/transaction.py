@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -17,8 +17,8 @@ class Transaction:
     """
 
     name: str
-    inputs: dict[str, Sequence]
-    outputs: dict[str, Sequence]
+    inputs: Mapping[str, Sequence]
+    outputs: Mapping[str, Sequence]
     constants: dict[str, dict] = field(default_factory=dict)
     tables: dict[str, Sequence] = field(default_factory=dict)
     flags: dict[str, int] = field(default_factory=dict)

@@ -68,7 +68,7 @@ class Verdict:
 def cut(program: Program, end: int) -> Program:
     """The program with END in place of instruction `end` and no wait for those before it."""
     instructions = [*program.instructions[:end], Instruction(Opcode.END, {})]
-    image, at = program.image.copy(), program.entry + end * INSTRUCTION_BYTES
+    image, at = program.filled.copy(), program.entry + end * INSTRUCTION_BYTES
     image[at : at + INSTRUCTION_BYTES] = memoryview(instructions[-1].encode())
     return replace(program, instructions=instructions, image=image)
 
@@ -229,7 +229,7 @@ def key(mutant: Mutant, workloads: list[Workload]) -> str:
     """Of everything that a verdict depends on."""
     sha = hashlib.sha256(repr((mutant, JOBS, MICRO)).encode())
     for workload in workloads:
-        sha.update(workload.program.image.tobytes())
+        sha.update(workload.program.filled.tobytes())
     for path in [*sources(), Path(compare.__file__)]:
         sha.update(path.read_bytes())
     if mutant.bench:
@@ -373,7 +373,7 @@ shows it, a test of the unit does.
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="python -m fqvit_hw.sim.mutants", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m fqvit_hw.sim.mutants", description=__doc__)
     parser.add_argument("--only", action="append", metavar="NAME", help="may be repeated")
     parser.add_argument("--workers", type=positive, default=2, metavar="N")
     return parser.parse_args(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Mutant:
     alone: bool = False
 
 
-def mutants(file: str, *changes: tuple[str, ...]) -> list[Mutant]:
+def mutants(file: str, *changes: tuple[Any, ...]) -> list[Mutant]:  # Any: one type per place
     """changes: the fields of Mutant from `old` on; named by the file and a number."""
     stem = file.removeprefix("rtl/").removesuffix(".py")
     return [Mutant(f"{stem}-{n}", file, *change) for n, change in enumerate(changes, 1)]

@@ -13,6 +13,7 @@ import ast
 import copy
 import sys
 from pathlib import Path
+from typing import Any
 
 PORT = "mutant"
 MODULE = '''"""Made by sim/mutants/schemata.py: which mutant is alive, and its choice."""
@@ -58,7 +59,11 @@ def inside(old: ast.AST, new: ast.AST) -> list[tuple[ast.expr, ast.expr]] | None
     """The differences of the children, or None if the nodes themselves differ."""
     if type(old) is not type(new) or isinstance(old, (ast.Attribute, ast.Subscript)):
         return None  # what they are taken of need not be a value
-    if isinstance(old, ast.Call) and ast.dump(old.func) != ast.dump(new.func):
+    if (
+        isinstance(old, ast.Call)
+        and isinstance(new, ast.Call)
+        and ast.dump(old.func) != ast.dump(new.func)
+    ):
         if not isinstance(old.func, ast.Attribute) or not isinstance(new.func, ast.Attribute):
             return None
         if old.func.attr != new.func.attr:
@@ -110,9 +115,9 @@ def instrument(text: str, mutants: list[tuple[int, str]]) -> tuple[str, dict[int
             places.setdefault(id(old), []).append((number, new))
 
     class Chooser(ast.NodeTransformer):
-        def visit(self, node):
+        def visit(self, node: Any) -> Any:  # types as in ast: what stands in the node's place
             alternatives = places.get(id(node), [])
-            node = self.generic_visit(node)
+            self.generic_visit(node)  # changes its children in place
             for number, new in alternatives:
                 call = ast.Name("choose", ast.Load())
                 node = ast.Call(call, [ast.Constant(number), node, copy.deepcopy(new)], [])
@@ -127,7 +132,7 @@ def instrument(text: str, mutants: list[tuple[int, str]]) -> tuple[str, dict[int
 def main(arguments: list[str]) -> None:
     from amaranth.back import verilog
     from amaranth.hdl._ir import PortDirection
-    from fqvit_hw.rtl.mutant import SELECT
+    from fqvit_hw.rtl.mutant import SELECT  # pyright: ignore[reportMissingImports]  # it is MODULE
 
     from fqvit_hw.rtl.accelerator.accelerator import Accelerator
     from fqvit_hw.rtl.flow.verilog import readable, without_zeros

@@ -73,7 +73,7 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
             words = -(-columns // R)
             d.gemm(Epilogue.SCORES, rows, deep, columns, resident=1, tile_base=keys,
                    tile_inner=deep, tile_k=1, inner=-(-columns // C), to_base=at, to_stride=words,
-                   scalar=1, multiplier=rng.integers(1 << 15, 1 << 16), shift=23,
+                   scalar=1, multiplier=int(rng.integers(1 << 15, 1 << 16)), shift=23,
                    row_norm=norm, **ready, **read)  # fmt: skip
             later.append((rows, columns, norm, at, d.done[Unit.CODES]))
             at += rows * words
@@ -85,7 +85,7 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
             d.gemm(Epilogue.CODES8, rows, -(-columns // R), channels, bitshift=1, resident=1,
                    tile_base=values, tile_inner=1, tile_k=value_tiles, inner=value_tiles,
                    from_base=source, to_base=to, to_stride=deep, scalar=1, row_norm=norm,
-                   multiplier=rng.integers(1 << 15, 1 << 16), shift=28 + norm,
+                   multiplier=int(rng.integers(1 << 15, 1 << 16)), shift=28 + norm,
                    wait0_unit=Unit.CODES, wait0_count=made, **slow)  # fmt: skip
             written = d.beats(rows * deep)
             d.store(to, written, **d.after(0, Unit.EPILOGUE))
@@ -130,8 +130,8 @@ def second_waits(hw: Hardware, seed: int = 0) -> Program:
     d.load(Space.STREAM, 0, 8192, 4 * channels * 2)
     d.load(Space.NORM_TABLE, 0, norm_table, channels * NORM_BYTES)
     d.add(Opcode.NORM, rows=4, row_group=4, from_base=0, from_stride=channels // hw.cols,
-          to_base=2 * apart, to_stride=channels // R, channels=channels, eps=rng.integers(1 << 20),
-          gamma_shift=10, **d.after(1, Unit.LOAD))  # fmt: skip
+          to_base=2 * apart, to_stride=channels // R, channels=channels,
+          eps=int(rng.integers(1 << 20)), gamma_shift=10, **d.after(1, Unit.LOAD))  # fmt: skip
     d.store(2 * apart, 4 * channels // R, **d.after(1, Unit.NORM))
     return d.program()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
@@ -126,6 +127,7 @@ class Draft:
         content.append(np.frombuffer(code, np.uint8))
         image = np.concatenate(content)
         image = np.pad(image, (0, -len(image) % BURST_BYTES))
+        nothing: dict[str, Any] = dict.fromkeys((field.name for field in fields(Plan)), 0)
         return Program(
             hardware=self.hw,
             instructions=instructions,
@@ -136,7 +138,7 @@ class Draft:
             image_shape=(1, SIDE, SIDE),
             classes=OUTPUT // 4,
             macs=0,
-            plan=Plan(**dict.fromkeys((field.name for field in fields(Plan)), 0)),  # of nothing
+            plan=Plan(**nothing),
             image=image,
             input_address=0,
             output_address=IMAGE,

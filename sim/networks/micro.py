@@ -13,10 +13,10 @@ import numpy as np
 from fqvit_hw.data import digits
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.model import QuantizedModel
-from fqvit_hw.network import VisionTransformer
 from fqvit_hw.units import LayerNorm, Residual
 
 from .smallest import (
+    digits_network,
     part_of_block,
     part_of_linear,
     part_of_norm,
@@ -56,8 +56,7 @@ def wide_norm(norm: LayerNorm) -> LayerNorm:
 
 def wide_network() -> tuple[QuantizedModel, np.ndarray]:
     """17 tokens of 33 channels, 3 heads of 11, nothing a multiple of anything; and digits."""
-    qm = QuantizedModel.load(digits.NETWORK_FILE)
-    n: VisionTransformer = qm.network
+    qm, n = digits_network()
     channels, hidden, classes = np.arange(CHANNELS), np.arange(HIDDEN), np.arange(CLASSES)
     pixels = np.arange(n.patch_embed.weight.shape[1])
     blocks = []

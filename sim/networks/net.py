@@ -153,7 +153,7 @@ def table(reports: list[Report]) -> str:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="python -m fqvit_hw.sim.networks", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m fqvit_hw.sim.networks", description=__doc__)
     parser.add_argument("--network", type=Path, metavar="FILE", help="default: built-in digits")
     parser.add_argument("--model", metavar="NAME", help="a timm ViT or DeiT instead (needs torch)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="of --model; default: random")

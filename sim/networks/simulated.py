@@ -94,7 +94,7 @@ def simulate(
     with tempfile.TemporaryDirectory(prefix="fqvit_hw-") as name:
         folder = Path(name)
         (folder / "memory.bin").write_bytes(
-            (program.image if content is None else content).tobytes()
+            (program.filled if content is None else content).tobytes()
         )
         packed = [program.pack(image) for image in images]
         (folder / "images.bin").write_bytes(b"".join(packed))
@@ -192,10 +192,9 @@ def one_process(machine: Path, program: Program, jobs, options, folder: Path) ->
 def check_shape(got: int, hardware: Hardware) -> None:
     """The register SHAPE says what was built."""
     if got != shape(hardware):
-        got, want = (
-            REGISTERS[Register.SHAPE].layout.values(word) for word in (got, shape(hardware))
-        )
-        raise RuntimeError(f"the register SHAPE says {got}, the configuration {want}")
+        layout = REGISTERS[Register.SHAPE].layout
+        says, wanted = layout.values(got), layout.values(shape(hardware))
+        raise RuntimeError(f"the register SHAPE says {says}, the configuration {wanted}")
 
 
 def disagreement(entry: dict, program: Program) -> str | None:

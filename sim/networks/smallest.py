@@ -69,10 +69,17 @@ def part_of_block(block, channels, hidden, heads: int = HEADS, head_dim: int = H
     )
 
 
+def digits_network() -> tuple[QuantizedModel, VisionTransformer]:
+    """The built-in network, whose parts these are: with what belongs to it, and the integers."""
+    qm = QuantizedModel.load(digits.NETWORK_FILE)
+    if not isinstance(qm.network, VisionTransformer):
+        raise TypeError(f"{digits.NETWORK_FILE}: expected a ViT")
+    return qm, qm.network
+
+
 def smallest_network() -> tuple[QuantizedModel, np.ndarray]:
     """The network and images of noise for it, uint8 (8, 1, SIDE, SIDE)."""
-    qm = QuantizedModel.load(digits.NETWORK_FILE)
-    n: VisionTransformer = qm.network
+    qm, n = digits_network()
     channels, hidden, classes = np.arange(CHANNELS), np.arange(HIDDEN), np.arange(CLASSES)
     pixels = np.arange(n.patch_embed.weight.shape[1])
     tokens = (SIDE // n.patch) ** 2 + 1

@@ -147,9 +147,7 @@ def compile_verilog(folder: Path, optimize: str = FAST) -> None:
 
 @program("verilated")
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = Parser(
-        prog="python -m fqvit_hw.sim.networks.verilated", description=__doc__.split("\n")[0]
-    )
+    parser = Parser(prog="python -m fqvit_hw.sim.networks.verilated", description=__doc__)
     parser.add_argument("config", help=f"one of {', '.join(HARDWARE)}")
     parser.add_argument("--trace", action="store_true", help="with trace ports")
     parser.add_argument("--quick", action="store_true", help="built sooner, runs slower")

@@ -155,7 +155,7 @@ def run(cases: list[Case], options: argparse.Namespace) -> bool:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="python -m fqvit_hw.sim.perf", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m fqvit_hw.sim.perf", description=__doc__)
     parser.add_argument("--network", choices=NETWORKS, help="default: digits")
     parser.add_argument("--config", choices=tuple(HARDWARE), help="default: base")
     parser.add_argument("--all", action="store_true", help="all networks and configurations")

@@ -140,8 +140,8 @@ class Library:
         """pack_requantize for `channels` channels also where p is one scalar."""
         if p.multiplier.shape == (channels,):
             return self.packed(p)
-        wide = (np.broadcast_to(a, (channels,)) for a in (p.multiplier, p.shift))
-        return self.pack_requantize(Requantize(*wide, p.zero, p.width))
+        multiplier, shift = (np.broadcast_to(a, (channels,)) for a in (p.multiplier, p.shift))
+        return self.pack_requantize(Requantize(multiplier, shift, p.zero, p.width))
 
     def pack_residual(self, p: Residual):
         x_scale = np.ldexp(float(p.x_multiplier), p.x_factor.astype(np.int32))
