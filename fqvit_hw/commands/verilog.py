@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 from ..files import check_folder
@@ -41,11 +44,13 @@ def run(args: Namespace) -> int:
     if missing := missing_linters():
         print(f"fqvit-hw: not linted by {' and '.join(missing)}: not installed", file=sys.stderr)
     failed = False
-    for block, config in pairs:
-        path, complaint = write(block, config, args.out)
-        if complaint is None:
-            print(f"{path}  {path.stat().st_size // 1024} KiB", flush=True)
-        else:
-            failed = True
-            print(f"fqvit-hw: {block} {config}: {complaint}; see {path}", file=sys.stderr)
+    blocks, configs = zip(*pairs, strict=True)
+    with ProcessPoolExecutor(min(len(pairs), os.cpu_count() or 1)) as pool:
+        written = pool.map(write, blocks, configs, repeat(args.out))
+        for (block, config), (path, complaint) in zip(pairs, written, strict=True):
+            if complaint is None:
+                print(f"{path}  {path.stat().st_size // 1024} KiB", flush=True)
+            else:
+                failed = True
+                print(f"fqvit-hw: {block} {config}: {complaint}; see {path}", file=sys.stderr)
     return 1 if failed else 0
