@@ -39,7 +39,7 @@ def run(args: Namespace) -> int:
     from ..rtl.flow.configs import select
     from ..rtl.flow.verilog import missing_linters, write
 
-    pairs = select(args.config, args.block)
+    pairs = select(args.config, args.block)[::-1]  # the largest first: no process is left alone
     check_folder(args.out)
     if missing := missing_linters():
         print(f"fqvit-hw: not linted by {' and '.join(missing)}: not installed", file=sys.stderr)
