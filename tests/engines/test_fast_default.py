@@ -24,7 +24,8 @@ def test_digits_is_the_default():
 def test_a_forked_child_does_not_hang():
     """OpenMP's threads do not survive a fork: a child goes on with one."""
     code = (
-        "import os, numpy as np; from fqvit_hw import QuantizedModel, digits; "
+        "import os, numpy as np; from fqvit_hw import QuantizedModel; "
+        "from fqvit_hw.data import digits; "
         "from fqvit_hw.engines import fast; fast.set_threads(2); "
         "qm = QuantizedModel.load(digits.NETWORK_FILE); x = digits.test_set()[0][:9]; "
         "y = qm.run(x, engine='fast'); child = os.fork()\n"
@@ -37,7 +38,7 @@ def test_a_forked_child_does_not_hang():
 
 def test_no_torch():
     code = (
-        "import sys; from fqvit_hw import QuantizedModel, digits; "
+        "import sys; from fqvit_hw import QuantizedModel; from fqvit_hw.data import digits; "
         "m = QuantizedModel.load(digits.NETWORK_FILE); "
         "m.run(digits.test_set()[0][:2], engine='fast'); "
         "assert not {'torch', 'timm', 'torchvision'} & set(sys.modules); print('fine')"

@@ -126,7 +126,7 @@ def test_the_guard_catches_a_float():
 
 def test_running_imports_no_torch():
     code = (
-        "import sys; from fqvit_hw import QuantizedModel, digits; "
+        "import sys; from fqvit_hw import QuantizedModel; from fqvit_hw.data import digits; "
         "m = QuantizedModel.load(digits.NETWORK_FILE); y = m.run(digits.test_set()[0][:2]); "
         "assert y.shape == (2, 10), y.shape; "
         "assert not {'torch', 'timm', 'torchvision'} & set(sys.modules); print('fine')"
