@@ -25,10 +25,12 @@ class VitBuilder(Builder[VitSteps]):
         model, steps, width = self.model, self.steps, self.config.branch_width
         prove_tokens(model.pos_embed.shape[1])
         embed = self.linear(steps.patch_embed, *self.patch_weights(), width)
-        pos, pos_scale = self.positions()
+        pos, pos_scale = self.positions(IntFormat(self.config.stream_width))
         branch = self.scales[steps.patch_embed.name]
         cls = np.rint(array(model.cls_token)[0, 0] / branch.scale).astype(np.int64) + branch.zero
-        add = self.residual(steps.embed, pos_scale, INT8.width, steps.embed.source, model.embed_dim)
+        add = self.residual(
+            steps.embed, pos_scale, self.config.stream_width, steps.embed.source, model.embed_dim
+        )
         blocks = tuple(map(self.block, steps.blocks, model.blocks))
         norm = self.norm(steps.norm, model.norm)
         head, head_requantize, logit_scale = self.head(steps.head, model.head)
@@ -49,11 +51,11 @@ class VitBuilder(Builder[VitSteps]):
     def tokens(self, attn) -> int:
         return self.model.pos_embed.shape[1]
 
-    def positions(self) -> tuple[np.ndarray, Scale]:
-        """int8 (N, C), symmetric, and its scale."""
+    def positions(self, fmt: IntFormat) -> tuple[np.ndarray, Scale]:
+        """(N, C), symmetric, and its scale. They are the first stream: as many bits as it has."""
         pos = array(self.model.pos_embed)[0]
-        scale = Scale(symmetric(pos.min(), pos.max(), INT8))
-        return saturate(np.rint(pos / scale.scale).astype(np.int64), INT8), scale
+        scale = Scale(symmetric(pos.min(), pos.max(), fmt))
+        return saturate(np.rint(pos / scale.scale).astype(np.int64), fmt), scale
 
 
 class SwinBuilder(Builder[SwinSteps]):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..formats import INT8, MAX_TOKENS, IntFormat
+from ..formats import MAX_TOKENS, IntFormat
 from ..units import LayerNorm, Linear, Requantize, Residual
 from ..units.params import array_field
 from .block import Block
@@ -21,7 +21,7 @@ class VisionTransformer:
     channels, height, width: of the image; patch: side of a square patch
     patch_embed: (C, channels * patch^2) over codes pixel - 128
     cls_token: (C,) in the format of the patch embedding's branch
-    pos_embed: int8 (N, C), zero 0, row 0 for the class token; the x of `embed`
+    pos_embed: int8 or int16 (N, C), zero 0, row 0 for the class token; the x of `embed`
     norm: applied to the class token only; head_requantize: 32 bits, one common logit scale
     """
 
@@ -50,10 +50,10 @@ class VisionTransformer:
         stream = check_layer(steps.patch_embed.name, self.patch_embed, branch, inputs, add.y_width)
         expect(len(add.factor) == stream, f"embed has not {stream} channels")
         array_field(self, "cls_token", IntFormat(add.y_width), (stream,))
-        array_field(self, "pos_embed", INT8, (self.tokens, stream))
+        array_field(self, "pos_embed", IntFormat(add.x_width), (self.tokens, stream))
         expect(
-            (add.x_width, add.x_zero, add.y_zero) == (8, 0, branch.zero) and not add.x_factor.any(),
-            "embed expects int8 positions with zero point 0, and the patch embedding's zero point",
+            (add.x_zero, add.y_zero) == (0, branch.zero) and not add.x_factor.any(),
+            "embed expects positions with zero point 0, and the patch embedding's zero point",
         )
         source = written_by(add)
         for block, at in zip(self.blocks, steps.blocks, strict=True):

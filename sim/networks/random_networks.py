@@ -32,6 +32,7 @@ from fqvit_hw.formats import (
 )
 from fqvit_hw.model import QuantizedModel
 from fqvit_hw.network import Block, VisionTransformer
+from fqvit_hw.network.checks import Stream, written_by
 from fqvit_hw.units import (
     Attention,
     Gelu,
@@ -153,16 +154,12 @@ class Draw:
         return self.rng.integers(0, PTF_MAX + 1, self.C) if self.narrow else np.zeros(self.C, int)
 
     def residual(
-        self, x: np.ndarray, y: np.ndarray, before: Residual | None, y_width: int, y_zero: int
+        self, x: np.ndarray, y: np.ndarray, source: Stream, y_width: int, y_zero: int
     ) -> Residual:
-        """Of the stream x, written by `before` (None: int8 positions), and the branch y."""
+        """Of the stream x, in the format `source`, and the branch y."""
         rng = self.rng
         zero = self.zero() if self.narrow else 0
-        x_width, x_zero, x_factor = (
-            (8, 0, np.zeros(self.C, int)) if before is None
-            else (before.width, before.zero, before.factor)
-        )  # fmt: skip
-        X = (x.astype(np.float64) - x_zero) * 2.0**x_factor
+        X = (x.astype(np.float64) - source.zero) * 2.0**source.factor
         Y = y.astype(np.float64) - y_zero
         Mx, My = (
             max(1, int(RESIDUAL_MULTIPLIER.max * 2.0 ** -rng.uniform(0, 4))) for _ in range(2)
@@ -179,7 +176,17 @@ class Draw:
         peak = max(float(np.abs(total / 2.0**factor).max()), 1.0)
         shift = int(np.clip(round(np.log2(peak / half)), 0, RESIDUAL_MAX_SHIFT))
         return Residual(
-            x_width, x_zero, x_factor, Mx, y_width, y_zero, My, shift, width, zero, factor
+            source.width,
+            source.zero,
+            source.factor,
+            Mx,
+            y_width,
+            y_zero,
+            My,
+            shift,
+            width,
+            zero,
+            factor,
         )
 
     def norm(self, x: np.ndarray, source: Residual) -> LayerNorm:
@@ -213,7 +220,7 @@ class Draw:
         width = int(self.rng.choice([8, 16]))
         zero = self.zero() if width == 8 else 0
         layer, scaling, y = self.linear(x, self.C, width, zero)
-        add = self.residual(stream, y, before, width, zero)
+        add = self.residual(stream, y, written_by(before), width, zero)
         return layer, scaling, add, self.ops.residual(stream, y, add)
 
     def exponentials(self) -> np.ndarray:
@@ -273,10 +280,15 @@ class Draw:
         zero = self.zero() if width == 8 else 0
         patch_embed, scaling, x = self.linear(x, self.C, width, zero)
         cls_token = self.rng.choice(x.reshape(-1, self.C), axis=0)  # as loud as a patch
-        pos_embed = self.any_of(INT8, (x.shape[1] + 1, self.C))
+        positions = Stream(
+            width=8 if self.narrow else int(self.rng.choice([8, 16])),
+            zero=0,
+            factor=np.zeros(self.C, int),
+        )
+        pos_embed = self.any_of(IntFormat(positions.width), (x.shape[1] + 1, self.C))
         tokens = np.broadcast_to(cls_token, (len(x), 1, self.C)).astype(x.dtype)
         y = np.concatenate([tokens, x], axis=1)  # (B, N - 1, C) -> (B, N, C)
-        embed = self.residual(np.broadcast_to(pos_embed, y.shape), y, None, width, zero)
+        embed = self.residual(np.broadcast_to(pos_embed, y.shape), y, positions, width, zero)
         stream, before, blocks = ops.embed(x, cls_token, pos_embed, embed), embed, []
         for _ in range(self.depth):
             block, stream = self.block(stream, before)

@@ -150,6 +150,16 @@ def test_odd_sizes(name, preset):
     run_and_compare(model, replace(TINY, acts=360, stream=64, tiles=128, ring=16), images[1])
 
 
+def test_positions_are_as_wide_as_the_stream():
+    """16 bits need nothing of the machine: the stream's memory and the adder have them anyway."""
+    for preset, width in (("best", 16), ("paper-884", 8)):
+        model = tiny_quantized(config=PRESETS[preset])
+        positions, add = model.network.pos_embed, model.network.embed
+        assert add.x_width == 8 * positions.itemsize == width
+        assert np.abs(positions.astype(int)).max() >= (1 << (width - 1)) - 1  # the whole range
+        run_and_compare(model, TINY, random_images(1)[0])
+
+
 def test_files_round_trip(digits_model, tmp_path, capsys):
     assert main(["compile", "--config", "tiny", "--out", str(tmp_path / "p")]) == 0
     assert "instructions for tiny" in capsys.readouterr().out

@@ -129,3 +129,8 @@ def test_parts_must_fit(model):
         replace(network, head=replace(network.head, bias=bias))
     with pytest.raises(ValueError, match="pos_embed"):
         replace(network, pos_embed=network.pos_embed[1:])
+    with pytest.raises(ValueError, match=r"pos_embed: expected int8"):
+        replace(network, pos_embed=network.pos_embed.astype(np.int16) + 256)
+    moved = replace(network.embed, x_zero=1)
+    with pytest.raises(ValueError, match="embed expects positions with zero point 0"):
+        replace(network, embed=moved)

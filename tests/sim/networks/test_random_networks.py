@@ -80,6 +80,10 @@ def test_parameters_are_extreme():
     for seed in SEEDS:
         qm, images = network(seed)
         n, trace = qm.network, qm.trace(images[0])
+        seen.add(
+            ("positions beyond int8", bool((n.pos_embed != n.pos_embed.astype(np.int8)).any()))
+        )
+        seen.add(("positions", n.embed.x_width))
         for i, block in enumerate(n.blocks):
             for add in (block.residual1, block.residual2):
                 seen.add(("shift of 32 in an add", add.shift + int(add.factor.max()) >= 32))
@@ -96,4 +100,5 @@ def test_parameters_are_extreme():
             seen.add(("row_norm", block.attention.softmax.row_norm))
     wanted = [(what, True) for what, value in seen if value is True or value is False]
     wanted += [("stream", 8), ("stream", 16), ("branch", 8), ("branch", 16), ("row_norm", False)]
+    wanted += [("positions", 8), ("positions", 16)]
     assert not set(wanted) - seen
