@@ -123,12 +123,12 @@ class SwinBuilder(Builder[SwinSteps]):
         return Pool(tokens, zero, scaling)
 
 
-def build_network(model, scales: dict[str, Scale], means, config: QuantConfig, mean, std):
+def build_network(model, scales: dict[str, Scale], means, grams, config: QuantConfig, mean, std):
     """-> the integer network of a timm model, its logit scale and the scales of all tensors.
 
-    means: of the inputs of the Linears, by name, for the bias correction.
+    means, grams: of the inputs of the Linears, by name, for the bias correction and the rounding.
     """
-    steps, calibrated = steps_of(model), (scales, means, config, mean, std)
+    steps, calibrated = steps_of(model), (scales, means, grams, config, mean, std)
     if isinstance(steps, SwinSteps):
         builder = SwinBuilder(model, steps, *calibrated)
     else:

@@ -54,11 +54,13 @@ class Builder(Generic[Family]):
     """
 
     def __init__(
-        self, model, steps: Family, scales: dict[str, Scale], means, config: QuantConfig, mean, std
-    ):
+        self, model, steps: Family, scales: dict[str, Scale], means, grams, config: QuantConfig,
+        mean, std,
+    ):  # fmt: skip
         self.model, self.config, self.mean, self.std = model, config, mean, std
         self.steps = steps
         self.means = means if config.bias_correction else {}
+        self.grams = grams
         self.scales = dict(scales)
 
     def tokens(self, attn) -> int:
@@ -91,7 +93,11 @@ class Builder(Generic[Family]):
 
     def input(self, step: Step):
         """What build_linear wants to know of its input, and the bits of its weights."""
-        return *self.format(step.source), self.config.weight_bits, self.means.get(step.source)
+        gram = self.grams.get(step.source)
+        return (
+            *self.format(step.source), self.config.weight_bits, self.means.get(step.source),
+            gram and gram.covariance,
+        )  # fmt: skip
 
     def patch_weights(self) -> tuple[np.ndarray, np.ndarray]:
         """(C, K), (C,): the convolution over codes pixel - 128 instead of normalized pixels.

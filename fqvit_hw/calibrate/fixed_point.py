@@ -26,6 +26,7 @@ from ..network.scale import Scale
 from ..units import LayerNorm, Linear, Requantize, Residual
 from ..units.layernorm import MAX_GAMMA_SHIFT, LayerNormWidths
 from ..units.mac_array import worst_accumulator
+from .rounding import output_steps, round_to_nearest, round_to_output
 
 LARGEST_BIAS = 2.0**30  # half of int32: the other half is for the products and the zero point
 LARGEST_OPERAND = 128  # |int8|
@@ -64,8 +65,9 @@ def build_requantize(layer: str, ratio, width: int, zero: int = 0) -> Requantize
 
 
 def build_linear(
-    layer: str, weight, bias, scale_in: float, zero_in: int, bits: int = 8, mean_in=None
-):
+    layer: str, weight, bias, scale_in: float, zero_in: int, bits: int = 8, mean_in=None,
+    covariance=None,
+):  # fmt: skip
     """weight: float (out, in); bias: float (out,) -> Linear, and its accumulator scale (out,).
 
     Weights are symmetric, one scale per output channel, max|w| / (2^(bits-1) - 1), and stored as
@@ -77,10 +79,17 @@ def build_linear(
     Raises ValueError if the accumulator could overflow.
     """
     weight, bias = np.asarray(weight, np.float64), np.asarray(bias, np.float64)
-    largest = np.abs(weight).max(1)
-    step = np.maximum(largest / IntFormat(bits).max, np.abs(bias) / (scale_in * LARGEST_BIAS))
+    if covariance is None:
+        step = np.abs(weight).max(1) / IntFormat(bits).max
+    else:
+        step = output_steps(weight, covariance, bits)
+    step = np.maximum(step, np.abs(bias) / (scale_in * LARGEST_BIAS))
     divisor = np.where(step > 0, step, 1.0)
-    codes = np.rint(weight / divisor[:, None]).astype(np.int64)
+    target = weight / divisor[:, None]
+    if covariance is None:
+        codes = round_to_nearest(target)
+    else:
+        codes = round_to_output(target, covariance, bits)
     if mean_in is not None:
         bias = bias + (weight - codes * step[:, None]) @ mean_in
     constant = np.rint(bias / (scale_in * divisor)).astype(np.int64) - zero_in * codes.sum(1)
@@ -90,13 +99,16 @@ def build_linear(
 
 
 def build_head(
-    layer: str, weight, bias, scale_in: float, zero_in: int, bits: int = 8, mean_in=None
-):
+    layer: str, weight, bias, scale_in: float, zero_in: int, bits: int = 8, mean_in=None,
+    covariance=None,
+):  # fmt: skip
     """-> Linear, Requantize to 32 bits, accumulator scale (classes,), logit scale.
 
     The logit scale is the largest accumulator scale, so that no accumulator grows.
     """
-    linear, acc_scale = build_linear(layer, weight, bias, scale_in, zero_in, bits, mean_in)
+    linear, acc_scale = build_linear(
+        layer, weight, bias, scale_in, zero_in, bits, mean_in, covariance
+    )
     logit_scale = float(acc_scale.max()) or 1.0
     scaling = build_requantize(layer, acc_scale / logit_scale, ACC.width)
     worst = worst_accumulator(linear.weight, linear.bias, LARGEST_OPERAND)
