@@ -140,7 +140,7 @@ class Array:
     def spare_of(self, run: GemmRun, before: int, end: int) -> None:
         """Those since the last GEMM, up to the end of this one."""
         before = max(before, self.spare_until)
-        busy = 0 if run.instruction.bitshift else run.busy
+        busy = 0 if run.instruction.codes else run.busy
         self.shared.free.add(range(before, run.start))
         first = max(run.start, before)
         count = max(end - first - busy, 0)

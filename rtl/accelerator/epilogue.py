@@ -50,7 +50,7 @@ class EpilogueUnit(wiring.Component):
     params_release : Out, 1
         the column tile is done with, in the cycle in which the last chunk of the last row enters
     reciprocals : In, stream of uint17
-        one taken a row if `bitshift`, with its last chunk
+        one taken a row if `codes`, with its last chunk
     acts, stream : Out, write_port
         activations and stream; must never be refused
     stream_read : Out, read_port
@@ -86,7 +86,7 @@ class EpilogueUnit(wiring.Component):
     Back-pressure
     -------------
     A chunk enters when all it needs is there: a row of accumulators; before the first one wait2;
-    parameters or `scalar`; a reciprocal, if `bitshift`; a place in the score queue, if SCORES.
+    parameters or `scalar`; a reciprocal, if `codes`; a place in the score queue, if SCORES.
     Nothing stalls on the way, so nothing that is written may be refused.
     """
 
@@ -209,13 +209,13 @@ class EpilogueUnit(wiring.Component):
                 & self.rows.valid
                 & (waited | ~first)
                 & (ins.scalar | self.params_ready)
-                & (~ins.bitshift | self.reciprocals.valid)
+                & (~ins.codes | self.reciprocals.valid)
                 & (~is_op[Epilogue.SCORES] | (places != 0))
             ),
             self.rows.ready.eq(fire & ends_tile),
             self.params_addr.eq(chunk),
             self.params_release.eq(fire & ends_pass & ~ins.scalar),
-            self.reciprocals.ready.eq(fire & ends_row & ins.bitshift),
+            self.reciprocals.ready.eq(fire & ends_row & ins.codes),
         ]
         m.d.sync += [
             places.eq(places + self.score_taken - scored),

@@ -168,7 +168,7 @@ class EpilogueMath(wiring.Component):
         """Stages 2 and 3: the accumulators as the requantize takes them."""
         width = ACC.width + ROW_NORM_SHIFT
         products = Signal(data.ArrayLayout(signed(width), self.lanes), reset_less=True)
-        scaled = self.ins.row_norm & self.ins.bitshift  # SCORES have a row_norm of their own
+        scaled = self.ins.row_norm & self.ins.codes  # SCORES have a row_norm of their own
         values = []
         for acc, p in zip(self.acc, self.params, strict=True):
             biased = (acc + Mux(self.ins.scalar, 0, p.bias))[: ACC.width].as_signed()

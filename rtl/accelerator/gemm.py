@@ -115,7 +115,7 @@ class Gemm(wiring.Component):
         kept = (
             *LOOPS,
             "row_group",
-            "bitshift",
+            "codes",
             "resident",
             "from_base",
             "from_stride",
@@ -152,15 +152,15 @@ class Gemm(wiring.Component):
         ]
         self._state(m, job, next_, active, issue, row_open, tile_there, late)
         m.d.comb += [
-            self.acts.valid.eq(issue & ~job.bitshift),
+            self.acts.valid.eq(issue & ~job.codes),
             self.acts.addr.eq(word),
-            self.codes.valid.eq(issue & job.bitshift),
+            self.codes.valid.eq(issue & job.codes),
             self.codes.addr.eq(word),
         ]
         m.d.sync += self.tile.addr.eq(tile)
         first = (index["k_tiles"] == 0) & (index["k_groups"] == 0)
         row = Mux(job.k_groups != 0, index["rows"], 0)  # else the newest row is all that is needed
-        self._sums(m, job.bitshift, issue, Cat(row[: self.sum_bits], first, completes))
+        self._sums(m, job.codes, issue, Cat(row[: self.sum_bits], first, completes))
         return m
 
     @property
@@ -318,7 +318,7 @@ class Gemm(wiring.Component):
         )
         m.d.sync += self.state.eq(Mux(issue, STATES.index("busy"), state))
 
-    def _sums(self, m: Module, bitshift, issue, told) -> None:
+    def _sums(self, m: Module, codes, issue, told) -> None:
         """From the words read to the queue; `told` (addr, first, last) travels beside the sums."""
         hw, dot = self.hw, self.dot
         m.submodules.accumulator = accumulator = Accumulator(self.accumulator)
@@ -327,7 +327,7 @@ class Gemm(wiring.Component):
         valid = Signal(stages)
         beside = [told] + [Signal(len(told), name=f"told{n}") for n in range(stages)]
         shift = Signal()
-        m.d.sync += [valid.eq(Cat(issue, valid)), shift.eq(bitshift)]
+        m.d.sync += [valid.eq(Cat(issue, valid)), shift.eq(codes)]
         m.d.sync += [after.eq(before) for before, after in pairwise(beside)]
         word = data.View(data.ArrayLayout(signed(INT8.width), hw.rows), self.acts.data)
         codes = data.View(data.ArrayLayout(CODE.width, hw.rows), self.codes.data)

@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 from fqvit_hw.formats import EXPONENTIAL, INT8, INT16, ceil_log2
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Opcode
-from fqvit_hw.machine.layouts import EXP_ENTRIES, GELU_ENTRIES
+from fqvit_hw.machine.layouts import GELU_ENTRIES, SOFTMAX_ENTRIES
 
 from ..blocks.layernorm import LayerNormConfig
 from .load_write import write_chunks
@@ -31,7 +31,7 @@ def gelu_table() -> data.StructLayout:
 
 
 def exp_table() -> data.StructLayout:
-    return data.StructLayout({"addr": range(EXP_ENTRIES), "data": EXPONENTIAL.width})
+    return data.StructLayout({"addr": range(SOFTMAX_ENTRIES), "data": EXPONENTIAL.width})
 
 
 def norm_table(hw: Hardware) -> data.StructLayout:
@@ -41,7 +41,7 @@ def norm_table(hw: Hardware) -> data.StructLayout:
 class Load(wiring.Component):
     """Carries out LOADs, one after another.
 
-    A chunk of GELU_TABLE is a byte, of EXP_TABLE 4 bytes, chunks of STREAM have at least 2; all
+    A chunk of GELU_TABLE is a byte, of SOFTMAX_TABLE 4 bytes, chunks of STREAM have at least 2; all
     have at most the bytes of the bus and of the word.
 
     Parameters

@@ -95,13 +95,13 @@ def reference(chip: Chip, program: list[Instruction]) -> Expected:
                                 tile = chip.tiles[g.tile_base + column + k * g.tile_k]
                             else:
                                 tile = streamed.reshape(-1, hw.rows, hw.cols)[k].astype(int)
-                            if g.bitshift:
+                            if g.codes:
                                 code = chip.codes[word + k]
                                 row = np.where(code == 15, 0, 1 << (14 - np.minimum(code, 14)))
                             else:
                                 row = chip.acts[word + k]
                             sums[r, j] += row @ tile
-                            out.beats.append(Beat(bool(g.bitshift), word + k, needs))
+                            out.beats.append(Beat(bool(g.codes), word + k, needs))
                         if group == g.k_groups - 1:
                             out.rows.append(sums[r, j].copy())
     return out

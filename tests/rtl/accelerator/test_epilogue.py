@@ -136,9 +136,9 @@ class Machine:
     def requantized(self, case: Case, bits: int):
         acc = case.acc
         if case.scalar:
-            if case.row_norm and case.bitshift:
+            if case.row_norm and case.codes:
                 acc = normalize_rows(acc, self.reciprocals.pop(0))
-            elif case.bitshift:
+            elif case.codes:
                 self.reciprocals.pop(0)
             multiplier, shift = case.multiplier, case.shift
         else:
@@ -363,7 +363,7 @@ def program(machine: Machine, op: str, rows: int, columns: int) -> None:
         norm = int(op == "scores")
         scores = {"scalar": True, "row_norm": norm}
         machine.add(Epilogue.SCORES, rows, columns, **scores)
-        context = {"scalar": True, "row_norm": norm, "bitshift": 1}
+        context = {"scalar": True, "row_norm": norm, "codes": 1}
         machine.add(Epilogue.CODES8, rows, min(columns, 37), **context)
     elif op == "gelu":
         machine.add(Epilogue.GELU, rows, columns, x_multiplier=40_000, add_shift=24,
