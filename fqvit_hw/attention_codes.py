@@ -7,9 +7,18 @@ engines, machine and RTL alike; the arithmetic is in docs/datapath.md, sections 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .formats import ACC, BITSHIFT_ACC, BITSHIFT_FRACTION, MAX_ACC, UINT8, IntFormat
+from .formats import (
+    ACC,
+    BITSHIFT_ACC,
+    BITSHIFT_FRACTION,
+    EXPONENTIAL,
+    MAX_ACC,
+    UINT8,
+    IntFormat,
+)
 
 # What a code of N bits stands for, the row's maximum being 255. The codes of 3 to 5 bits keep the
 # largest values exact to a bit or two and reach down far enough for rows of many small ones.
@@ -73,3 +82,14 @@ UNIFORM8 = AttentionCodes("uniform8", 8, tuple(range(UINT8.max + 1)), UINT8.max,
 MODES = {
     codes.name: codes for codes in (of_maximum(4), LIS4, UNIFORM8, *map(of_maximum, (3, 5, 8)))
 }
+
+
+def has_exponentials(modes: Iterable[AttentionCodes]) -> bool:
+    """Whether hardware with these modes needs exponentials and their sum."""
+    return not all(codes.of_maximum for codes in modes)
+
+
+def entry_bits(modes: Iterable[AttentionCodes]) -> int:
+    """Of an entry of the softmax table: exponentials, or codes alone."""
+    modes = tuple(modes)
+    return EXPONENTIAL.width if has_exponentials(modes) else max(codes.bits for codes in modes)

@@ -23,9 +23,9 @@ from .timing import (
     ROW_RATE,
     SCORES,
     SCORES_WAITING,
-    SOFTMAX,
     WRITE,
     array_latency,
+    softmax_latency,
 )
 
 
@@ -279,5 +279,5 @@ class Array:
         """Rows of codes, from when the last score of each is written."""
         start, step, beats = self.softmax_pace(gemm)
         last = paced(written + SCORES, step, start + beats - 1)
-        codes = last + SOFTMAX + beats + beats - 1 + RECIPROCAL + 1
+        codes = last + softmax_latency(self.hw, beats) + beats - 1 + RECIPROCAL + 1
         self.shared.progress[Unit.CODES].add(codes)

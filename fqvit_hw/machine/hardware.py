@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from ..attention_codes import MODES, AttentionCodes
+from ..attention_codes import MODES, AttentionCodes, entry_bits, has_exponentials
 from ..errors import UserError
 from ..formats import (
     ACC,
     BETA,
-    EXPONENTIAL,
     GAMMA,
     INT8,
     INT16,
@@ -166,8 +165,8 @@ class Hardware:
         wait = 64  # beats that a LayerNorm row waits for its statistics, about
         norm_beats = -(-self.max_channels // self.norm_lanes)
         channel = GAMMA.width + BETA.width + PTF_BITS
-        exponentials = not all(codes.of_maximum for codes in self.attention)
-        entry = EXPONENTIAL.width if exponentials else self.code_bits
+        entry = entry_bits(self.attention)
+        beat = 9 + (entry if has_exponentials(self.attention) else 0)  # score, mask, exponential
         score_beats = 1 << ceil_log2(-(-self.max_tokens // self.lanes) + 8)
         return {
             "acts": self.acts * self.rows * INT8.width,
@@ -181,7 +180,7 @@ class Hardware:
             "norm parameters": norm_beats * self.norm_lanes * channel,
             "softmax tables": SOFTMAX_ENTRIES * entry * self.lanes,
             "gelu tables": GELU_ENTRIES * GELU.width * -(-self.lanes // 2),
-            "softmax rows": score_beats * self.lanes * (9 + (entry if exponentials else 0)),
+            "softmax rows": score_beats * self.lanes * beat,
             "reciprocals": self.max_tokens * (RECIPROCAL.width + ROW_SHIFT.width),
         }
 

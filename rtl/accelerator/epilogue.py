@@ -8,14 +8,15 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fqvit_hw.formats import ACC, INT8, INT16, RECIPROCAL, ceil_log2
+from fqvit_hw.formats import ACC, INT8, INT16, ceil_log2
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Epilogue, Opcode
 
 from ..blocks.gelu import GeluConfig
 from ..parts.packed import packed
+from ..parts.row_norm import sum_bits
 from ..parts.row_walk import RowWalk
-from .codes import SCORES_WAITING, scores_beat, scores_job
+from .codes import SCORES_WAITING, reciprocal_beat, scores_beat, scores_job
 from .epilogue_math import LATENCY, PARAMS, READ, EpilogueMath
 from .ports import PROGRESS, instruction, reached, read_port, write_port
 from .tiles import lane_writer
@@ -49,7 +50,7 @@ class EpilogueUnit(wiring.Component):
         that chunk, in the next cycle
     params_release : Out, 1
         the column tile is done with, in the cycle in which the last chunk of the last row enters
-    reciprocals : In, stream of uint17
+    reciprocals : In, stream of reciprocal_beat
         one taken a row if `codes`, with its last chunk
     acts, stream : Out, write_port
         activations and stream; must never be refused
@@ -105,7 +106,7 @@ class EpilogueUnit(wiring.Component):
                 "params_addr": Out(range(hw.cols // E)),
                 "params_data": In(data.ArrayLayout(PARAMS, E)),
                 "params_release": Out(1),
-                "reciprocals": In(stream.Signature(RECIPROCAL.width)),
+                "reciprocals": In(stream.Signature(reciprocal_beat())),
                 "acts": Out(write_port(hw.acts, hw.rows * INT8.width, INT8.width)),
                 "stream_read": Out(read_port(hw.stream, hw.cols * INT16.width)),
                 "stream": Out(write_port(hw.stream, hw.cols * INT16.width, INT16.width)),
@@ -122,7 +123,9 @@ class EpilogueUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.math = math = EpilogueMath(self.hw.lanes)
+        m.submodules.math = math = EpilogueMath(
+            self.hw.lanes, sum_bits(self.hw.attention, self.hw.max_tokens)
+        )
         wiring.connect(m, wiring.flipped(self.table), math.table)
         ins = Signal(instruction(Opcode.GEMM), name="ins", reset_less=True)
         # what goes along with a chunk: marks[k] after k registers
@@ -220,7 +223,8 @@ class EpilogueUnit(wiring.Component):
         m.d.sync += [
             places.eq(places + self.score_taken - scored),
             math.acc.eq(self.rows.payload.data.as_value().word_select(chunk, E * ACC.width)),
-            math.reciprocal.eq(self.reciprocals.payload),
+            math.reciprocal.eq(self.reciprocals.payload.reciprocal),
+            math.shift.eq(self.reciprocals.payload.shift),
         ]
         m.d.comb += [
             math.params.eq(self.params_data),

@@ -182,14 +182,14 @@ def to_memories(m: Module, load: wiring.Component, held: Held) -> None:
 def to_tables(m: Module, load: wiring.Component, held: Held) -> None:
     """GELU_TABLE and SOFTMAX_TABLE: a chunk is an entry."""
     space = load.i.payload.space
-    exponential = data.View(struct(SOFTMAX), held.spread(SOFTMAX.width))
+    entry = data.View(struct(SOFTMAX), held.spread(SOFTMAX.width))
     m.d.comb += [
         load.gelu_table.valid.eq(held.written & (space == Space.GELU_TABLE)),
         load.gelu_table.payload.addr.eq(held.place),
         load.gelu_table.payload.data.eq(held.chunk),
-        load.exp_table.valid.eq(held.written & (space == Space.SOFTMAX_TABLE)),
-        load.exp_table.payload.addr.eq(held.place >> ceil_log2(SOFTMAX.bytes)),
-        load.exp_table.payload.data.eq(exponential.exponential),
+        load.softmax_table.valid.eq(held.written & (space == Space.SOFTMAX_TABLE)),
+        load.softmax_table.payload.addr.eq(held.place >> ceil_log2(SOFTMAX.bytes)),
+        load.softmax_table.payload.data.eq(entry.entry),
     ]
 
 

@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
+from fqvit_hw.attention_codes import MODES
 from fqvit_hw.machine.isa import Unit
 from fqvit_hw.rtl.accelerator.gemm import ROOM
 from fqvit_hw.rtl.accelerator.tiles import Tiles
 from tests.rtl.array import Chip, Pace, gemm, run, size
 
-SIZES = {"4x4": size(4, 4, 1, 64), "4x4 wide bus": size(4, 4, 1, 128), "8x16": size(8, 16, 2, 64)}
+SIZES = {
+    "4x4": size(4, 4, 1, 64),
+    "4x4 shifters": size(4, 4, 1, 128, modes=("lis4", "uniform8", "max4"), shifters=True),
+    "4x4 shifters alone": size(4, 4, 1, 64, modes=("lis4",), shifters=True),
+    "8x16": size(8, 16, 2, 64, modes=("max4", "lis4", "max5")),
+}
 TINY = SIZES["4x4"]
 
 
@@ -29,6 +35,7 @@ def random_gemm(hw, rng: random.Random, number: int):
         "k_tiles": rng.randint(1, 4),
         "outer": rng.randint(1, 3),
         "codes": rng.randint(0, 1),
+        "mode": list(MODES).index(rng.choice(hw.modes)),
     }
     for n in range(2):
         fields[f"wait{n}_unit"] = rng.choice(list(Unit))
