@@ -61,6 +61,11 @@ def load(name: str) -> Any:
     return getattr(found, attribute) if attribute else found
 
 
+def modes_of(config: str) -> dict[str, Any]:
+    """The attention modes of a configuration."""
+    return {"modes": HARDWARE[config].modes}
+
+
 REQUANTIZE = Block(
     "requantize",
     unit="fqvit_hw.units:requantize",
@@ -85,9 +90,10 @@ MAC_ARRAY = Block(
     component="fqvit_hw.rtl.blocks.mac_array:MacArray",
     parameters="fqvit_hw.rtl.blocks.mac_array:MacArrayConfig",
     configurations={
-        "tiny": dict(rows=4, cols=4, bias=True),
+        "tiny": dict(rows=4, cols=4, bias=True, shifters=True),
         "base": dict(rows=16, cols=16, depth=256, bias=True),
-        "ecp5_85k": dict(rows=8, cols=16, depth=256, bias=True),  # 128 of its 156 multipliers
+        # 128 of its 156 multipliers; the values of its attention codes are no powers of two
+        "ecp5_85k": dict(rows=8, cols=16, depth=256, bias=True, bitshift=False),
     },
     bench="fqvit_hw.sim.blocks.mac_array",
     broken=Broken(
@@ -125,9 +131,9 @@ SOFTMAX = Block(
     component="fqvit_hw.rtl.blocks.softmax:Softmax",
     parameters="fqvit_hw.rtl.blocks.softmax:SoftmaxConfig",
     configurations={
-        "tiny": dict(lanes=4, max_tokens=17),
-        "base": dict(lanes=16, max_tokens=197),
-        "ecp5_85k": dict(lanes=8, max_tokens=197),
+        "tiny": dict(lanes=4, max_tokens=17, **modes_of("tiny")),
+        "base": dict(lanes=16, max_tokens=197, **modes_of("base")),
+        "ecp5_85k": dict(lanes=8, max_tokens=197, **modes_of("ecp5_85k")),
     },
     bench="fqvit_hw.sim.blocks.softmax",
     broken=Broken(
@@ -177,9 +183,9 @@ ATTENTION = Block(
     component="fqvit_hw.rtl.blocks.attention:Attention",
     parameters="fqvit_hw.rtl.blocks.attention:AttentionConfig",
     configurations={
-        "tiny": dict(rows=4, cols=4, max_tokens=17, head_dim=16),
-        "base": dict(rows=16, cols=16, max_tokens=197, head_dim=64),
-        "ecp5_85k": dict(rows=8, cols=8, max_tokens=197, head_dim=64),
+        "tiny": dict(rows=4, cols=4, max_tokens=17, head_dim=16, shifters=True, **modes_of("tiny")),
+        "base": dict(rows=16, cols=16, max_tokens=197, head_dim=64, **modes_of("base")),
+        "ecp5_85k": dict(rows=8, cols=8, max_tokens=197, head_dim=64, **modes_of("ecp5_85k")),
     },
     bench="fqvit_hw.sim.blocks.attention",
     broken=Broken(

@@ -9,13 +9,14 @@ import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from .attention_codes import MODES
 from .errors import UserError
 from .formats import GELU_INDEX_WIDTHS
 
 CHOICES = {
-    "exponential": ("lifted", "exact", "i-exp"),
+    "exponential": ("exact", "lifted", "i-exp"),
     "row_norm": (True, False),
-    "attention": ("lis4", "uniform8"),
+    "attention": tuple(MODES),
     "ptf": (True, False),
     "residual_operand": ("accumulator", "int8"),
     "stream_width": (16, 8),
@@ -36,10 +37,11 @@ class QuantConfig:
     """The switches of docs/calibration.md. Raises TypeError or ValueError for an unknown choice.
 
     Of the machine:
-    exponential: what the softmax table holds, exp with the row's maximum raised, exp, or I-BERT's
-        polynomial
-    row_norm: scale each context row by the reciprocal of its row sum (ignored by uniform8)
-    attention: Log-Int-Softmax in four bits, or uint8 probabilities
+    exponential: what the softmax table is made from: exp, exp with the row's maximum raised (lis4
+        only, the same as exact in others), or I-BERT's polynomial
+    row_norm: scale each context row by the reciprocal of its row sum (a choice in lis4 only)
+    attention: codes of the row's maximum in four bits (or 3, 5, 8), Log-Int-Softmax in four bits,
+        or uint8 probabilities
     ptf: power-of-two factor per channel in the int8 residual stream (ignored at 16 bits)
     residual_operand: the branch enters the addition as 16 bits of its accumulator, or as int8
     stream_width: the residual stream in 8 bits, or 16 bits with zero point 0
@@ -56,9 +58,9 @@ class QuantConfig:
     bias_correction: take the mean error of every layer's rounded weights out of its bias
     """
 
-    exponential: str = "lifted"
+    exponential: str = "exact"
     row_norm: bool = True
-    attention: str = "lis4"
+    attention: str = "max4"
     ptf: bool = True
     residual_operand: str = "accumulator"
     stream_width: int = 16
@@ -83,13 +85,14 @@ class QuantConfig:
 
     @property
     def normalizes_rows(self) -> bool:
-        """uniform8 probabilities sum to 1 already."""
-        return self.row_norm and self.attention == "lis4"
+        """Codes of the row's maximum say nothing else of a row's sum; uniform8 sums to 1 already."""
+        codes = MODES[self.attention]
+        return codes.of_maximum or (self.row_norm and codes.row_sum is not None)
 
     @property
     def softmax_table(self) -> str:
-        """uniform8 has no powers of two to make up for."""
-        lifted = self.exponential == "lifted" and self.attention == "uniform8"
+        """Only lis4 has powers of two to make up for."""
+        lifted = self.exponential == "lifted" and self.attention != "lis4"
         return "exact" if lifted else self.exponential
 
     @property
@@ -106,6 +109,7 @@ def shown(choices) -> str:
 PAPER_884 = QuantConfig(
     exponential="i-exp",
     row_norm=False,
+    attention="lis4",
     residual_operand="int8",
     stream_width=8,
     gelu_index_width=10,

@@ -51,18 +51,21 @@ PRODUCT = IntFormat(48)  # acc * M, exact; 49 bits with the rounding constant
 
 # --- matmul and BitShift
 OPERAND = IntFormat(9)  # array operands: int8 and uint8 codes both fit
-CODE = IntFormat(4, False)  # attention code: 0..14 mean 2^-code, 15 means zero
+CODE = IntFormat(4, False)  # attention code of lis4: 0..14 mean 2^-code, 15 means zero
 ZERO_CODE = 15
 BITSHIFT_FRACTION = 14  # BitShift sums are in units of 2^-14
 BITSHIFT_ACC = IntFormat(23)  # |v| * sum(2^(14-code)) <= 128 * 24575 < 2^22
+MAX_ACC = IntFormat(28)  # |v| * sum of values of the modes of the maximum <= 128 * 4096 * 255
+CONTEXT_FRACTION = 14  # a normalized row is in units of 2^-14 v steps
+CONTEXT_ACC = IntFormat(23)  # |mean of v| <= 128, with 14 fraction bits
 
 # --- softmax
 EXPONENTIAL = IntFormat(24, False)  # one entry of the table E[d], d = 0..255
 MAX_TOKENS = 4096  # proven limit of row sums and of the row reciprocal
-ROW_SUM = IntFormat(15, False)  # W = sum of 2^(14-code), in [2^13, 1.5 * 2^14)
-RECIPROCAL = IntFormat(17, False)  # floor(2^29 / W) <= 2^16
-RECIPROCAL_FRACTION = 29
-ROW_NORM_SHIFT = 15  # rshift_round(acc * reciprocal, 15) is in units of 2^-14 again
+RECIPROCAL = IntFormat(17, False)  # floor(2^(L + 15) / W) <= 2^16, W a row's sum of values
+RECIPROCAL_FRACTION = 15  # more than L, the bits of W (14 for lis4)
+ROW_SHIFT = IntFormat(5, False)  # L + 1: rshift_round(acc * reciprocal, L + 1) has 14 fraction bits
+UNIT_ROW = (1 << 15, 15)  # reciprocal and shift that leave a sum as it is
 
 # --- layernorm
 PTF_BITS = 2  # factor exponent a in 0..3

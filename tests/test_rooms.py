@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 # a room of its own.
 FLOORS = (
     "fqvit_hw.formats fqvit_hw.errors fqvit_hw.places fqvit_hw.paper_models",
+    "fqvit_hw.attention_codes",
     "fqvit_hw.files fqvit_hw.command_line fqvit_hw.pictures fqvit_hw.config fqvit_hw.timm_compat",
     "fqvit_hw.units",
     "fqvit_hw.network fqvit_hw.machine",

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..formats import PTF_MAX, ZERO_CODE
+from ..attention_codes import AttentionCodes
+from ..formats import CODE, PTF_MAX, ZERO_CODE
 from ..model import QuantizedModel
 from ..network.step import Role, Step
 from .evaluate import Evaluator
@@ -50,7 +51,8 @@ class Probe:
         got = qm.scales[name].dequantize(codes)
         self.noise.setdefault(name, Noise()).add(real[step], got)
         if step.role is Role.PROBABILITY:
-            self.codes[name] = self.codes.get(name, 0) + code_counts(codes, got)
+            mode = step.parameters(qm.network).codes
+            self.codes[name] = self.codes.get(name, 0) + code_counts(mode, codes, got)
 
 
 def sum_of_squares(x: np.ndarray) -> float:
@@ -58,9 +60,9 @@ def sum_of_squares(x: np.ndarray) -> float:
     return float(np.dot(x, x))  # float32: five digits, more than a report shows
 
 
-def code_counts(codes: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """int64 (16,). Eight-bit probabilities are counted at the code of the nearest power of two."""
-    if codes.dtype == np.uint8 and codes.max(initial=0) > ZERO_CODE:
+def code_counts(mode: AttentionCodes, codes: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """int64 (16,). Codes that are not of four bits count at the nearest power of two's of lis4."""
+    if mode.bits != CODE.width:
         with np.errstate(divide="ignore"):
             exponent = np.minimum(np.rint(-np.log2(real)), ZERO_CODE)  # 0 gives infinity
         codes = exponent.astype(np.int64)

@@ -7,9 +7,10 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from ..attention_codes import MODES
 from ..config import QuantConfig
 from ..errors import UserError
-from ..formats import ACC, BITSHIFT_FRACTION, INT8, INT16, MAX_TOKENS, UINT8
+from ..formats import ACC, CONTEXT_FRACTION, INT8, INT16, MAX_TOKENS, UINT8
 from ..network import Block
 from ..network.scale import Scale
 from ..network.step import Role, Step
@@ -24,7 +25,7 @@ from .fixed_point import (
     build_residual,
     prove,
 )
-from .tables import build_gelu, exponential_table
+from .tables import build_gelu, softmax_table
 
 
 def array(parameter) -> np.ndarray:
@@ -181,13 +182,15 @@ class Builder(Generic[Family]):
         q, k, v = self.scales[steps.qkv.name].scale.reshape(3, -1)[:, 0]
         score, context = self.scales[scores.name], self.scales[contexts.name]
         score_acc = q * k * attn.scale
-        uniform = config.attention == "uniform8"
-        context_acc = v / UINT8.max if uniform else v / (1 << BITSHIFT_FRACTION)
+        codes = MODES[config.attention]
         self.scales[scores.acc] = Scale(score_acc)
-        self.scales[contexts.acc] = Scale(context_acc)
+        if codes.unit:  # else a row's own sum is the unit
+            self.scales[contexts.acc] = Scale(v / codes.unit)
+        context_acc = v / (codes.unit or 1)
         if config.normalizes_rows:
+            context_acc = v / (1 << CONTEXT_FRACTION)
             self.scales[contexts.normalized] = Scale(context_acc)
-        table = exponential_table(steps.softmax.name, config.softmax_table, float(score.scale))
+        table = softmax_table(steps.softmax.name, codes, config.softmax_table, float(score.scale))
         return Attention(
             build_requantize(scores.name, score_acc / score.scale, 8, score.zero),
             Softmax(table, config.attention, config.normalizes_rows),

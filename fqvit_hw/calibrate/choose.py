@@ -121,7 +121,7 @@ def scale_of(step: Step, found: Range, config: QuantConfig) -> Scale:
     if step.role is Role.PRE_ACTIVATION:
         return Scale(gelu_step(config.gelu_index_width))
     if step.role is Role.PROBABILITY:
-        return Scale(1 / 255) if config.attention == "uniform8" else Scale(1, log2=True)
+        return Scale(1, codes=config.attention)
     if step.role is Role.BRANCH and config.branch_width == 16:
         return Scale(symmetric(low, high, INT16) * HEADROOM)
     return asymmetric(low, high)

@@ -1,4 +1,4 @@
-"""The two tables that calibration writes: the exponential of softmax, and GELU."""
+"""The two tables that calibration writes: softmax's, of exponentials or of codes, and GELU's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ..attention_codes import AttentionCodes
 from ..errors import UserError
 from ..formats import EXPONENTIAL, INT8, saturate
 from ..network.scale import Scale
@@ -62,6 +63,26 @@ def exponential_table(layer: str, kind: str, step: float) -> np.ndarray:
     if kind == "i-exp":
         return polynomial_exponential(layer, step)
     return exact_exponential(step) if kind == "exact" else lifted_exponential(step)
+
+
+def softmax_table(layer: str, codes: AttentionCodes, kind: str, step: float) -> np.ndarray:
+    """What a Softmax of the mode looks up, int64 (256,): exponentials, or the codes of them."""
+    table = exponential_table(layer, kind, step)
+    return nearest_codes(table, codes) if codes.of_maximum else table
+
+
+def nearest_codes(exponentials: np.ndarray, codes: AttentionCodes) -> np.ndarray:
+    """exponentials: of every distance, the first the largest -> the codes of the nearest values.
+
+    On the scale on which the first is the largest value; a tie goes to the larger value. Integers
+    only, so that equal exponentials give equal codes.
+    """
+    largest, top = max(codes.values), int(exponentials[0])
+    found = []
+    for e in map(int, exponentials):
+        away = [abs(value * top - e * largest) for value in codes.values]  # from the larger ones on
+        found.append(away.index(min(away)))
+    return np.array(found)
 
 
 def build_gelu(layer: str, index_width: int, out: Scale) -> Gelu:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import UserError
-from ..machine.hardware import Hardware
+from ..machine.hardware import HARDWARE, Hardware
 from ..network import SwinTransformer, VisionTransformer
 from .program import Program
 from .vit import Schedule, schedule_vit
@@ -31,10 +31,11 @@ def compile_network(
     if isinstance(network, SwinTransformer):
         raise UserError("compile: a Swin network is not supported yet, only ViT and DeiT")
     for i, block in enumerate(network.blocks):
-        if block.attention.softmax.mode != "lis4":
+        if (mode := block.attention.softmax.mode) not in hw.modes:
+            having = [other.name for other in HARDWARE.values() if mode in other.modes]
             raise UserError(
-                f"compile: blocks.{i} has {block.attention.softmax.mode} attention, the machine "
-                "lis4 only: quantize with attention = lis4 (presets best and paper-884)"
+                f"compile: blocks.{i} has {mode} attention, {hw.name} has {', '.join(hw.modes)}; "
+                f"{mode} is in {', '.join(having) or 'no named configuration'}"
             )
     shape = Shape.of_network(network)
     schedule = schedule_vit(shape, hw, chosen or plan(shape, hw), NetworkScalars(network))

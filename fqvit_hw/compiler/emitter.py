@@ -13,15 +13,15 @@ from ..formats import ceil_log2
 from ..machine.gemm import GemmView
 from ..machine.hardware import Hardware
 from ..machine.isa import LAST_LAYER, Epilogue, Instruction, Opcode, Unit
-from ..machine.layouts import EXPONENTIALS, GELU, NORM
+from ..machine.layouts import GELU, NORM, SOFTMAX
 from .hazards import Access, Tracker
 from .made import Made
 from .memory_map import MemoryMap
 from .patterns import Lines, Pattern, Place, ResidentTiles, Rows, Table, TokenTiles, Words
 from .waits import Wait, advance, find
 
-ENTRIES = {Place.NORM_TABLE: NORM, Place.GELU_TABLE: GELU, Place.EXP_TABLE: EXPONENTIALS}
-EPILOGUE_TABLES = {Epilogue.GELU: Place.GELU_TABLE, Epilogue.SCORES: Place.EXP_TABLE}
+ENTRIES = {Place.NORM_TABLE: NORM, Place.GELU_TABLE: GELU, Place.SOFTMAX_TABLE: SOFTMAX}
+EPILOGUE_TABLES = {Epilogue.GELU: Place.GELU_TABLE, Epilogue.SCORES: Place.SOFTMAX_TABLE}
 SCRATCH, SCRATCH_BYTES = "scratch", 256  # the region that a LOAD reads which only waits
 
 

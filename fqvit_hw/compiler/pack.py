@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..machine.hardware import Hardware
-from ..machine.layouts import COLUMN, EXPONENTIALS, GELU_ENTRIES, NORM, STREAM
+from ..machine.layouts import COLUMN, GELU_ENTRIES, NORM, SOFTMAX, STREAM
 from ..units import Gelu, LayerNorm, gelu
 
 
@@ -57,9 +57,9 @@ def pack_gelu(p: Gelu) -> np.ndarray:
     return gelu(np.arange(-half, half, dtype=np.int16), p)
 
 
-def pack_exponentials(table: np.ndarray) -> np.ndarray:
-    """uint24 (256,) -> uint8 (256, EXPONENTIALS.bytes)."""
-    return EXPONENTIALS.pack(exponential=table)
+def pack_softmax(table: np.ndarray) -> np.ndarray:
+    """Exponentials or codes (256,) -> uint8 (256, SOFTMAX.bytes)."""
+    return SOFTMAX.pack(entry=table)
 
 
 def pack_stream(codes: np.ndarray, hw: Hardware) -> np.ndarray:

@@ -20,7 +20,7 @@ class Place(Enum):
     STREAM = Space.STREAM
     NORM_TABLE = Space.NORM_TABLE
     GELU_TABLE = Space.GELU_TABLE
-    EXP_TABLE = Space.EXP_TABLE
+    SOFTMAX_TABLE = Space.SOFTMAX_TABLE
     CODES = "codes"
     TILES = "tiles"
     SPILL = "spill"

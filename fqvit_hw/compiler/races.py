@@ -83,7 +83,7 @@ class Checker:
             "memory": Words(-(-memory_bytes // hw.bus_bytes) + 1),
             "NORM_TABLE": Words(1),
             "GELU_TABLE": Words(1),
-            "EXP_TABLE": Words(1),
+            "SOFTMAX_TABLE": Words(1),
         }
         self.now = ""
 
@@ -195,7 +195,7 @@ class Checker:
         done = array[-1][:, Unit.ARRAY] + 1
         k_words = np.arange(instruction.k_tiles * instruction.k_groups)
         words = instruction.row("from", np.arange(rows)[:, None]) + k_words
-        self.read(Unit.ARRAY, "codes" if instruction.bitshift else "acts", words, array[0], done)
+        self.read(Unit.ARRAY, "codes" if instruction.codes else "acts", words, array[0], done)
         if instruction.resident:
             j = np.arange(instruction.inner * instruction.outer)[:, None]
             k = np.arange(instruction.k_tiles)
@@ -241,7 +241,7 @@ class Checker:
             taken = self.clocks.after(Unit.EPILOGUE, done)
             clock = self.clocks.add(Unit.CODES, [taken], rows)
             done = clock[:, Unit.CODES] + 1
-            self.read(Unit.CODES, "EXP_TABLE", table, clock, done)
+            self.read(Unit.CODES, "SOFTMAX_TABLE", table, clock, done)
             words = to + np.arange(-(-instruction.columns // hw.rows))
             self.write(Unit.CODES, "codes", words, clock, done)
 

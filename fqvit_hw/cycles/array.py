@@ -23,9 +23,9 @@ from .timing import (
     ROW_RATE,
     SCORES,
     SCORES_WAITING,
-    SOFTMAX,
     WRITE,
     array_latency,
+    softmax_latency,
 )
 
 
@@ -140,7 +140,7 @@ class Array:
     def spare_of(self, run: GemmRun, before: int, end: int) -> None:
         """Those since the last GEMM, up to the end of this one."""
         before = max(before, self.spare_until)
-        busy = 0 if run.instruction.bitshift else run.busy
+        busy = 0 if run.instruction.codes else run.busy
         self.shared.free.add(range(before, run.start))
         first = max(run.start, before)
         count = max(end - first - busy, 0)
@@ -279,5 +279,5 @@ class Array:
         """Rows of codes, from when the last score of each is written."""
         start, step, beats = self.softmax_pace(gemm)
         last = paced(written + SCORES, step, start + beats - 1)
-        codes = last + SOFTMAX + beats + beats - 1 + RECIPROCAL + 1
+        codes = last + softmax_latency(self.hw, beats) + beats - 1 + RECIPROCAL + 1
         self.shared.progress[Unit.CODES].add(codes)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from ..attention_codes import UNIFORM8, has_exponentials
 from ..formats import ceil_log2
 from ..machine.hardware import Hardware
 
@@ -23,10 +24,9 @@ UNPACK = 2  # a beat of weights read to its write
 LOAD_START = 13  # a LOAD there to its first request
 LOAD_BEAT = 2  # a beat read to its first chunk taken; written a cycle later
 OUTSTANDING = 32  # bursts under way on the bus
-SOFTMAX = 14  # the last score of a row to its first code, besides the beats of the row
 SCORES = 1  # a score written to its handshake with the softmax
 SCORES_WAITING = 32  # beats of scores between the epilogue and the softmax
-RECIPROCAL = 11  # the last code of a row to its reciprocal
+RECIPROCAL = 12  # the last code of a row to its reciprocal
 NORM_START = 2  # a NORM taken to its first word read
 NORM_FEED = 2  # a word read to its beat in the LayerNorm
 ROW_RATE = 9  # least cycles of a softmax row
@@ -45,3 +45,11 @@ def array_latency(hw: Hardware) -> int:
 def norm_latency(hw: Hardware) -> int:
     """Cycles from the last beat of a row in the LayerNorm to its first one out."""
     return 49 + -(-ceil_log2(hw.norm_lanes) // 2)
+
+
+def softmax_latency(hw: Hardware, beats: int) -> int:
+    """Cycles from the last score of a row of so many beats to its first code."""
+    if not has_exponentials(hw.attention):
+        return 7
+    # once more through the row, and the stages of the slowest mode
+    return 10 + beats + (10 if UNIFORM8 in hw.attention else 4)

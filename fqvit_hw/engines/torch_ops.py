@@ -14,6 +14,7 @@ import weakref
 import numpy as np
 import torch
 
+from ..attention_codes import LIS4, UNIFORM8, AttentionCodes
 from ..errors import UserError
 from ..formats import (
     BETA_FRACTION,
@@ -24,7 +25,6 @@ from ..formats import (
     RECIPROCAL_BITS,
     RECIPROCAL_FRACTION,
     ROOT_BITS,
-    ROW_NORM_SHIFT,
     UINT8,
     ZERO_CODE,
     IntFormat,
@@ -81,6 +81,7 @@ class TorchOps:
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"device {device!r} is not available here: {reason}") from error
+        self._values: dict[AttentionCodes, torch.Tensor] = {}
         self._moved = weakref.WeakKeyDictionary()  # parameters of a unit -> on the device
 
     # --- parameters
@@ -100,6 +101,12 @@ class TorchOps:
             weight = self.array(layer.weight).to(dtype).T.contiguous()
             self._moved[layer] = weight, self.array(layer.bias).long()
         return self._moved[layer]
+
+    def values(self, mode: AttentionCodes):
+        """What the codes of an attention mode stand for, int64 on the device."""
+        if mode not in self._values:
+            self._values[mode] = torch.tensor(mode.values, device=self.device)
+        return self._values[mode]
 
     def array(self, array: np.ndarray):
         return torch.tensor(array, device=self.device)
@@ -206,17 +213,17 @@ class TorchOps:
         keep = None if mask is None else ~self.array(mask)[:, None]  # (W, 1, N, N)
         codes = self.softmax(scores, p.softmax, keep)
         seen("softmax", codes)
-        if p.softmax.mode == "uniform8":
-            # a row's codes sum to 255 and at most half a step of rounding each
-            acc = exact_matmul(codes, v, -INT8.min * (UINT8.max + N))
-        else:
-            weight = (1 << BITSHIFT_FRACTION) >> codes.long()  # 2^14 >> 15 is the 0 of ZERO_CODE
-            acc = exact_matmul(weight, v, -INT8.min * (3 << (BITSHIFT_FRACTION - 1)))  # W < 1.5
+        mode = p.softmax.codes
+        weight = self.values(mode)[codes.long()]
+        acc = exact_matmul(weight, v, -INT8.min * largest_row(mode, N))
         seen("context.acc", acc.int())
         if p.softmax.row_norm:
-            reciprocal = (1 << RECIPROCAL_FRACTION) // weight.sum(-1, keepdim=True)
+            W = weight.sum(-1, keepdim=True)
+            L = bit_length(W) if mode.of_maximum else torch.full_like(W, BITSHIFT_FRACTION)
+            reciprocal = (1 << L + RECIPROCAL_FRACTION) // W
             seen("row_reciprocal", reciprocal)
-            acc = rshift_round(acc * reciprocal, ROW_NORM_SHIFT)
+            seen("row_shift", L + 1)
+            acc = rshift_round(acc * reciprocal, L + 1)
             seen("context.normalized", acc)
         context = self.requantize(acc, p.context)
         seen("context", context)
@@ -227,16 +234,19 @@ class TorchOps:
         """x: int8 scores (..., N); keep: bool, False where masked -> uint8 codes."""
         if x.shape[-1] > MAX_TOKENS:
             raise ValueError(f"softmax: at most {MAX_TOKENS} tokens are proven, got {x.shape[-1]}")
-        x = x.long()
+        x, mode = x.long(), p.codes
+        masked = mode.zero_code if mode.of_maximum else 0
         if keep is None:
             highest = x.amax(-1, keepdim=True)
             e = self.moved(p)["table"][highest - x]
         else:
+            if not keep.any(-1).all():
+                raise ValueError("softmax: a row is masked everywhere")
             highest = torch.where(keep, x, INT8.min).amax(-1, keepdim=True)
-            e = torch.where(keep, self.moved(p)["table"][(highest - x).clamp(min=0)], 0)
+            e = torch.where(keep, self.moved(p)["table"][(highest - x).clamp(min=0)], masked)
+        if mode.of_maximum:
+            return e.to(torch.uint8)
         S = e.sum(-1, keepdim=True)
-        if not S.all():
-            raise ValueError("softmax: a row is masked everywhere")
         if p.mode == "uniform8":
             return ((510 * e + S) // (2 * S)).to(torch.uint8)
         code = (3 * e <= 2 * S).to(torch.uint8)
@@ -253,6 +263,14 @@ class TorchOps:
         if record:
             record("acc", acc.int())
         return self.requantize(acc, p.requantize)
+
+
+def largest_row(mode: AttentionCodes, tokens: int) -> int:
+    """The largest sum of values of a row of so many tokens."""
+    if mode is LIS4:
+        return 3 << (BITSHIFT_FRACTION - 1)  # W < 1.5
+    # a row of uniform8 sums to 255 and at most half a step of rounding for each token
+    return UINT8.max + tokens if mode is UNIFORM8 else max(mode.values) * tokens
 
 
 def saturate(x, fmt: IntFormat):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..formats import BITSHIFT_FRACTION, RECIPROCAL_FRACTION, ZERO_CODE
+from ..formats import UNIT_ROW
 from ..units import Gelu, Requantize, Residual, Softmax
 from ..units.gelu import gelu
 from ..units.requantize import requantize
@@ -12,9 +12,9 @@ from ..units.residual import residual
 from ..units.softmax import row_reciprocal, softmax
 from .gemm import TO_ACTS, TO_TILES, GemmView
 from .isa import Epilogue, Space, Unit
-from .layouts import EXP_ENTRIES, EXPONENTIALS, GELU, GELU_ENTRIES
+from .layouts import GELU, GELU_ENTRIES, SOFTMAX, SOFTMAX_ENTRIES
 from .memories import MachineError
-from .product import key_place, value_place
+from .product import attention_codes, key_place, value_place
 from .state import State
 
 Params = dict[str, np.ndarray] | None  # fields of layouts.COLUMN, (columns,); None: resident tiles
@@ -110,12 +110,14 @@ def attend(machine: State, gemm: GemmView, to: np.ndarray, scores: np.ndarray) -
     columns, R = gemm.instruction.columns, gemm.hw.rows
     if columns > gemm.hw.max_tokens:
         raise MachineError(f"GEMM: {columns} scores, at most {gemm.hw.max_tokens}")
-    table = machine.table(Space.EXP_TABLE, EXPONENTIALS, EXP_ENTRIES)["exponential"]
-    row_norm = bool(gemm.instruction.row_norm)
-    codes = softmax(scores, Softmax(table, row_norm=row_norm))
-    one = np.full((len(codes), 1), 1 << (RECIPROCAL_FRACTION - BITSHIFT_FRACTION))
-    machine.reciprocals.append(row_reciprocal(codes) if row_norm else one)
-    filled = np.full((len(codes), -(-columns // R) * R), ZERO_CODE, np.uint8)
+    table = machine.table(Space.SOFTMAX_TABLE, SOFTMAX, SOFTMAX_ENTRIES)["entry"]
+    mode, row_norm = attention_codes(gemm), bool(gemm.instruction.row_norm)
+    if mode.of_maximum:
+        table = table & mode.format.max
+    codes = softmax(scores, Softmax(table, mode.name, row_norm))
+    unit = tuple(np.full((len(codes), 1), value) for value in UNIT_ROW)
+    machine.reciprocals.append(row_reciprocal(codes, mode) if row_norm else unit)
+    filled = np.full((len(codes), -(-columns // R) * R), mode.zero_code, np.uint8)
     filled[:, :columns] = codes
     machine.codes.scatter(to, filled)
     machine.emit(Unit.CODES, codes)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from ..attention_codes import MODES, AttentionCodes, entry_bits, has_exponentials
 from ..errors import UserError
 from ..formats import (
     ACC,
     BETA,
-    CODE,
-    EXPONENTIAL,
     GAMMA,
     INT8,
     INT16,
@@ -20,12 +19,13 @@ from ..formats import (
     MAX_TOKENS,
     PTF_BITS,
     RECIPROCAL,
+    ROW_SHIFT,
     ceil_log2,
 )
-from .layouts import COLUMN, EXP_ENTRIES, GELU, GELU_ENTRIES, STREAM
-from .layouts import EXP_BYTES as EXP_BYTES
+from .layouts import COLUMN, GELU, GELU_ENTRIES, SOFTMAX_ENTRIES, STREAM
 from .layouts import NORM_BYTES as NORM_BYTES
 from .layouts import PARAM_BYTES as PARAM_BYTES
+from .layouts import SOFTMAX_BYTES as SOFTMAX_BYTES
 
 BURST_BYTES = 256  # bursts never cross a multiple of it (nor, with it, of 4 KiB)
 BUS_ADDRESS = 40  # bits of an address on the bus: BASE + 32 bits
@@ -38,11 +38,13 @@ class Hardware:
     rows x cols: the MAC array (R x C); lanes: of the epilogue and the softmax (E);
     norm_lanes: of the LayerNorm (L); bus: bits of the AXI data bus
     acts: words of R int8, activations; stream: words of C int16, the residual stream;
-    codes: words of R nibbles, attention codes; tiles: words of R x C int8, of which the first
+    codes: words of R attention codes; tiles: words of R x C int8, of which the first
     `ring` hold weights and the rest keys and values; sums: rows of C int32, partial sums
     params: column tiles whose epilogue parameters may wait; prefetch: bus beats each of the two
     readers (weights, loads) may have under way; queue: instructions waiting before each unit
     max_tokens: longest softmax row; max_channels: longest LayerNorm row
+    modes: the attention modes that are built; shifters: BitShift of lis4 by a shifter in every cell
+    of the array, instead of a power of two as the operand of its multiplier
     """
 
     name: str
@@ -62,12 +64,18 @@ class Hardware:
     params: int = 16
     prefetch: int = 256
     queue: int = 4
+    modes: tuple[str, ...] = ("max4",)
+    shifters: bool = False
 
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name != "name" and (type(value) is not int or value < 1):
+            if field.type == "int" and (type(value) is not int or value < 1):
                 raise ValueError(f"Hardware.{field.name}: expected at least 1, got {value!r}")
+        if not self.modes or not set(self.modes) <= set(MODES):
+            raise ValueError(
+                f"Hardware.modes: expected some of {', '.join(MODES)}, got {self.modes!r}"
+            )
         for name in ("rows", "cols", "lanes", "norm_lanes", "params"):
             if getattr(self, name) & (getattr(self, name) - 1):
                 raise ValueError(
@@ -96,6 +104,16 @@ class Hardware:
     @property
     def bus_bytes(self) -> int:
         return self.bus // 8
+
+    @property
+    def attention(self) -> tuple[AttentionCodes, ...]:
+        """The attention modes that are built."""
+        return tuple(MODES[name] for name in self.modes)
+
+    @property
+    def code_bits(self) -> int:
+        """Bits of an attention code in the code memory."""
+        return max(codes.bits for codes in self.attention)
 
     @property
     def tile_bytes(self) -> int:
@@ -137,7 +155,7 @@ class Hardware:
         The array: R C, operand x tile (attention codes take the same ones). An epilogue lane: 5,
         row normalization, requantize, the GELU's linear part, both sides of the residual add. A
         LayerNorm lane: 4, X^2, C X, D R and T gamma; one more makes the variance of a row. The
-        softmax has none: its exponentials come from a table, its reciprocal from a division.
+        softmax has none: its codes or exponentials come from a table, its reciprocal from a division.
         """
         return self.rows * self.cols + 5 * self.lanes + 4 * self.norm_lanes + 1
 
@@ -147,21 +165,23 @@ class Hardware:
         wait = 64  # beats that a LayerNorm row waits for its statistics, about
         norm_beats = -(-self.max_channels // self.norm_lanes)
         channel = GAMMA.width + BETA.width + PTF_BITS
+        entry = entry_bits(self.attention)
+        beat = 9 + (entry if has_exponentials(self.attention) else 0)  # score, mask, exponential
         score_beats = 1 << ceil_log2(-(-self.max_tokens // self.lanes) + 8)
         return {
             "acts": self.acts * self.rows * INT8.width,
             "stream": self.stream * self.cols * INT16.width,
-            "codes": self.codes * self.rows * CODE.width,
+            "codes": self.codes * self.rows * self.code_bits,
             "tiles": self.tiles * self.tile_bytes * INT8.width,
             "sums": self.sums * self.cols * ACC.width,
             "params": self.params * self.cols * COLUMN.width,
             "prefetch": 2 * self.prefetch * self.bus,
             "norm rows": (1 << ceil_log2(norm_beats + wait)) * self.norm_lanes * INT16.width,
             "norm parameters": norm_beats * self.norm_lanes * channel,
-            "exponentials": EXP_ENTRIES * EXPONENTIAL.width * self.lanes,
+            "softmax tables": SOFTMAX_ENTRIES * entry * self.lanes,
             "gelu tables": GELU_ENTRIES * GELU.width * -(-self.lanes // 2),
-            "softmax rows": score_beats * self.lanes * (9 + EXPONENTIAL.width),
-            "reciprocals": self.max_tokens * RECIPROCAL.width,
+            "softmax rows": score_beats * self.lanes * beat,
+            "reciprocals": self.max_tokens * (RECIPROCAL.width + ROW_SHIFT.width),
         }
 
     @property
@@ -174,6 +194,7 @@ TINY = Hardware(
     "tiny", rows=4, cols=4, lanes=1, norm_lanes=4, bus=64,
     acts=16384, stream=4096, codes=16384, tiles=4096, ring=1024, sums=256,
     max_tokens=256, max_channels=1024, prefetch=64,
+    modes=("max4", "lis4", "uniform8"), shifters=True,
 )  # fmt: skip
 
 # An ECP5-85k: 156 multipliers, 208 block RAMs of 18 Kbit.
@@ -187,7 +208,7 @@ ECP5_85K = Hardware(
 BASE = Hardware(
     "base", rows=16, cols=16, lanes=4, norm_lanes=16, bus=128,
     acts=12288, stream=5120, codes=4096, tiles=256, ring=128, sums=256,
-    max_tokens=256, max_channels=1024,
+    max_tokens=256, max_channels=1024, modes=("max4", "lis4"),
 )  # fmt: skip
 
 LARGE = Hardware(

@@ -152,18 +152,18 @@ class Machine(State):
 
     def gemm(self, instruction: Instruction) -> None:
         """A matrix product and its epilogue. The operand is rows of acts, or of codes with
-        `bitshift`; the tiles are weights from memory, or keys or values that are on chip."""
+        `codes`; the tiles are weights from memory, or keys or values that are on chip."""
         gemm = GemmView(instruction, self.hw)
         check_fields(gemm)
         self.counters.array += gemm.beats
         self.counters.progress[Unit.ARRAY] += gemm.rows_read
         self.counters.progress[Unit.EPILOGUE] += gemm.rows_written
         b, params = self.weights(gemm)
-        memory = self.codes if instruction.bitshift else self.acts
+        memory = self.codes if instruction.codes else self.acts
         a = operand(gemm, memory, self.rows_of(instruction, "from"))
         check_written(a, b)
-        acc = product(a.values, b.values, bool(instruction.bitshift))
-        if instruction.bitshift:
+        acc = product(a.values, b.values, bool(instruction.codes))
+        if instruction.codes:
             acc = self.normalized(instruction, acc)
         epilogue(self, gemm, acc, params)
 
@@ -183,10 +183,10 @@ class Machine(State):
         """Sums over values, (rows, columns), scaled by the reciprocals of their rows of codes."""
         if not self.reciprocals:
             raise MachineError("GEMM: no reciprocals of the rows of codes")
-        reciprocal = self.reciprocals.pop(0)
+        reciprocal, shift = self.reciprocals.pop(0)
         if len(reciprocal) != instruction.rows:
             raise MachineError(f"GEMM: {len(reciprocal)} reciprocals for {instruction.rows} rows")
-        return normalize_rows(acc, reciprocal) if instruction.row_norm else acc
+        return normalize_rows(acc, reciprocal, shift) if instruction.row_norm else acc
 
 
 def lines(instruction: Instruction, name: str, start: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from ..attention_codes import MODES
 from .fields import Field, Layout
 
 INSTRUCTION_BYTES = 64
@@ -47,7 +48,7 @@ class Space(IntEnum):
     STREAM = 1  # bytes: word address * 2 * cols
     NORM_TABLE = 2  # an entry of layouts.NORM for each channel
     GELU_TABLE = 3  # an entry of layouts.GELU for each pre-activation
-    EXP_TABLE = 4  # an entry of layouts.EXPONENTIALS for each distance
+    SOFTMAX_TABLE = 4  # an entry of layouts.SOFTMAX for each distance
 
 
 class Epilogue(IntEnum):
@@ -177,8 +178,10 @@ INSTRUCTIONS: dict[Opcode, Layout] = {
         *ROW_WAIT,
         *wait(2, "before the epilogue takes its first row"),
         *ROWS,
-        *rows("from", "activations, or codes with `bitshift`"),
-        Field("bitshift", 1, "1: operands are attention codes from the code memory"),
+        *rows("from", "activations, or codes with `codes`"),
+        Field("codes", 1, "1: operands are attention codes from the code memory"),
+        Field("mode", 3, "with `codes`, SCORES: the attention mode: " + ", ".join(
+              f"{n} {mode}" for n, mode in enumerate(MODES))),
         Field("resident", 1, "1: tiles are keys or values; 0: weights, streamed from `address`"),
         Field("address", 32, "weights: first byte, relative to BASE, a multiple of the bus"),
         Field("k_tiles", 8, "tiles along K in a group: all groups have as many"),
@@ -194,7 +197,7 @@ INSTRUCTIONS: dict[Opcode, Layout] = {
         Field("multiplier", 16, "M of every column"),
         Field("shift", 6, "N of every column"),
         Field("zero", 8, "zero point of the requantized code", signed=True),
-        Field("row_norm", 1, "with `bitshift` (codes times values): scale the sums of each row by "
+        Field("row_norm", 1, "with `codes` (codes times v): scale the sums of each row by "
                              "its reciprocal; SCORES: make these (0: all are 1.0)"),
         *rows("to", "activations, stream or codes", tiles=(
             "tile of token 0 and channel 0",

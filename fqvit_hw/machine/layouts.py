@@ -30,12 +30,16 @@ NORM = Layout(
 )
 
 # of a distance 0..255 from the row's maximum
-EXPONENTIALS = Layout(
-    "EXP_TABLE",
-    Field("exponential", EXPONENTIAL.width, "E[d] of the distance d"),
+SOFTMAX = Layout(
+    "SOFTMAX_TABLE",
+    Field(
+        "entry",
+        EXPONENTIAL.width,
+        "of the distance d: E[d], or the code T[d] in a mode of the maximum",
+    ),
     Field(UNUSED, 32 - EXPONENTIAL.width, "0"),
 )
-EXP_ENTRIES = 256
+SOFTMAX_ENTRIES = 256
 
 # of a pre-activation -2048..2047; a GELU of fewer index bits has the same table
 GELU = Layout("GELU_TABLE", Field("code", INT8.width, "what the unit gives", signed=True))
@@ -44,7 +48,7 @@ GELU_ENTRIES = 1 << max(GELU_INDEX_WIDTHS)
 # of a channel of the residual stream, C in a word
 STREAM = Layout("STREAM", Field("code", INT16.width, "int8 is sign-extended", signed=True))
 
-PARAM_BYTES, NORM_BYTES, EXP_BYTES = COLUMN.bytes, NORM.bytes, EXPONENTIALS.bytes
+PARAM_BYTES, NORM_BYTES, SOFTMAX_BYTES = COLUMN.bytes, NORM.bytes, SOFTMAX.bytes
 
 
 def document() -> str:
@@ -52,8 +56,8 @@ def document() -> str:
     whose = {
         COLUMN: "Parameters of a column",
         NORM: "An entry of NORM_TABLE, for each channel",
-        EXPONENTIALS: "An entry of EXP_TABLE, for each distance from the row's maximum, "
-                      f"d = 0..{EXP_ENTRIES - 1}",
+        SOFTMAX: "An entry of SOFTMAX_TABLE, for each distance from the row's maximum, "
+                      f"d = 0..{SOFTMAX_ENTRIES - 1}",
         GELU: f"An entry of GELU_TABLE, for each pre-activation "
               f"{-GELU_ENTRIES // 2}..{GELU_ENTRIES // 2 - 1}",
         STREAM: "A channel of the residual stream",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..formats import BITSHIFT_FRACTION, ZERO_CODE
+from ..attention_codes import MODES, AttentionCodes
 from .gemm import GemmView
 from .hardware import Hardware
 from .memories import MachineError, Memory
@@ -24,13 +24,13 @@ class Matrix:
 
 
 def operand(gemm: GemmView, memory: Memory, rows: np.ndarray) -> Matrix:
-    """(rows, K) of int8 activations, or of attention codes as the powers of two that they stand
-    for, int32. rows: the word at which each starts."""
+    """(rows, K) of int8 activations, or of attention codes the values that they stand for, int32.
+    rows: the word at which each starts."""
     words = memory.check(rows[:, None] + np.arange(gemm.k_tiles))
     values, valid = (part[words].reshape(len(rows), -1) for part in (memory.data, memory.valid))
-    if gemm.instruction.bitshift:
-        shift = BITSHIFT_FRACTION - values.astype(np.int32)
-        values = np.where(values == ZERO_CODE, 0, 1 << np.maximum(shift, 0))
+    if gemm.instruction.codes:
+        mode = attention_codes(gemm)
+        values = np.array(mode.values, np.int32)[values & mode.format.max]
     return Matrix(values, valid)
 
 
@@ -76,11 +76,22 @@ def transposed(valid: np.ndarray | None) -> np.ndarray | None:
     return None if valid is None else valid.T
 
 
-def product(a: np.ndarray, b: np.ndarray, bitshift: bool) -> np.ndarray:
+def attention_codes(gemm: GemmView) -> AttentionCodes:
+    """The attention mode of a SCORES or of codes times v. Raises MachineError for one that the
+    machine does not build."""
+    number = gemm.instruction.mode
+    name = list(MODES)[number] if number < len(MODES) else None
+    if name not in gemm.hw.modes:
+        built = ", ".join(gemm.hw.modes)
+        raise MachineError(f"GEMM: attention mode {number} ({name}), the machine has {built}")
+    return MODES[name]
+
+
+def product(a: np.ndarray, b: np.ndarray, codes: bool) -> np.ndarray:
     """a (rows, K) @ b (K, columns), exactly: int64."""
+    if codes:  # values of up to 15 bits
+        return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64)
     a, b = a.astype(np.float32), np.ascontiguousarray(b, np.float32)
-    if bitshift:  # 128 * the row sum of powers of two stays below 2^22 (docs/datapath.md)
-        return (a @ b).astype(np.int64)
     total = np.zeros((len(a), b.shape[1]), np.int64)
     for k in range(0, a.shape[1], EXACT_K):
         total += (a[:, k : k + EXACT_K] @ b[k : k + EXACT_K]).astype(np.int64)

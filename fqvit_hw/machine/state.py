@@ -9,7 +9,7 @@ import numpy as np
 
 from .hardware import Hardware
 from .isa import Instruction, Space, Unit
-from .layouts import EXP_ENTRIES, EXPONENTIALS, GELU, GELU_ENTRIES, NORM, Layout
+from .layouts import GELU, GELU_ENTRIES, NORM, SOFTMAX, SOFTMAX_ENTRIES, Layout
 from .memories import MachineError, Memory
 
 Record = Callable[["Result"], None]
@@ -63,9 +63,12 @@ class State:
         self.tables = {
             Space.NORM_TABLE: Memory("norm table", channels * NORM.bytes, 1, np.uint8),
             Space.GELU_TABLE: Memory("gelu table", GELU_ENTRIES * GELU.bytes, 1, np.uint8),
-            Space.EXP_TABLE: Memory("exp table", EXP_ENTRIES * EXPONENTIALS.bytes, 1, np.uint8),
+            Space.SOFTMAX_TABLE: Memory(
+                "softmax table", SOFTMAX_ENTRIES * SOFTMAX.bytes, 1, np.uint8
+            ),
         }
-        self.reciprocals: list[np.ndarray] = []  # of the rows of the SCORES before the next PV
+        # reciprocals and shifts of the rows of the SCORES before the next PV, (rows, 1) each
+        self.reciprocals: list[tuple[np.ndarray, np.ndarray]] = []
         self.index = self.layer = 0  # of the instruction that is carried out
 
     def emit(self, unit: Unit, values: np.ndarray, width: int | None = None) -> None:

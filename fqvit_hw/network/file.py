@@ -22,7 +22,7 @@ from safetensors.numpy import save as serialize
 from ..errors import UserError
 from ..files import write_atomically
 
-FORMAT, VERSION = "fqvit_hw.network", 2
+FORMAT, VERSION = "fqvit_hw.network", 3
 WRONG = ValueError, TypeError, OverflowError, KeyError, AttributeError  # damaged content
 KEY = "fqvit_hw"  # one metadata key: safetensors writes several in no fixed order
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..formats import ZERO_CODE
+from ..attention_codes import MODES
 
 
 @dataclass(frozen=True, eq=False, init=False)
 class Scale:
-    """real = scale * 2^factor * (code - zero) + offset; or 2^-code, 15 for 0, where `log2` is set.
+    """real = scale * 2^factor * (code - zero) + offset; of attention codes what they stand for.
 
+    codes: "", or the attention mode of the codes: value / unit, or value / row sum in a mode of the
+    row's maximum
     scale, offset: float64 () or (C,), or of a shape that broadcasts against the codes; factor: PTF
     exponents () or (C,). The offset is 0 but where calibrate/fold.py has shifted a tensor. Float by
     nature: it belongs to the report on a network, not to the network.
@@ -22,7 +24,7 @@ class Scale:
     scale: np.ndarray
     zero: int
     factor: np.ndarray
-    log2: bool
+    codes: str
     offset: np.ndarray
 
     def __init__(
@@ -30,7 +32,7 @@ class Scale:
         scale: ArrayLike,
         zero: int = 0,
         factor: ArrayLike = 0,
-        log2: bool = False,
+        codes: str = "",
         offset: ArrayLike = 0,
     ):
         """Arrays are copied; a number or a list becomes one."""
@@ -38,7 +40,7 @@ class Scale:
             "scale": np.array(scale, np.float64),
             "zero": zero,
             "factor": np.array(factor, np.uint8),
-            "log2": log2,
+            "codes": codes,
             "offset": np.array(offset, np.float64),
         }
         for name, value in values.items():
@@ -46,10 +48,10 @@ class Scale:
 
     def dequantize(self, codes) -> np.ndarray:
         """Integer codes (..., C) -> float32, same shape; its 24 bits suffice for a report."""
-        if self.log2:
-            return np.where(codes == ZERO_CODE, 0, np.exp2(-codes.astype(np.float32))).astype(
-                np.float32
-            )
+        if self.codes:
+            mode = MODES[self.codes]
+            values = np.array(mode.values, np.float32)[codes]  # sums of them stay below 2^24
+            return values / (mode.unit or values.sum(-1, keepdims=True))
         step = (self.scale * np.exp2(self.factor)).astype(np.float32)
         offset = self.offset.astype(np.float32)
         return step * (codes.astype(np.float32) - np.float32(self.zero)) + offset

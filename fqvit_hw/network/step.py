@@ -84,6 +84,11 @@ class Step:
         """Name of the reciprocals that a context's accumulator is multiplied by."""
         return f"{attention_of(self.block)}.row_reciprocal"
 
+    @property
+    def row_shift(self) -> str:
+        """Name of the shifts of the products with these reciprocals."""
+        return f"{attention_of(self.block)}.row_shift"
+
     def tensors(self, row_norm: bool = True) -> tuple[str, ...]:
         """Every tensor that is traced of it, in order; its own is the last.
 
@@ -92,7 +97,7 @@ class Step:
         if self.operation not in ACCUMULATING:
             return (self.name,)
         if self.operation is Operation.CONTEXT and row_norm:
-            return self.acc, self.row_reciprocal, self.normalized, self.name
+            return self.acc, self.row_reciprocal, self.row_shift, self.normalized, self.name
         return self.acc, self.name
 
     def parameters(self, network) -> Any:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from ..attention_codes import MODES
+from ..formats import UINT8
+
 OBSERVERS = ("minmax", "ema", "percentile", "omse")
 ATTENTION = ("lis4", "uniform8")
 
@@ -68,12 +71,14 @@ class ReferenceConfig:
     def of(cls, config) -> ReferenceConfig:
         """A ReferenceConfig as it is; of a QuantConfig the choices that the paper has too.
 
-        An observer of the integer machine that the paper has not becomes minmax.
+        What the integer machine has and the paper has not becomes minmax, or the attention maps of
+        as many bits, four or eight.
         """
         if isinstance(config, cls):
             return config
         observer = config.observer if config.observer in OBSERVERS else "minmax"
-        return cls(observer=observer, ptf=config.ptf, attention=config.attention)
+        attention = "uniform8" if MODES[config.attention].bits == UINT8.width else "lis4"
+        return cls(observer=observer, ptf=config.ptf, attention=attention)
 
 
 def expect(name: str, value, choices: tuple) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from ..accuracy.picture import noise_png
 from ..accuracy.summary import cells, decibels, simulated
+from ..attention_codes import MODES
 from ..paper_models import short_name
 from . import pictures
 from .paper import MODELS, ROWS, VALIDATION_IMAGES
@@ -100,7 +101,7 @@ def largest(summaries: list[dict]) -> dict[str, dict]:
 
 def bits(config: dict) -> str:
     """Of weights / activations (residual stream, if wider) / attention maps."""
-    attention = 4 if config["attention"] == "lis4" else 8
+    attention = MODES[config["attention"]].bits
     stream = "" if config["stream_width"] == 8 else f",{config['stream_width']}"
     return f"{config['weight_bits']}/8{stream}/{attention}"
 

@@ -8,7 +8,7 @@ from .mac_array import Linear, bitshift_matmul, matmul
 from .pool import Pool, pool, pool_sum
 from .requantize import Requantize, requantize
 from .residual import Residual, residual
-from .softmax import Softmax, row_reciprocal, softmax
+from .softmax import Softmax, row_reciprocal, softmax, values
 
 __all__ = [
     "Attention",
@@ -31,4 +31,5 @@ __all__ = [
     "residual",
     "row_reciprocal",
     "softmax",
+    "values",
 ]

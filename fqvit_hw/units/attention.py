@@ -1,4 +1,4 @@
-"""One attention layer, all heads: Q x K^T, requantize, Log-Int-Softmax, BitShift attention x V."""
+"""One attention layer, all heads: Q x K^T, requantize, softmax, attention x V, requantize."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..formats import ACC, BITSHIFT_ACC, ROW_NORM_SHIFT, require, rshift_round
+from ..formats import ACC, CONTEXT_ACC, require, rshift_round
 from .mac_array import bitshift_matmul, matmul
 from .requantize import Requantize, requantize
-from .softmax import Softmax, row_reciprocal, softmax
+from .softmax import Softmax, row_reciprocal, softmax, values
 
 
 @dataclass(frozen=True, eq=False)
 class Attention:
     """score: scalar requantize of the Q x K^T accumulator to int8; 1 / sqrt(D) lies in it.
 
-    context: scalar requantize of the attention x V accumulator to int8; the 2^-14 of BitShift
-    (or the 1 / 255 of uniform8) lies in it.
+    context: scalar requantize of the attention x V accumulator to int8; the 2^-14 of BitShift and
+    of a normalized row (or the 1 / 255 of uniform8) lies in it.
     """
 
     score: Requantize
@@ -46,25 +46,27 @@ def attention(q, k, v, p: Attention, bias=None, mask=None, record=lambda name, t
     record("score", scores)
     codes = softmax(scores, p.softmax, mask)
     record("softmax", codes)
-    if p.softmax.mode == "uniform8":
-        acc = matmul(codes, np.ascontiguousarray(np.swapaxes(v, -1, -2)))
-    else:
+    if p.softmax.mode == "lis4":
         acc = bitshift_matmul(codes, v)
+    else:
+        acc = matmul(values(codes, p.softmax.codes), np.ascontiguousarray(np.swapaxes(v, -1, -2)))
     record("context.acc", acc)
     if p.softmax.row_norm:
-        reciprocal = row_reciprocal(codes)
+        reciprocal, shift = row_reciprocal(codes, p.softmax.codes)
         record("row_reciprocal", reciprocal)
-        acc = normalize_rows(acc, reciprocal)
+        record("row_shift", shift)
+        acc = normalize_rows(acc, reciprocal, shift)
         record("context.normalized", acc)
     context = requantize(acc, p.context)
     record("context", context)
     return context
 
 
-def normalize_rows(acc, reciprocal) -> np.ndarray:
-    """acc: int23 (..., N, D) times 1 / W of its row, in the same units of 2^-14 v steps.
+def normalize_rows(acc, reciprocal, shift) -> np.ndarray:
+    """acc: int28 (..., N, D), sums of values times v -> int23, their means in units of 2^-14 steps.
 
-    |acc| <= 128 W and reciprocal <= 2^29 / W, so that |result| <= 2^21.
+    reciprocal, shift: of their rows (softmax.row_reciprocal). |acc| <= 128 W and reciprocal <=
+    2^(L + 15) / W, so that |result| <= 2^21.
     """
-    scaled = rshift_round(acc.astype(np.int64) * reciprocal, ROW_NORM_SHIFT)
-    return require(scaled, BITSHIFT_ACC, "attention: normalized context")
+    scaled = rshift_round(acc.astype(np.int64) * reciprocal, shift)
+    return require(scaled, CONTEXT_ACC, "attention: normalized context")

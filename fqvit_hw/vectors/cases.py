@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..attention_codes import MODES
 from ..formats import (
     ACC,
     BETA,
@@ -24,8 +25,9 @@ from ..formats import (
     PTF_BITS,
     RECIPROCAL,
     RESIDUAL_MULTIPLIER,
+    ROW_SHIFT,
     SHIFT,
-    UINT8,
+    UNIT_ROW,
     IntFormat,
     require,
 )
@@ -48,7 +50,7 @@ from ..units import (
     softmax,
 )
 
-BIT, WORD = IntFormat(1, False), IntFormat(16, False)
+BIT, WORD, MODE = IntFormat(1, False), IntFormat(16, False), IntFormat(3, False)
 FACTOR = IntFormat(PTF_BITS, False)
 
 
@@ -105,14 +107,10 @@ def _requantize_parameters(p: Requantize, prefix: str = "") -> dict:
 
 def _softmax_parameters(p: Softmax) -> dict:
     return {
-        "table": (p.table, EXPONENTIAL),
-        "uniform8": (int(p.mode == "uniform8"), BIT),
+        "table": (p.table, p.codes.format if p.codes.of_maximum else EXPONENTIAL),
+        "mode": (list(MODES).index(p.mode), MODE),
         "row_norm": (int(p.row_norm), BIT),
     }
-
-
-def _code_format(p: Softmax) -> IntFormat:
-    return UINT8 if p.mode == "uniform8" else CODE
 
 
 def requantize_case(name: str, p: Requantize, acc) -> Case:
@@ -158,16 +156,21 @@ def layernorm_case(name: str, p: LayerNorm, x) -> Case:
 
 
 def softmax_case(name: str, p: Softmax, x, mask=None) -> Case:
-    """x: int8 (N, T); mask: bool (N, T) -> codes y (N, T) and reciprocal (N,).
+    """x: int8 (N, T); mask: bool (N, T) -> codes y (N, T), reciprocal and shift (N,).
 
-    reciprocal is 2^15, that is 1.0, where row normalization is off.
+    mode: the place of the mode in attention_codes.MODES. Reciprocal and shift are 2^15 and 15, that
+    is 1.0, where row normalization is off.
     """
     mask = np.zeros(x.shape, bool) if mask is None else np.broadcast_to(mask, x.shape)
     y = softmax(x, p, mask)
-    unit = np.full((len(x), 1), 1 << 15)
-    reciprocal = row_reciprocal(y) if p.row_norm else unit
+    unit = (np.full((len(x), 1), value) for value in UNIT_ROW)
+    reciprocal, shift = row_reciprocal(y, p.codes) if p.row_norm else unit
     inputs = {"x": (x, INT8), "mask": (mask, BIT)}
-    outputs = {"y": (y, _code_format(p)), "reciprocal": (reciprocal[:, 0], RECIPROCAL)}
+    outputs = {
+        "y": (y, p.codes.format),
+        "reciprocal": (reciprocal[:, 0], RECIPROCAL),
+        "shift": (shift[:, 0], ROW_SHIFT),
+    }
     return _case("softmax", name, inputs, _softmax_parameters(p), outputs)
 
 
@@ -210,5 +213,5 @@ def attention_case(name: str, p: Attention, q, k, v, bias=None, mask=None) -> Ca
     tensors: dict[str, np.ndarray] = {}
     y = attention(q, k, v, p, bias, mask, record=tensors.__setitem__)
     # the codes are recorded too: they tell on which side of the softmax a difference arises
-    outputs = {"y": (y, INT8), "codes": (tensors["softmax"], _code_format(p.softmax))}
+    outputs = {"y": (y, INT8), "codes": (tensors["softmax"], p.softmax.codes.format)}
     return _case("attention", name, inputs, parameters, outputs)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ..attention_codes import MODES, AttentionCodes
 from ..blocks import BLOCKS
 from ..units import Attention, Gelu, LayerNorm, Linear, Requantize, Residual, Softmax
 from .cases import (
@@ -132,6 +133,42 @@ def softmax_cases() -> Iterator[Case]:
                            rng.randint(-128, 128, (3, 50)))  # fmt: skip
     off = Softmax(tables["slow"], "lis4", row_norm=False)
     yield softmax_case("lis4_no_row_norm", off, rng.randint(-128, 128, (4, 17)))
+    yield from maximum_cases(random_state("softmax of the maximum"))
+
+
+def maximum_cases(rng: np.random.RandomState) -> Iterator[Case]:
+    """The modes of the row's maximum: every code, row sums at both ends of many of their lengths."""
+    for mode, codes in MODES.items():
+        if not codes.of_maximum:
+            continue
+        slow, fast = (nearest(exponentials(step), codes) for step in (0.02, 0.4))
+        p = Softmax(slow, mode)
+        yield softmax_case(f"{mode}_random", p, rng.randint(-128, 128, (8, 17)))
+        masked = rng.rand(8, 17) < 0.4
+        masked[:, 5] = False
+        masked[0] = np.arange(17) != 5  # all but one
+        yield softmax_case(f"{mode}_masked", p, rng.randint(-128, 128, (8, 17)), masked)
+        ends = np.array([[-128, 127], [127, 126], [-127, -128]]).repeat(3, 1)
+        yield softmax_case(f"{mode}_extremes", Softmax(fast, mode), ends)
+        any_ = np.r_[0, rng.randint(0, codes.format.max + 1, 255)]  # a table need not fall
+        yield softmax_case(
+            f"{mode}_any_table", Softmax(any_, mode), rng.randint(-128, 128, (6, 50))
+        )
+    # the row's maximum, and others that bring the sum beside 2^8, 2^9, ..., 2^14
+    rows = np.full((14, 70), -128)
+    for n in range(7):
+        rows[2 * n, : 1 << n] = 0
+        rows[2 * n + 1, : (1 << n) + 1] = 0
+    rows[:, -1] = np.arange(14) - 10
+    yield softmax_case(
+        "max4_lengths", Softmax(nearest(exponentials(0.3), MODES["max4"]), "max4"), rows
+    )
+
+
+def nearest(exponentials: np.ndarray, codes: AttentionCodes) -> np.ndarray:
+    """The codes whose values are nearest to exponentials on the scale of 255 for the first."""
+    away = np.abs(np.array(codes.values) * int(exponentials[0]) - 255 * exponentials[:, None])
+    return away.argmin(1)
 
 
 def gelu_cases() -> Iterator[Case]:
@@ -184,15 +221,19 @@ def attention_cases() -> Iterator[Case]:
         ("no_row_norm", 17, 16, "lis4", False),
         ("uniform8", 17, 16, "uniform8", False),
         ("bias_and_mask", 9, 8, "lis4", True),
+        ("max4", 17, 16, "max4", True),
+        ("max4_bias_and_mask", 9, 8, "max4", True),
+        ("max5", 5, 16, "max5", True),
     ):
+        codes, table = MODES[mode], exponentials(0.05)
         p = Attention(
             scalar_requantize(40000, 24, 3),
-            Softmax(exponentials(0.05), mode, row_norm),
+            Softmax(nearest(table, codes) if codes.of_maximum else table, mode, row_norm),
             scalar_requantize(50000, 23 if mode == "uniform8" else 29, -4),
         )
         q, k, v = (rng.randint(-128, 128, (n, d)) for _ in "qkv")
         bias = mask = None
-        if name == "bias_and_mask":
+        if name.endswith("bias_and_mask"):
             bias = rng.randint(-(2**14), 2**14, (n, n))
             mask = (np.arange(n)[:, None] < 4) != (np.arange(n) < 4)  # two windows in one
         yield attention_case(name, p, q, k, v, bias, mask)

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..formats import CODE, INT32, RECIPROCAL, UINT8, IntFormat
+from ..attention_codes import LIS4
+from ..formats import INT32, RECIPROCAL, ROW_SHIFT, UINT8, IntFormat
 from ..model import QuantizedModel
 from ..network import Block, PatchMerging, SwinBlock, SwinTransformer, VisionTransformer
 from ..network.step import Operation
 from ..network.steps import BlockSteps, MergeSteps
-from ..units import Linear, windows
+from ..units import Linear, values, windows
 from .cases import (
     Case,
     Tensor,
@@ -60,9 +61,11 @@ def trace_format(net: Network, tensor: str, data: np.ndarray) -> IntFormat:
     """The number format of a traced tensor."""
     step = net.steps.by_tensor[tensor]
     if step.operation is Operation.SOFTMAX:
-        return CODE if step.parameters(net).mode == "lis4" else UINT8
+        return step.parameters(net).codes.format
     if tensor == step.row_reciprocal:
         return RECIPROCAL
+    if tensor == step.row_shift:
+        return ROW_SHIFT
     return INT32 if data.dtype.itemsize > 2 else IntFormat(8 * data.dtype.itemsize)
 
 
@@ -173,8 +176,12 @@ def block_cases(
     for head in sorted({0, block.heads - 1}):
         at = f"{name}_head{head}"
         yield matmul_case(f"{at}_qk", Linear(k[head], no_bias), q[head])
-        if block.attention.softmax.mode == "lis4":
-            yield bitshift_case(f"{at}_av", trace[steps.softmax.name][head], v[head])
+        codes, mode = trace[steps.softmax.name][head], block.attention.softmax.codes
+        if mode is LIS4:
+            yield bitshift_case(f"{at}_av", codes, v[head])
+        else:
+            of_v = Linear(np.ascontiguousarray(v[head].T), np.zeros(v.shape[-1], np.int32))
+            yield matmul_case(f"{at}_av", of_v, values(codes, mode))
         of_head = None if bias is None else bias[head]
         yield attention_case(at, block.attention, q[head], k[head], v[head], of_head, mask)
     scores = trace[steps.score.name]  # (H, N, N) -> (H * N, N): a row per query

@@ -10,7 +10,7 @@ from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-from fqvit_hw.formats import CODE, INT8, INT16
+from fqvit_hw.formats import INT8, INT16, IntFormat
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Error
 from fqvit_hw.machine.registers import Counter
@@ -177,10 +177,11 @@ class Accelerator(wiring.Component):
     def memories(self, m, array, epilogue, codes, norm, load, store, weights) -> None:
         """Every memory and who reads and writes it; the first of a list is never refused."""
         hw = self.hw
+        code = IntFormat(hw.code_bits, False)
         pads = {
             "acts": (hw.acts, hw.rows, INT8, 8, (array, store), (epilogue, norm, load)),
             "stream": (hw.stream, hw.cols, INT16, 16, (epilogue, norm, store), (epilogue, load)),
-            "code_memory": (hw.codes, hw.rows, CODE, 4, (array,), (codes,)),
+            "code_memory": (hw.codes, hw.rows, code, hw.code_bits, (array,), (codes,)),
         }
         for name, (depth, lanes, fmt, granularity, readers, writers) in pads.items():
             ports = len(readers), len(writers)
@@ -206,7 +207,7 @@ class Accelerator(wiring.Component):
         wiring.connect(m, codes.reciprocals, epilogue.reciprocals)
         wiring.connect(m, load.norm_table, norm.params)
         wiring.connect(m, load.gelu_table, epilogue.table)
-        wiring.connect(m, load.exp_table, codes.table)
+        wiring.connect(m, load.softmax_table, codes.table)
         m.d.comb += [
             epilogue.score_taken.eq(codes.score_taken),
             epilogue.params_ready.eq(weights.params.ready),

@@ -1,6 +1,6 @@
 """The codes unit: rows of scores become attention codes in the code memory, and reciprocals.
 
-    score queue -> Softmax of E lanes -> nibbles of a word of the code memory
+    score queue -> Softmax of E lanes -> codes of a word of the code memory
                                       -> queue of reciprocals, for the epilogue of codes x values
 
 The arithmetic is that of `rtl.blocks.softmax`.
@@ -8,23 +8,24 @@ The arithmetic is that of `rtl.blocks.softmax`.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from fqvit_hw.formats import CODE, INT8, RECIPROCAL, ZERO_CODE, ceil_log2
+from fqvit_hw.formats import INT8, RECIPROCAL, ROW_SHIFT, ceil_log2
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Opcode
 
 from ..blocks.softmax import Softmax, SoftmaxConfig
+from ..parts.code_values import is_mode
 from ..parts.packed import packed
 from ..parts.row_walk import RowWalk
 from .ports import instruction, write_port
 from .trace import trace
 
 SCORES_WAITING = 32  # beats: more than the epilogue has under way, so that it need not pause
-FIELDS = ("rows", "row_group", "to_base", "to_stride", "to_jump", "columns", "row_norm")
+FIELDS = ("rows", "row_group", "to_base", "to_stride", "to_jump", "columns", "row_norm", "mode")
 
 
 def scores_job() -> data.StructLayout:
@@ -38,10 +39,15 @@ def scores_beat(hw: Hardware) -> data.StructLayout:
     return data.StructLayout({"data": data.ArrayLayout(signed(INT8.width), hw.lanes), "last": 1})
 
 
-class Codes(wiring.Component):
-    """Log-Int-Softmax of rows of scores, `columns` long.
+def reciprocal_beat() -> data.StructLayout:
+    """Of a row, as `rtl.blocks.softmax` makes them."""
+    return data.StructLayout({"reciprocal": RECIPROCAL.width, "shift": ROW_SHIFT.width})
 
-    A row ends inside a word: the rest of the word is filled with 15, the code of 0. The constants
+
+class Codes(wiring.Component):
+    """Softmax of rows of scores, `columns` long.
+
+    A row ends inside a word: the rest of the word is filled with the code of 0. The constants
     of the softmax hold still while rows are inside.
 
     Parameters
@@ -59,10 +65,10 @@ class Codes(wiring.Component):
         gives the sender back one of its SCORES_WAITING places
     codes : Out, write_port
         words of R codes
-    reciprocals : Out, stream of uint17
+    reciprocals : Out, stream of reciprocal_beat
         one for each row; hw.max_tokens may wait
     table : In, stream of {addr, data}
-        of the exponentials (`rtl.blocks.softmax`)
+        of the softmax (`rtl.blocks.softmax`)
     finished : Out, 1
         a row's codes are written and its reciprocal goes into the queue
     error : Out, 1
@@ -75,7 +81,7 @@ class Codes(wiring.Component):
     Latency
     -------
     Every beat of codes is written in the cycle in which it leaves the softmax. A row is `finished`
-    rows_latency = 11 cycles after its last beat of codes; its reciprocal leaves the queue 2 cycles
+    rows_latency = 12 cycles after its last beat of codes; its reciprocal leaves the queue 2 cycles
     later at the earliest.
 
     Throughput
@@ -91,19 +97,19 @@ class Codes(wiring.Component):
 
     def __init__(self, hw: Hardware):
         self.hw = hw
-        self.softmax = SoftmaxConfig(hw.lanes, hw.max_tokens)
+        self.softmax = SoftmaxConfig(hw.lanes, hw.max_tokens, hw.modes)
         super().__init__(
             {
                 "job": In(stream.Signature(scores_job())),
                 "scores": In(stream.Signature(scores_beat(hw))),
                 "score_taken": Out(1),
-                "codes": Out(write_port(hw.codes, hw.rows * CODE.width, CODE.width)),
-                "reciprocals": Out(stream.Signature(RECIPROCAL.width)),
+                "codes": Out(write_port(hw.codes, hw.rows * hw.code_bits, hw.code_bits)),
+                "reciprocals": Out(stream.Signature(reciprocal_beat())),
                 "table": In(stream.Signature(self.softmax.table)),
                 "finished": Out(1),
                 "error": Out(1),
                 "busy": Out(1),
-                "trace": Out(trace(hw.lanes, CODE.width)),
+                "trace": Out(trace(hw.lanes, hw.code_bits)),
             }
         )
 
@@ -115,6 +121,7 @@ class Codes(wiring.Component):
         m.d.comb += [
             softmax.config.tokens.eq(job.columns),
             softmax.config.row_norm.eq(job.row_norm),
+            softmax.config.mode.eq(job.mode),
             self.error.eq(softmax.error),
         ]
         active = self.jobs(m, job)
@@ -122,14 +129,14 @@ class Codes(wiring.Component):
         self.write(m, job, softmax)
 
         m.submodules.reciprocals = queue = SyncFIFOBuffered(
-            width=RECIPROCAL.width, depth=max(self.hw.max_tokens, 2)
+            width=len(softmax.rows.payload.as_value()), depth=max(self.hw.max_tokens, 2)
         )
         m.d.comb += [
-            queue.w_data.eq(softmax.rows.payload.reciprocal),
+            queue.w_data.eq(softmax.rows.payload),
             queue.w_en.eq(softmax.rows.valid),
             softmax.rows.ready.eq(queue.w_rdy),
             self.finished.eq(softmax.rows.valid & queue.w_rdy),
-            self.reciprocals.payload.eq(queue.r_data),
+            self.reciprocals.payload.as_value().eq(queue.r_data),
             self.reciprocals.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.reciprocals.ready),
         ]
@@ -178,6 +185,16 @@ class Codes(wiring.Component):
         with m.Elif(queue.r_en & out.last):
             m.d.sync += fed.eq(1)
 
+    def zero_code(self, m: Module, mode: Value) -> Value:
+        """The code of 0."""
+        first, *others = self.hw.attention
+        code = Signal(self.hw.code_bits, name="zero_code")
+        m.d.comb += code.eq(first.zero_code)
+        for codes in others:
+            with m.If(is_mode(mode, codes)):
+                m.d.comb += code.eq(codes.zero_code)
+        return code
+
     def write(self, m: Module, job, softmax: Softmax) -> None:
         """Every beat to its lanes of the row's word; the last one to the word's end."""
         hw, E = self.hw, self.hw.lanes
@@ -187,17 +204,18 @@ class Codes(wiring.Component):
         with m.If(step):
             m.d.sync += column.eq(Mux(beat.last, 0, column + E))
         live = [column + n < job.columns for n in range(E)]
-        codes = packed((Mux(live[n], beat.data[n], ZERO_CODE) for n in range(E)), CODE.width)
+        bits, zero = hw.code_bits, self.zero_code(m, job.mode)
+        codes = packed((Mux(live[n], beat.data[n], zero) for n in range(E)), bits)
         places = hw.rows // E  # of a beat in a word
         lane, place = column[: ceil_log2(hw.rows)], Signal(range(max(places, 2)))
         m.d.comb += place.eq(lane >> ceil_log2(E))
-        later = ((place < n).replicate(E * CODE.width) for n in range(1, places))
+        later = ((place < n).replicate(E * bits) for n in range(1, places))
         to_end = Mux(beat.last, (1 << hw.rows) - (1 << E), 0)  # the lanes after the beat's own
         m.d.comb += [
             softmax.o.ready.eq(1),
             self.codes.valid.eq(step),
             self.codes.addr.eq(walk.addr + (column >> ceil_log2(hw.rows))),
-            self.codes.data.eq(codes.replicate(places) | Cat(Const(0, E * CODE.width), *later)),
+            self.codes.data.eq(codes.replicate(places) | Cat(Const(0, E * bits), *later)),
             self.codes.mask.eq((to_end | (1 << E) - 1) << lane),
             self.trace.valid.eq(step),
             self.trace.mask.eq(Cat(live)),

@@ -8,14 +8,15 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fqvit_hw.formats import ACC, INT8, INT16, RECIPROCAL, ceil_log2
+from fqvit_hw.formats import ACC, INT8, INT16, ceil_log2
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Epilogue, Opcode
 
 from ..blocks.gelu import GeluConfig
 from ..parts.packed import packed
+from ..parts.row_norm import sum_bits
 from ..parts.row_walk import RowWalk
-from .codes import SCORES_WAITING, scores_beat, scores_job
+from .codes import SCORES_WAITING, reciprocal_beat, scores_beat, scores_job
 from .epilogue_math import LATENCY, PARAMS, READ, EpilogueMath
 from .ports import PROGRESS, instruction, reached, read_port, write_port
 from .tiles import lane_writer
@@ -49,8 +50,8 @@ class EpilogueUnit(wiring.Component):
         that chunk, in the next cycle
     params_release : Out, 1
         the column tile is done with, in the cycle in which the last chunk of the last row enters
-    reciprocals : In, stream of uint17
-        one taken a row if `bitshift`, with its last chunk
+    reciprocals : In, stream of reciprocal_beat
+        one taken a row if `codes`, with its last chunk
     acts, stream : Out, write_port
         activations and stream; must never be refused
     stream_read : Out, read_port
@@ -86,7 +87,7 @@ class EpilogueUnit(wiring.Component):
     Back-pressure
     -------------
     A chunk enters when all it needs is there: a row of accumulators; before the first one wait2;
-    parameters or `scalar`; a reciprocal, if `bitshift`; a place in the score queue, if SCORES.
+    parameters or `scalar`; a reciprocal, if `codes`; a place in the score queue, if SCORES.
     Nothing stalls on the way, so nothing that is written may be refused.
     """
 
@@ -105,7 +106,7 @@ class EpilogueUnit(wiring.Component):
                 "params_addr": Out(range(hw.cols // E)),
                 "params_data": In(data.ArrayLayout(PARAMS, E)),
                 "params_release": Out(1),
-                "reciprocals": In(stream.Signature(RECIPROCAL.width)),
+                "reciprocals": In(stream.Signature(reciprocal_beat())),
                 "acts": Out(write_port(hw.acts, hw.rows * INT8.width, INT8.width)),
                 "stream_read": Out(read_port(hw.stream, hw.cols * INT16.width)),
                 "stream": Out(write_port(hw.stream, hw.cols * INT16.width, INT16.width)),
@@ -122,7 +123,9 @@ class EpilogueUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.math = math = EpilogueMath(self.hw.lanes)
+        m.submodules.math = math = EpilogueMath(
+            self.hw.lanes, sum_bits(self.hw.attention, self.hw.max_tokens)
+        )
         wiring.connect(m, wiring.flipped(self.table), math.table)
         ins = Signal(instruction(Opcode.GEMM), name="ins", reset_less=True)
         # what goes along with a chunk: marks[k] after k registers
@@ -209,18 +212,19 @@ class EpilogueUnit(wiring.Component):
                 & self.rows.valid
                 & (waited | ~first)
                 & (ins.scalar | self.params_ready)
-                & (~ins.bitshift | self.reciprocals.valid)
+                & (~ins.codes | self.reciprocals.valid)
                 & (~is_op[Epilogue.SCORES] | (places != 0))
             ),
             self.rows.ready.eq(fire & ends_tile),
             self.params_addr.eq(chunk),
             self.params_release.eq(fire & ends_pass & ~ins.scalar),
-            self.reciprocals.ready.eq(fire & ends_row & ins.bitshift),
+            self.reciprocals.ready.eq(fire & ends_row & ins.codes),
         ]
         m.d.sync += [
             places.eq(places + self.score_taken - scored),
             math.acc.eq(self.rows.payload.data.as_value().word_select(chunk, E * ACC.width)),
-            math.reciprocal.eq(self.reciprocals.payload),
+            math.reciprocal.eq(self.reciprocals.payload.reciprocal),
+            math.shift.eq(self.reciprocals.payload.shift),
         ]
         m.d.comb += [
             math.params.eq(self.params_data),

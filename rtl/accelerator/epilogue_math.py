@@ -16,13 +16,13 @@ from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.formats import (
     ACC,
-    BITSHIFT_ACC,
     INT8,
     INT16,
     MULTIPLIER,
     RECIPROCAL,
-    ROW_NORM_SHIFT,
+    ROW_SHIFT,
     SHIFT,
+    UNIT_ROW,
 )
 from fqvit_hw.machine.isa import Epilogue, Opcode
 from fqvit_hw.machine.layouts import COLUMN
@@ -32,6 +32,7 @@ from ..blocks.requantize import Requantize, RequantizeConfig
 from ..blocks.residual import Residual, ResidualConfig
 from ..parts.packed import packed
 from ..parts.pipeline import saturate
+from ..parts.row_norm import rounded_shift
 from .layouts import struct
 from .ports import instruction
 
@@ -56,6 +57,8 @@ class EpilogueMath(wiring.Component):
     ----------
     lanes : int
         E, columns a cycle
+    sum_bits : int
+        of a sum of values times v that is scaled
 
     Members
     -------
@@ -67,7 +70,7 @@ class EpilogueMath(wiring.Component):
         accumulators, in stage 1
     params : In, PARAMS x E
         their columns' parameters, in stage 1
-    reciprocal : In, uint17
+    reciprocal, shift : In, uint17, uint5
         of the row, in stage 1
     x : In, int16 x E
         the lanes of the stream, in stage READ = 7
@@ -89,8 +92,8 @@ class EpilogueMath(wiring.Component):
     None: nothing stalls, and there are no valid bits. What comes of nothing is ignored.
     """
 
-    def __init__(self, lanes: int):
-        self.lanes = lanes
+    def __init__(self, lanes: int, sum_bits: int):
+        self.lanes, self.sum_bits = lanes, sum_bits
         super().__init__(
             {
                 "active": In(1),
@@ -98,6 +101,7 @@ class EpilogueMath(wiring.Component):
                 "acc": In(data.ArrayLayout(signed(ACC.width), lanes)),
                 "params": In(data.ArrayLayout(PARAMS, lanes)),
                 "reciprocal": In(RECIPROCAL.width),
+                "shift": In(ROW_SHIFT.width),
                 "x": In(data.ArrayLayout(signed(INT16.width), lanes)),
                 "result": Out(data.ArrayLayout(signed(32), lanes)),
                 "table": In(stream.Signature(GeluConfig(lanes).table)),
@@ -166,20 +170,22 @@ class EpilogueMath(wiring.Component):
 
     def normalize(self, m: Module):
         """Stages 2 and 3: the accumulators as the requantize takes them."""
-        width = ACC.width + ROW_NORM_SHIFT
+        width = ACC.width + UNIT_ROW[1]
         products = Signal(data.ArrayLayout(signed(width), self.lanes), reset_less=True)
-        scaled = self.ins.row_norm & self.ins.bitshift  # SCORES have a row_norm of their own
+        scaled = self.ins.row_norm & self.ins.codes  # SCORES have a row_norm of their own
         values = []
         for acc, p in zip(self.acc, self.params, strict=True):
             biased = (acc + Mux(self.ins.scalar, 0, p.bias))[: ACC.width].as_signed()
-            product = acc[: BITSHIFT_ACC.width].as_signed() * self.reciprocal
+            product = acc[: self.sum_bits].as_signed() * self.reciprocal
             # as biased * 2^15 an accumulator without row norm takes the same way
-            values.append(Mux(scaled, product, biased << ROW_NORM_SHIFT))
+            values.append(Mux(scaled, product, biased << UNIT_ROW[1]))
         rounded = Signal.like(self.acc, reset_less=True)
-        half = 1 << (ROW_NORM_SHIFT - 1)
+        shift = Signal(ROW_SHIFT.width, reset_less=True)
+        shifted = [rounded_shift(m, p, shift, f"doubled_{n}") for n, p in enumerate(products)]
         m.d.sync += [
             products.eq(packed(values, width)),
-            rounded.eq(packed(((p + half) >> ROW_NORM_SHIFT for p in products), ACC.width)),
+            shift.eq(Mux(scaled, self.shift, UNIT_ROW[1])),
+            rounded.eq(packed(shifted, ACC.width)),
         ]
         return rounded
 

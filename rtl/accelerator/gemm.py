@@ -11,13 +11,15 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fqvit_hw.formats import ACC, CODE, INT8
+from fqvit_hw.attention_codes import LIS4
+from fqvit_hw.formats import ACC, CODE, INT8, OPERAND
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Opcode, Unit
 
 from ..parts.accumulator import Accumulator, AccumulatorConfig
+from ..parts.code_values import is_mode, value_of
 from ..parts.dot import Dot
-from ..parts.packed import packed
+from ..parts.packed import extend, packed
 from .ports import COUNT, PROGRESS, instruction, read_port
 from .tiles import tile_reader
 from .weights import weight_ring
@@ -86,14 +88,19 @@ class Gemm(wiring.Component):
 
     def __init__(self, hw: Hardware):
         self.hw = hw
-        self.dot = Dot(hw.rows, hw.cols, operand=INT8.width, weight=INT8.width)
+        self.multiplied = tuple(codes for codes in hw.attention if codes is not LIS4)
+        self.dot = Dot(
+            hw.rows, hw.cols,
+            operand=OPERAND.width if self.multiplied else INT8.width, weight=INT8.width,
+            bitshift=LIS4 in hw.attention, shifters=hw.shifters,
+        )  # fmt: skip
         self.accumulator = AccumulatorConfig(hw.cols, hw.sums, self.dot.sum_width)
         super().__init__(
             {
                 "i": In(stream.Signature(instruction(Opcode.GEMM))),
                 "progress": In(PROGRESS),
                 "acts": Out(read_port(hw.acts, INT8.width * hw.rows)),
-                "codes": Out(read_port(hw.codes, CODE.width * hw.rows)),
+                "codes": Out(read_port(hw.codes, hw.code_bits * hw.rows)),
                 "tile": Out(tile_reader(hw)),
                 "ring": Out(weight_ring(hw)),
                 "o": Out(stream.Signature(self.accumulator.o)),
@@ -115,7 +122,8 @@ class Gemm(wiring.Component):
         kept = (
             *LOOPS,
             "row_group",
-            "bitshift",
+            "codes",
+            "mode",
             "resident",
             "from_base",
             "from_stride",
@@ -152,15 +160,15 @@ class Gemm(wiring.Component):
         ]
         self._state(m, job, next_, active, issue, row_open, tile_there, late)
         m.d.comb += [
-            self.acts.valid.eq(issue & ~job.bitshift),
+            self.acts.valid.eq(issue & ~job.codes),
             self.acts.addr.eq(word),
-            self.codes.valid.eq(issue & job.bitshift),
+            self.codes.valid.eq(issue & job.codes),
             self.codes.addr.eq(word),
         ]
         m.d.sync += self.tile.addr.eq(tile)
         first = (index["k_tiles"] == 0) & (index["k_groups"] == 0)
         row = Mux(job.k_groups != 0, index["rows"], 0)  # else the newest row is all that is needed
-        self._sums(m, job.bitshift, issue, Cat(row[: self.sum_bits], first, completes))
+        self._sums(m, job, issue, Cat(row[: self.sum_bits], first, completes))
         return m
 
     @property
@@ -318,7 +326,7 @@ class Gemm(wiring.Component):
         )
         m.d.sync += self.state.eq(Mux(issue, STATES.index("busy"), state))
 
-    def _sums(self, m: Module, bitshift, issue, told) -> None:
+    def _sums(self, m: Module, job, issue, told) -> None:
         """From the words read to the queue; `told` (addr, first, last) travels beside the sums."""
         hw, dot = self.hw, self.dot
         m.submodules.accumulator = accumulator = Accumulator(self.accumulator)
@@ -326,17 +334,27 @@ class Gemm(wiring.Component):
         stages = 1 + dot.stages
         valid = Signal(stages)
         beside = [told] + [Signal(len(told), name=f"told{n}") for n in range(stages)]
-        shift = Signal()
-        m.d.sync += [valid.eq(Cat(issue, valid)), shift.eq(bitshift)]
+        of_codes, mode = Signal(), Signal.like(job.mode)
+        m.d.sync += [valid.eq(Cat(issue, valid)), of_codes.eq(job.codes), mode.eq(job.mode)]
         m.d.sync += [after.eq(before) for before, after in pairwise(beside)]
         word = data.View(data.ArrayLayout(signed(INT8.width), hw.rows), self.acts.data)
-        codes = data.View(data.ArrayLayout(CODE.width, hw.rows), self.codes.data)
+        codes = data.View(data.ArrayLayout(hw.code_bits, hw.rows), self.codes.data)
         tile = data.View(
             data.ArrayLayout(data.ArrayLayout(signed(INT8.width), hw.cols), hw.rows), self.tile.data
         )
+        operands = [word[r] for r in range(hw.rows)]
+        if self.multiplied:
+            values = (
+                value_of(m, codes[r], mode, self.multiplied, f"code{r}") for r in range(hw.rows)
+            )
+            operands = [
+                Mux(of_codes, extend(value, dot.operand), extend(operands[r], dot.operand))
+                for r, value in enumerate(values)
+            ]
+            operands = [operand.as_signed() for operand in operands]
         sums = dot.sums(
-            m, Const(1), [word[r] for r in range(hw.rows)], [codes[r] for r in range(hw.rows)],
-            shift, [[tile[r][c] for c in range(hw.cols)] for r in range(hw.rows)],
+            m, Const(1), operands, [codes[r][: CODE.width] for r in range(hw.rows)],
+            of_codes & is_mode(mode, LIS4), [[tile[r][c] for c in range(hw.cols)] for r in range(hw.rows)],
         )  # fmt: skip
         m.d.comb += [
             accumulator.i.valid.eq(valid[-1]),

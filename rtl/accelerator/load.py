@@ -12,10 +12,11 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fqvit_hw.formats import EXPONENTIAL, INT8, INT16, ceil_log2
+from fqvit_hw.attention_codes import entry_bits
+from fqvit_hw.formats import INT8, INT16, ceil_log2
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Opcode
-from fqvit_hw.machine.layouts import EXP_ENTRIES, GELU_ENTRIES
+from fqvit_hw.machine.layouts import GELU_ENTRIES, SOFTMAX_ENTRIES
 
 from ..blocks.layernorm import LayerNormConfig
 from .load_write import write_chunks
@@ -30,8 +31,8 @@ def gelu_table() -> data.StructLayout:
     return data.StructLayout({"addr": range(GELU_ENTRIES), "data": INT8.width})
 
 
-def exp_table() -> data.StructLayout:
-    return data.StructLayout({"addr": range(EXP_ENTRIES), "data": EXPONENTIAL.width})
+def softmax_table(hw: Hardware) -> data.StructLayout:
+    return data.StructLayout({"addr": range(SOFTMAX_ENTRIES), "data": entry_bits(hw.attention)})
 
 
 def norm_table(hw: Hardware) -> data.StructLayout:
@@ -41,7 +42,7 @@ def norm_table(hw: Hardware) -> data.StructLayout:
 class Load(wiring.Component):
     """Carries out LOADs, one after another.
 
-    A chunk of GELU_TABLE is a byte, of EXP_TABLE 4 bytes, chunks of STREAM have at least 2; all
+    A chunk of GELU_TABLE is a byte, of SOFTMAX_TABLE 4 bytes, chunks of STREAM have at least 2; all
     have at most the bytes of the bus and of the word.
 
     Parameters
@@ -59,7 +60,7 @@ class Load(wiring.Component):
         asks for what hw.prefetch beats can hold
     acts, stream : Out, write_port
         the memories; may be refused
-    norm_table, gelu_table, exp_table : Out, streams of {addr, data}
+    norm_table, gelu_table, softmax_table : Out, streams of {addr, data}
         always ready; an entry of the norm table, L channels, is written when its last byte has
         come, or at the end of a line
     credit : Out
@@ -102,7 +103,7 @@ class Load(wiring.Component):
                 "stream": Out(write_port(hw.stream, hw.cols * INT16.width, INT16.width)),
                 "norm_table": Out(stream.Signature(norm_table(hw))),
                 "gelu_table": Out(stream.Signature(gelu_table())),
-                "exp_table": Out(stream.Signature(exp_table())),
+                "softmax_table": Out(stream.Signature(softmax_table(hw))),
                 "credit": Out(LOAD["credit"].width),
                 "idle": Out(1),
             }

@@ -1,6 +1,6 @@
 """The writing half of LOAD: beats taken apart into chunks, a chunk a cycle to memory or table.
 
-    queue of beats -> chunk of the beat -> register -> acts, stream, GELU_TABLE, EXP_TABLE
+    queue of beats -> chunk of the beat -> register -> acts, stream, GELU_TABLE, SOFTMAX_TABLE
                                                     -> entry of NORM_TABLE, collected
 
 Everything here is built into the module of a `Load`, whose ports it drives.
@@ -16,7 +16,7 @@ from amaranth.lib import data, wiring
 from fqvit_hw.formats import ceil_log2
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Space
-from fqvit_hw.machine.layouts import EXPONENTIALS, NORM
+from fqvit_hw.machine.layouts import NORM, SOFTMAX
 
 from .layouts import struct
 from .nest import Nest
@@ -180,16 +180,16 @@ def to_memories(m: Module, load: wiring.Component, held: Held) -> None:
 
 
 def to_tables(m: Module, load: wiring.Component, held: Held) -> None:
-    """GELU_TABLE and EXP_TABLE: a chunk is an entry."""
+    """GELU_TABLE and SOFTMAX_TABLE: a chunk is an entry."""
     space = load.i.payload.space
-    exponential = data.View(struct(EXPONENTIALS), held.spread(EXPONENTIALS.width))
+    entry = data.View(struct(SOFTMAX), held.spread(SOFTMAX.width))
     m.d.comb += [
         load.gelu_table.valid.eq(held.written & (space == Space.GELU_TABLE)),
         load.gelu_table.payload.addr.eq(held.place),
         load.gelu_table.payload.data.eq(held.chunk),
-        load.exp_table.valid.eq(held.written & (space == Space.EXP_TABLE)),
-        load.exp_table.payload.addr.eq(held.place >> ceil_log2(EXPONENTIALS.bytes)),
-        load.exp_table.payload.data.eq(exponential.exponential),
+        load.softmax_table.valid.eq(held.written & (space == Space.SOFTMAX_TABLE)),
+        load.softmax_table.payload.addr.eq(held.place >> ceil_log2(SOFTMAX.bytes)),
+        load.softmax_table.payload.data.eq(entry.entry),
     ]
 
 

@@ -15,6 +15,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from fqvit_hw.attention_codes import LIS4, UNIFORM8, AttentionCodes
 from fqvit_hw.formats import (
     ACC,
     CODE,
@@ -23,15 +24,15 @@ from fqvit_hw.formats import (
     MULTIPLIER,
     OPERAND,
     SHIFT,
-    UINT8,
     ZERO_CODE,
 )
 
-from ..parts.checks import check_fields
+from ..parts.checks import check_fields, check_modes
+from ..parts.code_values import MODE_BITS, is_mode, value_of
 from ..parts.packed import packed
 from ..parts.position import inside, position
 from ..parts.replay import Replay, ReplayConfig
-from ..parts.row_norm import RowNorm, RowNormConfig
+from ..parts.row_norm import RowNorm, RowNormConfig, sum_bits
 from .mac_array import MacArray, MacArrayConfig
 from .requantize import Requantize, RequantizeConfig
 from .softmax import Softmax, SoftmaxConfig
@@ -41,7 +42,8 @@ from .softmax import Softmax, SoftmaxConfig
 class AttentionConfig:
     """rows: channels a beat of q, k, v and o; cols: keys a beat of scores.
 
-    max_tokens, head_dim: the largest; bias: a bias per score; uniform8: the second code format too.
+    max_tokens, head_dim: the largest; bias: a bias per score; modes: attention modes built in;
+    shifters: BitShift of lis4 by shifters, not by multipliers
     """
 
     rows: int
@@ -49,10 +51,12 @@ class AttentionConfig:
     max_tokens: int
     head_dim: int
     bias: bool = False
-    uniform8: bool = False
+    modes: tuple[str, ...] = ("max4",)
+    shifters: bool = False
 
     def __post_init__(self):
         check_fields(self)
+        check_modes(self)
         if self.max_tokens > MAX_TOKENS:
             raise ValueError(
                 f"AttentionConfig.max_tokens: expected at most {MAX_TOKENS}, got {self.max_tokens}"
@@ -81,17 +85,28 @@ class AttentionConfig:
     def context_array(self) -> MacArrayConfig:
         """V stands in it: a tile has `cols` keys with `rows` channels of each."""
         return MacArrayConfig(
-            self.cols, self.rows, self.tiles, multiply=self.uniform8,
-            group=self.d_tiles(self.head_dim),
+            self.cols, self.rows, self.tiles, group=self.d_tiles(self.head_dim),
+            multiply=bool(self.multiplied), bitshift=self.bitshift, shifters=self.shifters,
         )  # fmt: skip
 
     @property
-    def softmax(self) -> SoftmaxConfig:
-        return SoftmaxConfig(self.cols, self.max_tokens, self.uniform8)
+    def multiplied(self) -> tuple[AttentionCodes, ...]:
+        """The modes whose values are operands of the array."""
+        return tuple(codes for codes in self.softmax.built if codes is not LIS4)
 
     @property
-    def code_width(self) -> int:
-        return UINT8.width if self.uniform8 else CODE.width
+    def bitshift(self) -> bool:
+        return LIS4 in self.softmax.built
+
+    @property
+    def softmax(self) -> SoftmaxConfig:
+        return SoftmaxConfig(self.cols, self.max_tokens, self.modes)
+
+    @property
+    def row_norm(self) -> RowNormConfig:
+        softmax = self.softmax
+        bits, wide = sum_bits(softmax.built, self.max_tokens), UNIFORM8 in softmax.built
+        return RowNormConfig(self.rows, self.head_dim, bits, wide)
 
     @property
     def layer(self) -> data.StructLayout:
@@ -107,7 +122,7 @@ class AttentionConfig:
             "head_dim": range(self.head_dim + 1),
             "score": requantize,
             "context": requantize,
-            "mode": 1,
+            "mode": MODE_BITS,
             "row_norm": 1,
             "mask": 1,
         }
@@ -158,7 +173,8 @@ class Attention(wiring.Component):
     -------
     config : In, AttentionConfig.layer
         held still over all heads of a layer: tokens and head_dim from 1 to the largest built, score
-        and context {multiplier, shift, zero}, mode (1: uniform8), row_norm, mask (1: take masks),
+        and context {multiplier, shift, zero}, mode (its place in attention_codes.MODES), row_norm,
+        mask (1: take masks),
         bias (where built; 1: take biases)
     table : In, stream of {addr, data}
         of the softmax
@@ -278,7 +294,7 @@ class Attention(wiring.Component):
         """Attention x V, normalized and requantized. Order: query, channel tile, key tile."""
         c, layer = self.parameters, self.config
         m.submodules.codes = codes = Replay(
-            ReplayConfig(c.cols, c.code_width, c.max_tokens, c.rows, c.head_dim)
+            ReplayConfig(c.cols, c.softmax.code_bits, c.max_tokens, c.rows, c.head_dim)
         )
         m.submodules.context_array = array = MacArray(c.context_array)
         self._load(m, "value", self.v, array, d_tiles)
@@ -286,9 +302,16 @@ class Attention(wiring.Component):
         channels = Signal.like(tile, name="channels")  # the channel tile
         beat, step = codes.o.payload, Signal(name="context_step")
         last_query = position(m, "row", layer.tokens, 1, step & beat.done).last
-        nothing = Mux(layer.mode, 0, ZERO_CODE) if c.uniform8 else ZERO_CODE
-        operands = [Mux(beat.inside[n], code, nothing) for n, code in enumerate(beat.data)]
-        shift = [~layer.mode] if c.uniform8 else []
+        lis4 = is_mode(layer.mode, LIS4) & c.bitshift
+        operands = []
+        for n, code in enumerate(beat.data):
+            value = code
+            if c.multiplied:  # the code itself in lis4
+                value = Mux(
+                    lis4, code[: CODE.width], value_of(m, code, layer.mode, c.multiplied, f"key{n}")
+                )
+            operands.append(Mux(beat.inside[n], value, Mux(lis4, ZERO_CODE, 0)))
+        shift = [lis4] if c.context_array.both else []
         m.d.comb += [
             codes.length.eq(layer.tokens),
             codes.steps.eq(layer.head_dim),
@@ -311,12 +334,12 @@ class Attention(wiring.Component):
             with m.Else():  # the same channels of the next keys
                 m.d.sync += tile.eq(tile + d_tiles)
 
-        m.submodules.norm = norm = RowNorm(RowNormConfig(c.rows, c.head_dim, c.uniform8))
+        m.submodules.norm = norm = RowNorm(c.row_norm)
         wiring.connect(m, array.o, norm.i)
         wiring.connect(m, softmax.rows, norm.rows)
         m.d.comb += norm.length.eq(layer.head_dim)
-        if c.uniform8:
-            m.d.comb += norm.wide.eq(layer.mode)
+        if c.row_norm.wide:
+            m.d.comb += norm.wide.eq(is_mode(layer.mode, UNIFORM8))
         m.submodules.context = context = Requantize(RequantizeConfig(c.rows))
         self._requantize(m, norm.o, context, layer.context)
         _, last, left = position(m, "out", layer.head_dim, c.rows, self.o.valid & self.o.ready)

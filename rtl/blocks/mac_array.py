@@ -27,6 +27,7 @@ class MacArrayConfig:
     """rows, cols: the array; tiles: resident weight tiles; depth: rows of accumulators.
 
     bias: accumulator rows start from the stream `bias`; multiply, bitshift: the modes built in;
+    shifters: BitShift by a shifter in every cell, not by its multiplier;
     load: a beat of `weights` is a row or a column of a tile; group: most tiles loaded at once.
     """
 
@@ -37,6 +38,7 @@ class MacArrayConfig:
     bias: bool = False
     multiply: bool = True
     bitshift: bool = True
+    shifters: bool = False
     load: str = "rows"
     group: int = 1
 
@@ -62,7 +64,10 @@ class MacArrayConfig:
 
     @property
     def dot(self) -> Dot:
-        return Dot(self.rows, self.cols, multiply=self.multiply, bitshift=self.bitshift)
+        return Dot(
+            self.rows, self.cols,
+            multiply=self.multiply, bitshift=self.bitshift, shifters=self.shifters,
+        )  # fmt: skip
 
     @property
     def ring(self) -> TileRingConfig:
@@ -98,7 +103,8 @@ class MacArray(wiring.Component):
     """For every beat: row[addr][c] (+)= sum over r of data[r] * weight[r][c], all columns at once.
 
     With shift = 1, or in an array with bitshift only, the low 4 bits of data[r] are an attention
-    code, and the term is weight[r][c] << (14 - code), 0 for code 15. No multiplier takes part.
+    code of lis4, and the term is weight[r][c] << (14 - code), 0 for code 15: by a shifter, or by the
+    cell's multiplier, whose operand 2^(14 - code) then is.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Log-Int-Softmax: rows of int8 scores become 4-bit logarithmic (or uniform 8-bit) attention codes.
+"""Softmax: rows of int8 scores become attention codes of a few bits.
 
 Arithmetic: `fqvit_hw.units.softmax`, docs/datapath.md.
 """
@@ -7,14 +7,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from fqvit_hw.formats import CODE, EXPONENTIAL, INT8, MAX_TOKENS, RECIPROCAL, UINT8, ceil_log2
+from fqvit_hw.attention_codes import (
+    LIS4,
+    MODES,
+    UNIFORM8,
+    AttentionCodes,
+    entry_bits,
+    has_exponentials,
+)
+from fqvit_hw.formats import EXPONENTIAL, INT8, MAX_TOKENS, RECIPROCAL, ROW_SHIFT, UINT8, ceil_log2
 
-from ..parts.checks import check_fields
+from ..parts.checks import check_fields, check_modes
+from ..parts.code_values import MODE_BITS, is_mode, value_of
+from ..parts.packed import packed
 from ..parts.pipeline import pipeline
 from ..parts.position import inside, position
 from ..parts.row_reciprocal import RowReciprocal
@@ -28,14 +38,18 @@ ROWS_DEPTH = 8  # reciprocals that may wait, rows still in the pipeline included
 
 @dataclass(frozen=True)
 class SoftmaxConfig:
-    """lanes: scores a beat; max_tokens: longest row; uniform8: build the second output mode too."""
+    """lanes: scores a beat; max_tokens: longest row; modes: those that are built.
+
+    With modes of the row's maximum alone there are neither exponentials nor their sum.
+    """
 
     lanes: int
     max_tokens: int
-    uniform8: bool = False
+    modes: tuple[str, ...] = ("max4",)
 
     def __post_init__(self):
         check_fields(self)
+        check_modes(self)
         if self.max_tokens > MAX_TOKENS:
             raise ValueError(
                 f"SoftmaxConfig.max_tokens: expected 1..{MAX_TOKENS}, got {self.max_tokens}"
@@ -45,16 +59,33 @@ class SoftmaxConfig:
         return -(-tokens // self.lanes)
 
     @property
+    def built(self) -> tuple[AttentionCodes, ...]:
+        return tuple(MODES[name] for name in self.modes)
+
+    @property
+    def exponentials(self) -> bool:
+        """Whether a mode is built that needs them and their sum."""
+        return has_exponentials(self.built)
+
+    @property
+    def code_bits(self) -> int:
+        return max(codes.bits for codes in self.built)
+
+    @property
     def code_latency(self) -> int:
-        """From e to its code."""
-        return AttentionCode.latency_of(self.uniform8)
+        """From a beat read for the last time, of e or of scores, to its codes."""
+        if self.exponentials:
+            return AttentionCode.latency_of(UNIFORM8 in self.built)
+        return 3  # distance, table, code
 
     def latency(self, tokens: int) -> int:
         """From the handshake of a row's last beat to its first output beat, no row in the way.
 
-        2 to the maximum, 1 to start pass 1, its beats, 5 to the sum, 1 to start pass 2, 1 to read.
+        2 to the maximum, 1 to start the last pass, 1 to read; with exponentials also 1 to start
+        pass 1, its beats, 5 to the sum.
         """
-        return 10 + self.beats(tokens) + self.code_latency
+        sums = 6 + self.beats(tokens) if self.exponentials else 0
+        return 4 + sums + self.code_latency
 
     @property
     def rows_latency(self) -> int:
@@ -81,14 +112,19 @@ class SoftmaxConfig:
 
     @property
     def layer(self) -> data.StructLayout:
-        """mode: 0 lis4, 1 uniform8 (only where built); row_norm: reciprocals other than 1.0."""
+        """mode: its place in attention_codes.MODES; row_norm: reciprocals other than 1.0."""
         return data.StructLayout(
-            {"tokens": unsigned(self.max_tokens.bit_length()), "mode": 1, "row_norm": 1}
+            {"tokens": unsigned(self.max_tokens.bit_length()), "mode": MODE_BITS, "row_norm": 1}
         )
 
     @property
+    def entry_bits(self) -> int:
+        """Of the table: exponentials, or codes alone."""
+        return entry_bits(self.built)
+
+    @property
     def table(self) -> data.StructLayout:
-        return data.StructLayout({"addr": DISTANCE.width, "data": EXPONENTIAL.width})
+        return data.StructLayout({"addr": DISTANCE.width, "data": self.entry_bits})
 
     @property
     def i(self) -> data.StructLayout:
@@ -102,47 +138,50 @@ class SoftmaxConfig:
 
     @property
     def o(self) -> data.StructLayout:
-        code = UINT8 if self.uniform8 else CODE
-        return data.StructLayout({"data": data.ArrayLayout(code.width, self.lanes), "last": 1})
+        return data.StructLayout({"data": data.ArrayLayout(self.code_bits, self.lanes), "last": 1})
 
     @property
     def rows(self) -> data.StructLayout:
-        return data.StructLayout({"reciprocal": unsigned(RECIPROCAL.width)})
+        return data.StructLayout(
+            {"reciprocal": unsigned(RECIPROCAL.width), "shift": unsigned(ROW_SHIFT.width)}
+        )
 
     @property
     def x(self) -> data.ArrayLayout:
-        """A beat between load and pass 1."""
+        """A beat between load and the pass that looks its distances up."""
         return data.ArrayLayout(data.StructLayout({"x": signed(INT8.width), "keep": 1}), self.lanes)
 
     @property
     def e(self) -> data.ArrayLayout:
-        """A beat between pass 1 and pass 2; 0 where the pair is left out."""
+        """A beat between pass 1 and pass 2: exponentials, 0 where the pair is left out, or codes."""
         return data.ArrayLayout(EXPONENTIAL.width, self.lanes)
 
 
 class Softmax(wiring.Component):
-    """Row maximum, exponentials and their sum, codes; the reciprocal of the row of codes.
+    """Row maximum and codes; the sum of the row's values and its reciprocal.
 
-    Three stages work on three rows: load (running maximum), pass 1 (table and sum), pass 2 (codes);
-    a ring buffer lies between each and the next.
+    Two stages work on two rows: load (running maximum) and pass 2 (distances, table, codes). Where
+    modes of the row's sum are built too, pass 1 stands between them (table and sum of exponentials)
+    and pass 2 makes codes of these. A ring buffer lies between each and the next.
 
     Parameters
     ----------
     parameters : SoftmaxConfig
-        lanes, longest row, output modes
+        lanes, longest row, modes
 
     Members
     -------
     config : In, SoftmaxConfig.layer
         tokens (1..max_tokens), mode, row_norm
     table : In, stream of {addr, data}
-        writes of E[d], always taken
+        writes of T[d] or E[d], always taken
     i : In, stream of {data, mask}
         int8 scores x lanes; mask 1: the pair is left out
     o : Out, stream of {data, last}
-        codes, uint4 x lanes (uint8 where uniform8 is built)
-    rows : Out, stream of {reciprocal}
-        one beat a row: floor(2^29 / W), or 2^15 for 1.0 where row_norm is 0 or the mode uniform8
+        codes x lanes, as wide as the widest mode's; the lanes beyond the row are 0
+    rows : Out, stream of {reciprocal, shift}
+        one beat a row: floor(2^(L + 15) / W) and L + 1 (docs/datapath.md), or 2^15 and 15 for 1.0
+        where row_norm is 0 or the mode uniform8
     error : Out, 1
         sticky until reset: a row was masked everywhere
 
@@ -163,7 +202,7 @@ class Softmax(wiring.Component):
 
     Errors
     ------
-    Of a row masked everywhere the codes are 15 (uniform8: 0) and the reciprocal is 2^15.
+    Of a row masked everywhere the codes are those of 0 and the reciprocal is 2^15.
     """
 
     def __init__(self, parameters: SoftmaxConfig):
@@ -185,16 +224,54 @@ class Softmax(wiring.Component):
         m = Module()
         c = self.parameters
         m.submodules.x_ring = x_ring = Ring(c.x.size, c.depth)
-        m.submodules.e_ring = e_ring = Ring(c.e.size, c.depth)
-        highest = Handover(m, signed(INT8.width), "highest")
-        total = Handover(m, c.sum_width, "total")
+        m.d.comb += self.table.ready.eq(1)
+        # empty: all of the row is masked
+        highest = Handover(m, data.StructLayout({"x": signed(INT8.width), "empty": 1}), "highest")
         self.load(m, x_ring, highest)
+        with m.If(highest.start & highest.value.empty):
+            m.d.sync += self.error.eq(1)
+        if not c.exponentials:
+            self.pass_2(m, x_ring, highest, self.codes_of_scores)
+            return m
+        m.submodules.e_ring = e_ring = Ring(c.e.size, c.depth)
+        total = Handover(m, c.sum_width, "total")
         self.pass_1(m, x_ring, highest, e_ring, total)
-        self.pass_2(m, e_ring, total)
+        self.pass_2(m, e_ring, total, self.codes_of_exponentials)
         return m
 
+    def masked(self, m: Module) -> Value:
+        """The entry of the table that a pair which is left out has: 0, or the code of 0."""
+        entries = {c: c.zero_code if c.of_maximum else 0 for c in self.parameters.built}
+        entry = Signal(self.parameters.entry_bits, name="masked")
+        m.d.comb += entry.eq(next(iter(entries.values())))
+        for codes, value in entries.items():
+            if len(entries) > 1:
+                with m.If(is_mode(self.config.mode, codes)):
+                    m.d.comb += entry.eq(value)
+        return entry
+
+    def lookups(self, m: Module, enable: Value) -> list[tuple[Signal, Value]]:
+        """A table for each lane: the distance, its address, and its entry a cycle later. (A block
+        RAM has one read port of this width beside the write.)"""
+        found = []
+        for n in range(self.parameters.lanes):
+            shape = unsigned(self.parameters.entry_bits)
+            table = memory.Memory(shape=shape, depth=256, init=[])
+            m.submodules[f"table{n}"] = table
+            write, read = table.write_port(), table.read_port()
+            distance = Signal(DISTANCE.width, name=f"distance_{n}", reset_less=True)
+            m.d.comb += [
+                read.addr.eq(distance),
+                read.en.eq(enable),
+                write.en.eq(self.table.valid),
+                write.addr.eq(self.table.payload.addr),
+                write.data.eq(self.table.payload.data),
+            ]
+            found.append((distance, read.data))
+        return found
+
     def load(self, m: Module, x_ring: Ring, highest: Handover) -> None:
-        """Write the row into `x_ring` and find its maximum."""
+        """Write the row into `x_ring`, find its maximum and whether it is masked everywhere."""
         c = self.parameters
         accept = Signal()
         _, last, left = position(m, "load", self.config.tokens, c.lanes, accept)
@@ -216,17 +293,22 @@ class Softmax(wiring.Component):
             m.d.sync += highest.announce()
 
         beat_highest, beat_valid, beat_last = Signal(signed(INT8.width)), Signal(), Signal()
+        beat_kept, any_kept = Signal(), Signal()  # some pair of the beat, of the beats before it
         m.d.sync += [
             beat_highest.eq(maximum(m, kept)),
             beat_valid.eq(accept),
             beat_last.eq(last),
+            beat_kept.eq(Cat(lane.keep for lane in written).any()),
         ]
         running = Signal(signed(INT8.width), init=INT8.min)
         so_far = maximum(m, [running, beat_highest])
         with m.If(beat_valid):
-            m.d.sync += running.eq(Mux(beat_last, INT8.min, so_far))
+            m.d.sync += [
+                running.eq(Mux(beat_last, INT8.min, so_far)),
+                any_kept.eq(~beat_last & (any_kept | beat_kept)),
+            ]
             with m.If(beat_last):
-                m.d.sync += highest.deliver(so_far)
+                m.d.sync += highest.deliver(Cat(so_far, ~(any_kept | beat_kept)))
 
     def pass_1(
         self, m: Module, x_ring: Ring, highest: Handover, e_ring: Ring, total: Handover
@@ -243,9 +325,10 @@ class Softmax(wiring.Component):
         ]
         with m.If(issue & last):
             m.d.sync += [active.eq(0), total.announce()]
-        row_highest, beat_row_highest = Signal.like(highest.value), Signal.like(highest.value)
+        row_highest = Signal(signed(INT8.width))
+        beat_row_highest = Signal.like(row_highest)
         with m.If(highest.start):
-            m.d.sync += [active.eq(1), row_highest.eq(highest.value)]
+            m.d.sync += [active.eq(1), row_highest.eq(highest.value.x)]
 
         # 1: score read, 2: distance, 3: table read, 4: e, 5: sum of the beat. From here on nothing
         # stalls: the place in e_ring is reserved
@@ -260,22 +343,13 @@ class Softmax(wiring.Component):
             keep_2.eq(Cat(lane.keep for lane in score)),
             keep_3.eq(keep_2),
         ]
-        m.d.comb += self.table.ready.eq(1)
-        for n, lane in enumerate(score):
-            # a table for each lane: a block RAM has one read port of this width beside the write
-            table = memory.Memory(shape=unsigned(EXPONENTIAL.width), depth=256, init=[])
-            m.submodules[f"table{n}"] = table
-            write, read = table.write_port(), table.read_port()
-            distance = Signal(DISTANCE.width, name=f"distance_{n}", reset_less=True)
+        masked = self.masked(m)
+        for n, (lane, (distance, entry)) in enumerate(
+            zip(score, self.lookups(m, Const(1)), strict=True)
+        ):
             m.d.sync += [
                 distance.eq(beat_row_highest - lane.x),  # arbitrary where the pair is left out
-                e[n].eq(Mux(keep_3[n], read.data, 0)),
-            ]
-            m.d.comb += [
-                read.addr.eq(distance),
-                write.en.eq(self.table.valid),
-                write.addr.eq(self.table.payload.addr),
-                write.data.eq(self.table.payload.data),
+                e[n].eq(Mux(keep_3[n], entry, masked)),
             ]
         m.d.comb += [e_ring.write.eq(valid[3]), e_ring.write_data.eq(e)]
 
@@ -288,10 +362,14 @@ class Softmax(wiring.Component):
             with m.If(lasts[4]):
                 m.d.sync += total.deliver(so_far)
 
-    def pass_2(self, m: Module, e_ring: Ring, total: Handover) -> None:
-        """The codes of a row in `e_ring`, and its reciprocal. Moves only where the output does."""
+    def pass_2(self, m: Module, ring: Ring, before: Handover, codes_of) -> None:
+        """The codes of a row in `ring`, and its reciprocal. Moves only where the output does.
+
+        codes_of(m, ring, before, advance) -> the codes of the beat that was read code_latency steps
+        of `advance` before; before: what must be known of the row.
+        """
         c = self.parameters
-        stages = 1 + c.code_latency  # the read of e_ring, then the codes
+        stages = 1 + c.code_latency  # the read of the ring, then the codes
         read = stream.Signature(1).create()  # pipeline() joins handshakes; there is no payload
         advance = pipeline(m, read, self.o, stages)
         active, issue = Signal(name="active_2"), Signal(name="issue_2")
@@ -301,13 +379,12 @@ class Softmax(wiring.Component):
         m.d.comb += [
             read.valid.eq(active),
             issue.eq(active & advance),
-            e_ring.read.eq(issue),
-            total.start.eq(
-                advance & total.ready & (~active | last) & (pause == 0) & (owed != ROWS_DEPTH)
+            ring.read.eq(issue),
+            before.start.eq(
+                advance & before.ready & (~active | last) & (pause == 0) & (owed != ROWS_DEPTH)
             ),
         ]
-        m.d.sync += owed.eq(owed + total.start - (self.rows.valid & self.rows.ready))
-        row_sum = Signal.like(total.value)
+        m.d.sync += owed.eq(owed + before.start - (self.rows.valid & self.rows.ready))
         lasts, tail = Signal(stages), Signal(c.lanes)
         with m.If(issue & last):
             # the tail is the same for all rows of a layer: one register serves the whole pipeline
@@ -316,40 +393,86 @@ class Softmax(wiring.Component):
             m.d.sync += lasts.eq(Cat(last, lasts))
             with m.If(pause != 0):
                 m.d.sync += pause.eq(pause - 1)
-        with m.If(total.start):
-            m.d.sync += [
-                active.eq(1),
-                pause.eq(c.min_beats - 1),
-                # a row masked everywhere: all e are 0, and 0 / 1 gives the codes wanted
-                row_sum.eq(Mux(total.value == 0, 1, total.value)),
-                self.error.eq(self.error | (total.value == 0)),
-            ]
+        with m.If(before.start):
+            m.d.sync += [active.eq(1), pause.eq(c.min_beats - 1)]
 
-        uniform8 = self.config.mode & c.uniform8
-        m.submodules.code = code = AttentionCode(c.lanes, c.sum_width, c.uniform8)
-        m.d.comb += [
-            code.advance.eq(advance),
-            code.mode.eq(uniform8),
-            code.e.eq(e_ring.read_data),
-            code.sum.eq(row_sum),
-        ]
+        codes = codes_of(m, ring, before, advance)
+        mode = self.config.mode
         m.d.comb += self.o.payload.last.eq(lasts[-1])
+        m.submodules.reciprocal = reciprocal = RowReciprocal(c.lanes, c.built, c.max_tokens)
         for n in range(c.lanes):
-            m.d.comb += self.o.payload.data[n].eq(Mux(lasts[-1] & ~tail[n], 0, code.code[n]))
-
-        # tail lanes have e = 0 and with it code 15: they count nothing
-        m.submodules.reciprocal = reciprocal = RowReciprocal(c.lanes)
-        m.submodules.queue = queue = SyncFIFO(width=RECIPROCAL.width, depth=ROWS_DEPTH)
+            m.d.comb += [
+                self.o.payload.data[n].eq(Mux(lasts[-1] & ~tail[n], 0, codes[n])),
+                # lanes beyond the row have the code of 0: they count nothing
+                reciprocal.value[n].eq(value_of(m, codes[n], mode, c.built, f"lane{n}")),
+            ]
+        uniform8 = is_mode(mode, UNIFORM8) & (UNIFORM8 in c.built)
+        queued = self.rows.payload.as_value()
+        m.submodules.queue = queue = SyncFIFO(width=len(queued), depth=ROWS_DEPTH)
         m.d.comb += [
-            reciprocal.code.eq(code.log_code),
             reciprocal.step.eq(self.o.valid & self.o.ready),
             reciprocal.last.eq(lasts[-1]),
+            reciprocal.lis4.eq(is_mode(mode, LIS4)),
             reciprocal.unit.eq(~self.config.row_norm | uniform8),
-            queue.w_data.eq(reciprocal.reciprocal),
+            queue.w_data.eq(Cat(reciprocal.reciprocal, reciprocal.shift)),
             queue.w_en.eq(reciprocal.valid),
-            self.rows.payload.reciprocal.eq(queue.r_data),
+            queued.eq(queue.r_data),
             self.rows.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.rows.ready),
+        ]
+
+    def codes_of_scores(self, m: Module, ring: Ring, highest: Handover, advance) -> list[Value]:
+        """Modes of the row's maximum alone: distance, table, code."""
+        c = self.parameters
+        row_highest = Signal(signed(INT8.width))
+        beat_row_highest = Signal.like(row_highest)
+        score = data.View(c.x, ring.read_data)
+        keep_2, keep_3 = Signal(c.lanes), Signal(c.lanes)
+        codes = Signal(data.ArrayLayout(c.code_bits, c.lanes), reset_less=True)
+        masked, lookups = self.masked(m), self.lookups(m, advance)
+        with m.If(highest.start):
+            m.d.sync += row_highest.eq(highest.value.x)
+        with m.If(advance):
+            m.d.sync += [
+                beat_row_highest.eq(row_highest),
+                keep_2.eq(Cat(lane.keep for lane in score)),
+                keep_3.eq(keep_2),
+            ]
+            for n, (lane, (distance, entry)) in enumerate(zip(score, lookups, strict=True)):
+                m.d.sync += [
+                    distance.eq(beat_row_highest - lane.x),  # arbitrary where it is left out
+                    codes[n].eq(Mux(keep_3[n], entry, masked)),
+                ]
+        return [codes[n] for n in range(c.lanes)]
+
+    def codes_of_exponentials(self, m: Module, ring: Ring, total: Handover, advance) -> list[Value]:
+        """Modes of the row's sum; the code of a mode of the maximum comes in place of e."""
+        c, mode = self.parameters, self.config.mode
+        row_sum = Signal.like(total.value)
+        with m.If(total.start):
+            # a row masked everywhere: all e are 0, and 0 / 1 gives the codes wanted
+            m.d.sync += row_sum.eq(Mux(total.value == 0, 1, total.value))
+        m.submodules.code = code = AttentionCode(c.lanes, c.sum_width, UNIFORM8 in c.built)
+        m.d.comb += [
+            code.advance.eq(advance),
+            code.mode.eq(is_mode(mode, UNIFORM8)),
+            code.e.eq(ring.read_data),
+            code.sum.eq(row_sum),
+        ]
+        maxima = [codes for codes in c.built if codes.of_maximum]
+        if not maxima:
+            return [code.code[n] for n in range(c.lanes)]
+        e = data.View(c.e, ring.read_data)
+        looked_up = packed((e[n][: c.code_bits] for n in range(c.lanes)), c.code_bits)
+        for n in range(c.code_latency):
+            later = Signal.like(looked_up, name=f"looked_up_{n}", reset_less=True)
+            with m.If(advance):
+                m.d.sync += later.eq(looked_up)
+            looked_up = later
+        of_maximum = Cat(is_mode(mode, codes) for codes in maxima).any()
+        return [
+            Mux(of_maximum, looked_up.word_select(n, c.code_bits), code.code[n])
+            for n in range(c.lanes)
         ]
 
 

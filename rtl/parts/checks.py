@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-KINDS = {"int": (int, "an integer"), "bool": (bool, "a bool"), "str": (str, "a string")}
+from fqvit_hw.attention_codes import MODES
+
+KINDS = {"int": (int, "an integer"), "bool": (bool, "a bool"), "str": (str, "a string"),
+         "tuple[str, ...]": (tuple, "a tuple of strings")}  # fmt: skip
 
 
 def check_fields(config) -> None:
@@ -20,3 +23,12 @@ def check_fields(config) -> None:
             raise TypeError(f"{where}: expected {wanted}, got {value!r}")
         if kind is int and value < 1:
             raise ValueError(f"{where}: expected at least 1, got {value}")
+
+
+def check_modes(config) -> None:
+    """`modes` of a frozen dataclass names attention modes, each once. Raises ValueError."""
+    modes = config.modes
+    if not modes or not set(modes) <= set(MODES) or len(set(modes)) < len(modes):
+        raise ValueError(
+            f"{type(config).__name__}.modes: expected some of {', '.join(MODES)}, got {modes!r}"
+        )

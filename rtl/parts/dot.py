@@ -1,7 +1,9 @@
-"""Dot products: operands times a tile, or the tile shifted by attention codes, and an adder tree.
+"""Dot products: operands times a tile, and an adder tree.
 
 Shared by the stand-alone array (`rtl.blocks.mac_array`) and the accelerator's
-(`rtl.accelerator.gemm`).
+(`rtl.accelerator.gemm`). BitShift, a product with a power of two, has two forms: the power of two is
+an operand like any other (one bit of 15 is 1) where multipliers stand anyway, or the tile is
+shifted in every cell.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from dataclasses import dataclass
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
+from fqvit_hw.attention_codes import LIS4
 from fqvit_hw.formats import BITSHIFT_FRACTION, CODE, OPERAND, ZERO_CODE, ceil_log2
 
+from .code_values import value_in
 from .packed import packed
 
 AMOUNT_WIDTH = CODE.width + 1  # shift amounts 0..14; 31 (-1) shifts all bits out: zero
@@ -22,10 +26,11 @@ FAN_IN = 4  # terms summed between two registers of the adder tree
 
 @dataclass(frozen=True)
 class Dot:
-    """sum over r of data[r] * tile[r][c], or of tile[r][c] << (14 - code[r]), for every column c.
+    """sum over r of value[r] * tile[r][c], or of 2^(14 - code[r]) * tile[r][c], for every column c.
 
-    rows, cols: of the tile; operand, weight: bits of data and tile; multiply, bitshift: the modes
-    built in, at least one. `stages` registers lie between data and sums; the tile comes one later.
+    rows, cols: of the tile; operand, weight: bits of values and tile; multiply, bitshift: the modes
+    built in, at least one; shifters: BitShift by a shifter in every cell (always so without
+    multiply). `stages` registers lie between operands and sums; the tile comes one later.
     """
 
     rows: int
@@ -34,11 +39,24 @@ class Dot:
     weight: int = OPERAND.width
     multiply: bool = True
     bitshift: bool = True
+    shifters: bool = False
+
+    @property
+    def shifts(self) -> bool:
+        """Are there shifters?"""
+        return self.bitshift and (self.shifters or not self.multiply)
+
+    @property
+    def factor_width(self) -> int:
+        """Of a multiplier's operand: a power of two has 15 bits and no sign."""
+        one_hot = self.bitshift and not self.shifts
+        return max(LIS4.value_bits + 1 if one_hot else 0, self.operand)
 
     @property
     def term_width(self) -> int:
         """(-2^8) * (-2^8) needs 18 bits; -2^8 << 14 needs 9 + 14."""
-        return self.weight + (BITSHIFT_FRACTION if self.bitshift else self.operand)
+        shifted = BITSHIFT_FRACTION if self.bitshift else 0
+        return self.weight + max(self.operand if self.multiply else 0, shifted)
 
     @property
     def sum_width(self) -> int:
@@ -55,30 +73,30 @@ class Dot:
     def sums(
         self, m: Module, advance, values: Sequence, codes: Sequence, shift, tile: Sequence[Sequence]
     ) -> list[Value]:
-        """values: `operand` bits x rows, codes: attention codes x rows, shift: 1 takes the codes;
-        tile[r][c]: the tile for what was given one `advance` ago. All registers move in cycles with
-        `advance`.
+        """values: `operand` bits x rows, codes: of lis4 x rows, shift: 1 takes the codes, looked at
+        where `bitshift` is built; tile[r][c]: the tile for what was given one `advance` ago. All
+        registers move in cycles with `advance`.
         """
         columns = self._terms(m, advance, values, codes, shift, tile)
         return [self._tree(m, advance, terms, str(c)) for c, terms in enumerate(columns)]
 
     def _terms(self, m: Module, advance, values, codes, shift, tile) -> list[list]:
-        """Two registers: operands and terms.
-
-        The mode that is not wanted sees operands that give 0, so that an OR joins both and half of
-        the logic rests.
-        """
-        # the factor as wide as makes the product just as wide as a term (copies of the sign bit)
-        width = self.term_width
-        factor_width = width - self.weight
-        factor = Signal(data.ArrayLayout(signed(factor_width), self.rows), reset_less=True)
+        """Two registers: operands and terms."""
+        width, factors = self.term_width, packed(values, self.factor_width)
+        factor = Signal(data.ArrayLayout(signed(self.factor_width), self.rows), reset_less=True)
         amount = Signal(data.ArrayLayout(AMOUNT_WIDTH, self.rows), reset_less=True)
-        amounts = [Mux(code == ZERO_CODE, -1, BITSHIFT_FRACTION - code) for code in codes]
+        if self.shifts:
+            # the mode that is not wanted sees operands that give 0: an OR joins both, and half of
+            # the logic rests
+            factors = Mux(shift, 0, factors)
+            amounts = [Mux(code == ZERO_CODE, -1, BITSHIFT_FRACTION - code) for code in codes]
+            with m.If(advance):
+                m.d.sync += amount.eq(Mux(shift, packed(amounts, AMOUNT_WIDTH), -1))
+        elif self.bitshift:
+            powers = [value_in(m, code, LIS4, f"row{r}") for r, code in enumerate(codes)]
+            factors = Mux(shift, packed(powers, self.factor_width), factors)
         with m.If(advance):
-            m.d.sync += [
-                factor.eq(Mux(shift, 0, packed(values, factor_width))),
-                amount.eq(Mux(shift, packed(amounts, AMOUNT_WIDTH), -1)),
-            ]
+            m.d.sync += factor.eq(factors)
         columns = []
         for c in range(self.cols):
             # a signal a column: wider ones (above 2048 bits) are slow in Verilator
@@ -87,13 +105,11 @@ class Dot:
             )
             values = []
             for r in range(self.rows):
-                product = factor[r] * tile[r][c]
-                shifted = (tile[r][c] << amount[r])[:width].as_signed()
-                both = product | shifted
-                values.append(
-                    both if self.multiply and self.bitshift
-                    else product if self.multiply else shifted
-                )  # fmt: skip
+                product = (factor[r] * tile[r][c])[:width].as_signed()
+                if self.shifts:
+                    shifted = (tile[r][c] << amount[r])[:width].as_signed()
+                    product = product | shifted if self.multiply else shifted
+                values.append(product)
             with m.If(advance):
                 m.d.sync += terms.eq(packed(values, width))
             columns.append([terms[r] for r in range(self.rows)])

@@ -5,28 +5,42 @@ Arithmetic: `fqvit_hw.units.attention.normalize_rows`, docs/datapath.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fqvit_hw.formats import ACC, BITSHIFT_ACC, RECIPROCAL, ROW_NORM_SHIFT
+from fqvit_hw.attention_codes import AttentionCodes
+from fqvit_hw.formats import ACC, CONTEXT_ACC, INT8, RECIPROCAL, ROW_SHIFT, UNIT_ROW
 
 from .packed import packed
 from .pipeline import pipeline
 from .position import position
+from .row_reciprocal import row_sum_bits
 
-# |acc| <= 2^22 times a reciprocal below 2^17
-PRODUCT_WIDTH = BITSHIFT_ACC.width + RECIPROCAL.width
+
+def sum_bits(modes: Sequence[AttentionCodes], max_tokens: int) -> int:
+    """Of a sum of values times v: |v| <= 2^7 times a row's sum of values, signed."""
+    return row_sum_bits(modes, max_tokens) + INT8.width
+
+
+def rounded_shift(m: Module, product: Value, shift: Value, name: str) -> Value:
+    """rshift_round of a signed product by an amount of at least 1."""
+    doubled = Signal(signed(len(product)), name=name)
+    m.d.comb += doubled.eq(product >> (shift - 1)[: ROW_SHIFT.width])
+    return (doubled + 1) >> 1
 
 
 @dataclass(frozen=True)
 class RowNormConfig:
-    """lanes: accumulators a beat; max_length: longest row; wide: can let 32 bits through."""
+    """lanes: accumulators a beat; max_length: longest row; bits: of an accumulator that is scaled
+    (`sum_bits`); wide: can let 32 bits through."""
 
     lanes: int
     max_length: int
+    bits: int
     wide: bool = False
 
     @property
@@ -35,16 +49,18 @@ class RowNormConfig:
 
     @property
     def rows(self) -> data.StructLayout:
-        return data.StructLayout({"reciprocal": unsigned(RECIPROCAL.width)})
+        return data.StructLayout(
+            {"reciprocal": unsigned(RECIPROCAL.width), "shift": unsigned(ROW_SHIFT.width)}
+        )
 
 
 class RowNorm(wiring.Component):
-    """rshift_round(acc * reciprocal, 15), acc in 23 bits; the reciprocal 2^15 changes nothing.
+    """rshift_round(acc * reciprocal, shift); the reciprocal 2^15 with shift 15 changes nothing.
 
     Parameters
     ----------
     parameters : RowNormConfig
-        lanes, longest row, whether 32 bits can pass
+        lanes, longest row, bits of an accumulator, whether 32 bits can pass
 
     Members
     -------
@@ -54,7 +70,7 @@ class RowNorm(wiring.Component):
         accumulators have 32 bits and pass as they are; with parameters.wide only
     i : In, stream of {data}
         int32 x lanes
-    rows : In, stream of {reciprocal}
+    rows : In, stream of {reciprocal, shift}
         one beat a row, taken with the row's last beat
     o : Out, stream of {data}
         int32 x lanes
@@ -99,19 +115,28 @@ class RowNorm(wiring.Component):
             self.i.ready.eq(advance & self.rows.valid),
             self.rows.ready.eq(taken & last),
         ]
-        reciprocal = self.rows.payload.reciprocal
-        width = ACC.width + ROW_NORM_SHIFT if c.wide else PRODUCT_WIDTH
+        reciprocal, shift = self.rows.payload.reciprocal, Signal(ROW_SHIFT.width)
+        width = max(ACC.width + UNIT_ROW[1] if c.wide else 0, c.bits + RECIPROCAL.width)
         products = Signal(data.ArrayLayout(signed(width), c.lanes), reset_less=True)
         values = []
         for acc in self.i.payload.data:
-            product = acc[: BITSHIFT_ACC.width].as_signed() * reciprocal
+            product = acc[: c.bits].as_signed() * reciprocal
             # as acc * 2^15 a wide accumulator takes the same way
-            values.append(Mux(self.wide, acc << ROW_NORM_SHIFT, product) if c.wide else product)
-        half = 1 << (ROW_NORM_SHIFT - 1)
-        rounded = [(product + half) >> ROW_NORM_SHIFT for product in products]
+            values.append(Mux(self.wide, acc << UNIT_ROW[1], product) if c.wide else product)
+        rounded = [
+            rounded_shift(m, product, shift, f"doubled_{n}") for n, product in enumerate(products)
+        ]
+        bits = ACC.width if c.wide else CONTEXT_ACC.width
         with m.If(advance):
             m.d.sync += [
                 products.eq(packed(values, width)),
-                self.o.payload.eq(packed(rounded, ACC.width)),
+                shift.eq(
+                    Mux(self.wide, UNIT_ROW[1], self.rows.payload.shift)
+                    if c.wide
+                    else self.rows.payload.shift
+                ),
+                self.o.payload.eq(
+                    packed((value[:bits].as_signed() for value in rounded), ACC.width)
+                ),
             ]
         return m

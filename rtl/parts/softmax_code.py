@@ -226,7 +226,7 @@ class Uniform8Code(wiring.Component):
 
 
 class AttentionCode(wiring.Component):
-    """Codes of both modes, or of lis4 alone; the leading one of the sum is found here.
+    """Codes of both modes of the row's sum, or of lis4 alone; the leading one of the sum is found here.
 
     Parameters
     ----------
@@ -248,10 +248,8 @@ class AttentionCode(wiring.Component):
     sum : In, sum_width
         their sum: comes one step of `advance` before its first `e` and stays until that of the last
         one
-    log_code : Out, uint4 x lanes
-        the code of mode lis4
     code : Out, uint4 or uint8 x lanes
-        what leaves the block, 8 bits wide where uniform8 is built
+        8 bits wide where uniform8 is built
 
     Latency
     -------
@@ -275,7 +273,6 @@ class AttentionCode(wiring.Component):
                 "mode": In(1),
                 "e": In(data.ArrayLayout(EXPONENTIAL.width, lanes)),
                 "sum": In(sum_width),
-                "log_code": Out(data.ArrayLayout(CODE.width, lanes)),
                 "code": Out(data.ArrayLayout((UINT8 if uniform8 else CODE).width, lanes)),
             }
         )
@@ -303,8 +300,9 @@ class AttentionCode(wiring.Component):
             with m.If(self.advance):
                 m.d.sync += later.eq(log_code)
             log_code = later
-        m.d.comb += [self.log_code.eq(log_code), self.code.eq(log_code)]
-        if self.uniform8:
+        if not self.uniform8:
+            m.d.comb += self.code.eq(log_code)
+        else:
             m.submodules.uniform8 = uniform8 = Uniform8Code(self.lanes, self.sum_width)
             uniform_code = connect(uniform8)
             for n in range(self.lanes):

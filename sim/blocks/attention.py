@@ -1,4 +1,4 @@
-"""Bench of attention: golden heads, then sizes, masks, biases, saturating scores, uniform8."""
+"""Bench of attention: golden heads, then sizes, masks, biases, saturating scores, all modes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fqvit_hw.attention_codes import MODES
 from fqvit_hw.rtl.blocks.attention import Attention, AttentionConfig
 from fqvit_hw.rtl.parts.replay import Replay
 from fqvit_hw.units import Attention as Parameters
 from fqvit_hw.units import Requantize, Softmax
 from fqvit_hw.vectors.cases import Case, attention_case
+from fqvit_hw.vectors.corners import nearest
 
 from .golden import golden_cases
 from .stream import row_beats
@@ -18,9 +20,10 @@ from .transaction import Transaction
 
 CONFIGURATIONS = {
     "4x4": AttentionConfig(4, 4, 50, 16, bias=True),
-    "8x16": AttentionConfig(8, 16, 197, 64, uniform8=True),
-    "16x16": AttentionConfig(16, 16, 197, 64),
-    "6x10": AttentionConfig(6, 10, 50, 20, bias=True, uniform8=True),
+    "8x16": AttentionConfig(8, 16, 197, 64, modes=tuple(MODES)),
+    "16x16": AttentionConfig(16, 16, 197, 64, modes=("max4", "lis4"), shifters=True),
+    "6x10": AttentionConfig(6, 10, 50, 20, bias=True, modes=("max4", "lis4", "uniform8")),
+    "6x10_lis4": AttentionConfig(6, 10, 50, 20, bias=True, modes=("lis4",)),
     "16x4_one_tile": AttentionConfig(16, 4, 17, 16),
 }
 SMALL = ("4x4", "6x10")
@@ -45,16 +48,16 @@ def fits(config: AttentionConfig, case: Case) -> bool:
     return (
         tokens <= config.max_tokens
         and head_dim <= config.head_dim
-        and (config.uniform8 or not case.scalar("uniform8"))
+        and list(MODES)[case.scalar("mode")] in config.modes
         and (config.bias or not case["bias"].any())
     )
 
 
 def random_cases(config: AttentionConfig, tokens: int) -> Iterator[Case]:
-    """The largest head, a smaller one with masks and biases, one in uniform8."""
+    """The largest head in every mode; in the first one a smaller head with masks and biases."""
     rng = np.random.default_rng([tokens, config.rows, config.cols])
-    D = config.head_dim
-    yield random_case(rng, f"random_{tokens}x{D}", tokens, D)
+    D, first = config.head_dim, config.modes[0]
+    yield random_case(rng, f"random_{tokens}x{D}", tokens, D, first)
     if tokens > 50:
         return  # one such head is 50 to 100 thousand simulated cycles in all modes
     smaller = max(D * 5 // 8, 1)
@@ -62,28 +65,29 @@ def random_cases(config: AttentionConfig, tokens: int) -> Iterator[Case]:
     bias = rng.integers(-(2**16), 2**16, pairs) if config.bias else None
     mask = rng.random(pairs) < 0.3
     mask[np.arange(tokens), rng.integers(0, tokens, tokens)] = False  # no row is masked everywhere
-    yield random_case(rng, f"masked_{tokens}x{smaller}", tokens, smaller, bias, mask)
+    yield random_case(rng, f"masked_{tokens}x{smaller}", tokens, smaller, first, bias, mask)
     if tokens == 50:  # Swin: a 7 x 7 window across the edge of the shifted image, four regions
         row, col = np.divmod(np.arange(49), 7)
         region = 2 * (row < 4) + (col < 4)
         yield random_case(
-            rng, "shifted_window", 49, D, bias=None if bias is None else bias[:49, :49],
+            rng, "shifted_window", 49, D, first, bias=None if bias is None else bias[:49, :49],
             mask=region[:, None] != region,
         )  # fmt: skip
-    if config.uniform8:
-        yield random_case(rng, f"uniform8_{tokens}x{D}", tokens, D, mode="uniform8")
+    for mode in config.modes[1:]:
+        yield random_case(rng, f"{mode}_{tokens}x{D}", tokens, D, mode)
 
 
-def random_case(rng, name, tokens, head_dim, bias=None, mask=None, mode="lis4") -> Case:
+def random_case(rng, name, tokens, head_dim, mode, bias=None, mask=None) -> Case:
     """A third of the scores saturate; every fourth channel of v is at its extremes."""
     q, k, v = (rng.integers(-128, 128, (tokens, head_dim)) for _ in "qkv")
     v[:, ::4] = rng.choice([-128, 127], v[:, ::4].shape)
     table = np.round((2**24 - 1) * np.exp(-0.03 * np.arange(256))).astype(np.int64)
-    lis4 = mode == "lis4"
+    codes = MODES[mode]
+    row_norm = codes.of_maximum or (codes.row_sum is not None and tokens % 2 == 1)
     p = Parameters(
         Requantize(np.array(45000), np.array(22 + head_dim.bit_length() // 2), -7, 8),
-        Softmax(table, mode, lis4 and tokens % 2 == 1),
-        Requantize(np.array(60000), np.array(29 if lis4 else 23), 5, 8),
+        Softmax(nearest(table, codes) if codes.of_maximum else table, mode, row_norm),
+        Requantize(np.array(60000), np.array(23 if mode == "uniform8" else 29), 5, 8),
     )
     return attention_case(name, p, q, k, v, bias, mask)
 
@@ -106,7 +110,7 @@ def transaction(config: AttentionConfig, case: Case) -> Transaction:
         for n, beat in enumerate(beats(case["y"], config.rows))
     ]
     layer = {"tokens": tokens, "head_dim": head_dim, "mask": int(with_mask)}
-    layer |= {"mode": case.scalar("uniform8"), "row_norm": case.scalar("row_norm")}
+    layer |= {"mode": case.scalar("mode"), "row_norm": case.scalar("row_norm")}
     layer |= {"bias": int(with_bias)} if config.bias else {}
     for name in ("score", "context"):
         fields = ("multiplier", "shift", "zero")

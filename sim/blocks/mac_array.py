@@ -17,7 +17,7 @@ from .transaction import Transaction
 CONFIGURATIONS = {
     "4x4": MacArrayConfig(4, 4, depth=20, bias=True),
     "8x16": MacArrayConfig(8, 16, depth=256, bias=True),
-    "16x16": MacArrayConfig(16, 16, depth=256),
+    "16x16": MacArrayConfig(16, 16, depth=256, shifters=True),
     "6x10_columns": MacArrayConfig(6, 10, tiles=5, depth=7, bias=True, load="columns"),
     "10x6_one_row": MacArrayConfig(10, 6, tiles=3, depth=1, bias=True),
     "8x16_multiply": MacArrayConfig(8, 16, depth=64, bitshift=False),

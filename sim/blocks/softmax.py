@@ -1,4 +1,4 @@
-"""Bench of softmax: golden cases, then sizes, ties, masks and extremes in both modes."""
+"""Bench of softmax: golden cases, then sizes, ties, masks and extremes in every mode built."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fqvit_hw.formats import ROW_NORM_SHIFT, ZERO_CODE
+from fqvit_hw.attention_codes import MODES
+from fqvit_hw.formats import UNIT_ROW
 from fqvit_hw.rtl.blocks.softmax import Softmax, SoftmaxConfig
 from fqvit_hw.units import Softmax as Parameters
 from fqvit_hw.vectors.cases import Case, Tensor, softmax_case
+from fqvit_hw.vectors.corners import nearest
 
 from .golden import golden_cases
 from .stream import row_beats
 from .transaction import Transaction
 
 CONFIGURATIONS = {
-    "lanes1": SoftmaxConfig(1, 24),
-    "lanes4": SoftmaxConfig(4, 50),
-    "lanes4_uniform8": SoftmaxConfig(4, 64, uniform8=True),
-    "lanes5": SoftmaxConfig(5, 100),
-    "lanes8": SoftmaxConfig(8, 197),
-    "lanes8_uniform8": SoftmaxConfig(8, 197, uniform8=True),
+    "lanes1": SoftmaxConfig(1, 24, ("max4", "lis4")),
+    "lanes4": SoftmaxConfig(4, 70),
+    "lanes4_all": SoftmaxConfig(4, 64, tuple(MODES)),
+    "lanes5": SoftmaxConfig(5, 100, ("max3", "max4", "max5", "max8")),
+    "lanes8": SoftmaxConfig(8, 197, ("lis4",)),
+    "lanes8_three": SoftmaxConfig(8, 197, ("max4", "lis4", "uniform8")),
     "lanes16": SoftmaxConfig(16, 256),
-    "lanes16_uniform8": SoftmaxConfig(16, 4096, uniform8=True),
+    "lanes16_all": SoftmaxConfig(16, 4096, tuple(MODES)),
 }
-SMALL = ("lanes4", "lanes8_uniform8")
+SMALL = ("lanes4", "lanes8_three")
 TOKENS = {"small": (1, 5, 17, 50), "full": (1, 5, 17, 50, 100, 197, 1024)}
 
 D = np.arange(256)
@@ -45,25 +47,33 @@ component = Softmax
 def transactions(config: SoftmaxConfig, size: str) -> Iterator[Transaction]:
     """Golden cases that fit, then rows of many lengths and tables; a row masked everywhere last."""
     for case in golden_cases("softmax"):
-        if case["x"].shape[1] <= config.max_tokens and (config.uniform8 or lis4(case)):
+        if case["x"].shape[1] <= config.max_tokens and mode_of(case) in config.modes:
             yield transaction(config, case)
-    modes = ("lis4", "uniform8") if config.uniform8 else ("lis4",)
     lengths = [n for n in TOKENS[size] if n <= config.max_tokens]
-    for mode in modes:
+    for mode in config.modes:
         for n, tokens in enumerate(lengths):
             few = size == "small" or tokens > 200
             chosen = list(TABLES)[n % len(TABLES) :: 3] if few else TABLES
             for table in chosen:
-                p = Parameters(TABLES[table], mode, row_norm=mode == "lis4")
-                yield transaction(config, random_case(f"{table}_{mode}", p, tokens))
-        p = Parameters(TABLES["exact"], mode, row_norm=False)
-        yield transaction(config, random_case(f"no_row_norm_{mode}", p, lengths[-1]))
-        p = Parameters(TABLES["exact"], mode, row_norm=mode == "lis4")
-        yield transaction(config, masked_case(mode, p, min(17, config.max_tokens)))
+                case = random_case(f"{table}_{mode}", parameters(table, mode), tokens)
+                yield transaction(config, case)
+        if not MODES[mode].of_maximum:
+            p = parameters("exact", mode, row_norm=False)
+            yield transaction(config, random_case(f"no_row_norm_{mode}", p, lengths[-1]))
+        masked = masked_case(parameters("exact", mode), min(17, config.max_tokens))
+        yield transaction(config, masked)
 
 
-def lis4(case: Case) -> bool:
-    return not case.scalar("uniform8")
+def mode_of(case: Case) -> str:
+    return list(MODES)[case.scalar("mode")]
+
+
+def parameters(table: str, mode: str, row_norm: bool = True) -> Parameters:
+    """A table of TABLES for any mode; rows are normalized where they can be."""
+    codes = MODES[mode]
+    if codes.of_maximum:
+        return Parameters(nearest(TABLES[table], codes), mode)
+    return Parameters(TABLES[table], mode, row_norm and codes.row_sum is not None)
 
 
 def random_case(name: str, p: Parameters, tokens: int) -> Case:
@@ -85,14 +95,14 @@ def random_case(name: str, p: Parameters, tokens: int) -> Case:
     return softmax_case(f"{name}_{tokens}", p, x, ~keep)
 
 
-def masked_case(mode: str, p: Parameters, tokens: int) -> Case:
-    """A row masked everywhere among others, which the Python unit refuses: codes 15, or 0 in
-    uniform8, reciprocal 1.0 (2^15)."""
+def masked_case(p: Parameters, tokens: int) -> Case:
+    """A row masked everywhere among others, which the Python unit refuses: codes of 0, reciprocal
+    and shift of 1.0."""
     x = np.arange(3 * tokens).reshape(3, tokens) * 37 % 256 - 128
-    case = softmax_case(f"masked_everywhere_{mode}", p, x)
-    mask, y, reciprocal = (case[n].copy() for n in ("mask", "y", "reciprocal"))
-    mask[1], y[1], reciprocal[1] = 1, ZERO_CODE if mode == "lis4" else 0, 1 << ROW_NORM_SHIFT
-    changed = {"mask": mask, "y": y, "reciprocal": reciprocal}
+    case = softmax_case(f"masked_everywhere_{p.mode}", p, x)
+    changed = {n: case[n].copy() for n in ("mask", "y", "reciprocal", "shift")}
+    changed["mask"][1], changed["y"][1] = 1, p.codes.zero_code
+    changed["reciprocal"][1], changed["shift"][1] = UNIT_ROW
     tensors = {
         name: Tensor(t.role, changed.get(name, t.data), t.format)
         for name, t in case.tensors.items()
@@ -118,12 +128,15 @@ def transaction(config: SoftmaxConfig, case: Case) -> Transaction:
                 for r in range(rows)
                 for b in range(beats)
             ],
-            "rows": [{"reciprocal": n} for n in case["reciprocal"].tolist()],
+            "rows": [
+                {"reciprocal": int(r), "shift": int(s)}
+                for r, s in zip(case["reciprocal"], case["shift"], strict=True)
+            ],
         },
         constants={
             "config": {
                 "tokens": tokens,
-                "mode": case.scalar("uniform8"),
+                "mode": case.scalar("mode"),
                 "row_norm": case.scalar("row_norm"),
             }
         },

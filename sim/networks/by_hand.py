@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from fqvit_hw.compiler import Program
-from fqvit_hw.compiler.pack import pack_exponentials, pack_norm
-from fqvit_hw.machine.hardware import BURST_BYTES, EXP_BYTES, NORM_BYTES, Hardware
+from fqvit_hw.compiler.pack import pack_norm, pack_softmax
+from fqvit_hw.machine.hardware import BURST_BYTES, NORM_BYTES, SOFTMAX_BYTES, Hardware
 from fqvit_hw.machine.interpreter import Machine
 from fqvit_hw.machine.isa import Epilogue, Opcode, Space, Unit
 from fqvit_hw.machine.state import Result
@@ -48,7 +48,7 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
     tokens, deep = min(hw.max_tokens, 30), 2  # keys; words of a query
     channels = deep * R
     queries = hw.max_tokens + 2
-    d.load(Space.EXP_TABLE, 0, d.constant(exponentials(rng)), 256 * EXP_BYTES)
+    d.load(Space.SOFTMAX_TABLE, 0, d.constant(exponentials(rng)), 256 * SOFTMAX_BYTES)
     # the queries, and something where results will lie: a STORE takes more than rows, whole beats
     d.load(Space.ACTS, 0, 0, 2 * (queries + 20) * channels)
     key_tiles, value_tiles = -(-tokens // C) * deep, -(-channels // C)
@@ -82,7 +82,7 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
                wait0_unit=Unit.CODES, wait0_count=later[0][-1])  # fmt: skip
         slow = d.after(1, Unit.LOAD)
         for rows, columns, norm, source, made in later:
-            d.gemm(Epilogue.CODES8, rows, -(-columns // R), channels, bitshift=1, resident=1,
+            d.gemm(Epilogue.CODES8, rows, -(-columns // R), channels, codes=1, resident=1,
                    tile_base=values, tile_inner=1, tile_k=value_tiles, inner=value_tiles,
                    from_base=source, to_base=to, to_stride=deep, scalar=1, row_norm=norm,
                    multiplier=int(rng.integers(1 << 15, 1 << 16)), shift=28 + norm,
@@ -96,7 +96,7 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
 def exponentials(rng: np.random.Generator) -> np.ndarray:
     """uint24 in 4 bytes each (256,), falling from 2^24 to 0."""
     steps = np.sort(rng.integers(0, 25 << 8, 256))
-    return pack_exponentials(((1 << 24) - 1) >> (steps >> 8))
+    return pack_softmax(((1 << 24) - 1) >> (steps >> 8))
 
 
 def second_waits(hw: Hardware, seed: int = 0) -> Program:

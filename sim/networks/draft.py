@@ -11,7 +11,7 @@ from fqvit_hw.compiler import Plan, Program
 from fqvit_hw.compiler.made import Made
 from fqvit_hw.compiler.memory_map import Region
 from fqvit_hw.compiler.pack import pack_params, pack_weights
-from fqvit_hw.machine.hardware import BURST_BYTES, EXP_BYTES, NORM_BYTES, Hardware
+from fqvit_hw.machine.hardware import BURST_BYTES, NORM_BYTES, SOFTMAX_BYTES, Hardware
 from fqvit_hw.machine.isa import Epilogue, Instruction, Opcode, Space, Unit
 
 SIDE = 128  # of an image, whose bytes come first in the memory map
@@ -78,7 +78,7 @@ class Draft:
             Space.ACTS: min(hw.rows, hw.bus_bytes),
             Space.STREAM: min(hw.stream_bytes, hw.bus_bytes),
             Space.NORM_TABLE: NORM_BYTES,
-            Space.EXP_TABLE: EXP_BYTES,
+            Space.SOFTMAX_TABLE: SOFTMAX_BYTES,
         }[space]
         usual = {"count2": 1, "count1": 1, "count0": 1, "pieces": 1, "piece": size, "credit": 1}
         self.add(

@@ -55,8 +55,8 @@ def test_lines():
 
 def test_places():
     assert Place.ACTS.space is Space.ACTS and Place.ACTS.word_bytes(TINY) == TINY.rows
-    assert Place.TILES.words(TINY) == TINY.tiles and Place.EXP_TABLE.words(TINY) == 1
-    assert Table(Place.EXP_TABLE).addresses(5).shape == (1, 1)
+    assert Place.TILES.words(TINY) == TINY.tiles and Place.SOFTMAX_TABLE.words(TINY) == 1
+    assert Table(Place.SOFTMAX_TABLE).addresses(5).shape == (1, 1)
     assert plain(Place.CODES, 3).addresses(2).ravel().tolist() == [0, 1, 2, 3, 4, 5]
     with pytest.raises(ValueError, match="codes"):
         _ = Place.CODES.space

@@ -31,7 +31,7 @@ def test_latencies_are_those_of_the_units(name):
     assert timing.norm_latency(hw) == layernorm.latency
     assert layernorm.cycles_per_row(1) == timing.NORM_RATE
     assert timing.array_latency(hw) == gemm.Gemm(hw).latency
-    assert softmax.latency(hw.lanes * 10) == timing.SOFTMAX + 10
+    assert softmax.latency(hw.lanes * 10) == timing.softmax_latency(hw, 10)
     assert (softmax.rows_latency, softmax.min_beats) == (timing.RECIPROCAL, timing.ROW_RATE)
 
 

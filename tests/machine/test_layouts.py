@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from fqvit_hw.compiler.pack import (
-    pack_exponentials,
     pack_norm,
     pack_params,
+    pack_softmax,
     pack_stream,
     pack_weights,
 )
@@ -41,7 +41,7 @@ def test_a_channel_of_a_layernorm():
 
 def test_exponentials():
     table = np.array([0, 1, 0xFFFFFF], np.uint32)
-    assert pack_exponentials(table).tobytes() == struct.pack("<III", 0, 1, 0xFFFFFF)
+    assert pack_softmax(table).tobytes() == struct.pack("<III", 0, 1, 0xFFFFFF)
 
 
 def test_the_stream():

@@ -11,6 +11,7 @@ from amaranth.hdl import Module
 from amaranth.lib import memory, wiring
 from amaranth.sim import Simulator
 
+from fqvit_hw.attention_codes import MODES
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Instruction, Opcode, Unit
 from fqvit_hw.rtl.accelerator.gemm import STATES, Gemm
@@ -20,10 +21,11 @@ from fqvit_hw.rtl.accelerator.weights import Weights
 MEMORY_BYTES = 1 << 15
 
 
-def size(rows: int, cols: int, lanes: int, bus: int) -> Hardware:
+def size(rows: int, cols: int, lanes: int, bus: int, **more) -> Hardware:
     return Hardware(
         "test", rows=rows, cols=cols, lanes=lanes, norm_lanes=rows, bus=bus, acts=256, stream=16,
         codes=256, tiles=32, ring=9, sums=8, max_tokens=16, max_channels=64, params=2, prefetch=40,
+        **more,
     )  # fmt: skip
 
 
@@ -51,7 +53,7 @@ class Chip:
         tiles = rng.integers(-128, 128, (hw.tiles, hw.rows, hw.cols))
         memory = rng.integers(0, 256, MEMORY_BYTES, np.uint8)
         memory[::3] = 128
-        return cls(hw, acts, rng.integers(0, 16, (hw.codes, hw.rows)), tiles, memory)
+        return cls(hw, acts, rng.integers(0, 1 << hw.code_bits, (hw.codes, hw.rows)), tiles, memory)
 
 
 @dataclass
@@ -95,13 +97,13 @@ def reference(chip: Chip, program: list[Instruction]) -> Expected:
                                 tile = chip.tiles[g.tile_base + column + k * g.tile_k]
                             else:
                                 tile = streamed.reshape(-1, hw.rows, hw.cols)[k].astype(int)
-                            if g.bitshift:
-                                code = chip.codes[word + k]
-                                row = np.where(code == 15, 0, 1 << (14 - np.minimum(code, 14)))
+                            if g.codes:
+                                mode = list(MODES.values())[g.mode]
+                                row = np.array(mode.values)[chip.codes[word + k] % len(mode.values)]
                             else:
                                 row = chip.acts[word + k]
                             sums[r, j] += row @ tile
-                            out.beats.append(Beat(bool(g.bitshift), word + k, needs))
+                            out.beats.append(Beat(bool(g.codes), word + k, needs))
                         if group == g.k_groups - 1:
                             out.rows.append(sums[r, j].copy())
     return out

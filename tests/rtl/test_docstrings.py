@@ -10,6 +10,7 @@ from inspect import getdoc
 import pytest
 from amaranth.lib import wiring
 
+from fqvit_hw.attention_codes import MODES
 from fqvit_hw.formats import LayerNormWidths
 from fqvit_hw.machine.hardware import TINY
 from fqvit_hw.places import RTL
@@ -56,8 +57,8 @@ COMPONENTS = [
     Normalize(LayerNormConfig(4, 64).normalize),
     Replay(ReplayConfig(4, 8, 16, 4, 16)),
     InverseRoot(InverseRootConfig(24, 8)),
-    RowNorm(RowNormConfig(4, 16, wide=True)),
-    RowReciprocal(4),
+    RowNorm(RowNormConfig(4, 16, bits=28, wide=True)),
+    RowReciprocal(4, tuple(MODES.values()), 17),
     Ring(8, 16),
     AttentionCode(4, 28, uniform8=True),
     Log2Code(4, 28),
@@ -73,7 +74,7 @@ COMPONENTS = [
     Accelerator(TINY, trace=True),
     AxiRead(TINY, 3),
     AxiWrite(TINY),
-    EpilogueMath(2),
+    EpilogueMath(2, 28),
     Scratchpad(64, 32, 8, readers=1, writers=1),
     *(unit(TINY) for unit in (Codes, Control, EpilogueUnit, Gemm, Load, Norm, Sequencer, Store)),
     *(unit(TINY) for unit in (Tiles, Weights)),

@@ -31,8 +31,7 @@ def macs(instructions, hw, keys: int) -> int:
     """Of a program whose channels fill whole words; keys: that an attention row has."""
     gemms = [i for i in instructions if i.opcode is Opcode.GEMM]
     return sum(
-        i.rows * i.columns * (keys if i.bitshift else i.k_groups * i.k_tiles * hw.rows)
-        for i in gemms
+        i.rows * i.columns * (keys if i.codes else i.k_groups * i.k_tiles * hw.rows) for i in gemms
     )
 
 

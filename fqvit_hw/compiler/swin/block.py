@@ -77,7 +77,7 @@ class Block:
 def block(s: SwinSchedule, i: int, j: int) -> None:
     """Block j of stage i."""
     b = Block(s, i, j)
-    s.load_table(f"{b.steps.attention} exponentials", Place.EXP_TABLE)
+    s.load_table(f"{b.steps.attention} exponentials", Place.SOFTMAX_TABLE)
     s.load_table(f"{b.steps.gelu.name} table", Place.GELU_TABLE)
     groups = b.groups()
     for g, group in enumerate(groups):
@@ -137,7 +137,7 @@ def attention(b: Block, group: Group) -> None:
                     )  # fmt: skip
                     b.s.attend(
                         b.steps.context.name, Epilogue.CODES8, codes.at((w - a) * N),
-                        out.at(row + w * N), D, tiles, bitshift=1,
+                        out.at(row + w * N), D, tiles, codes=1,
                     )  # fmt: skip
         if not plan.context:
             lines = context_lines(b, group.tokens, h, stage.head)

@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import UserError
 from ...machine.hardware import Hardware
 from ...machine.isa import Epilogue, Instruction
-from ...machine.layouts import EXP_ENTRIES, EXPONENTIALS, GELU, GELU_ENTRIES, NORM
+from ...machine.layouts import GELU, GELU_ENTRIES, NORM, SOFTMAX, SOFTMAX_ENTRIES
 from ...network.steps import swin_steps
 from ...network.swin import MERGED
 from ...paper_models import SwinSize
@@ -23,7 +23,7 @@ from .stage import Stage
 PIXEL_BYTES = 4  # that the schedule has room for
 TABLE_BYTES = {
     Place.GELU_TABLE: GELU_ENTRIES * GELU.bytes,
-    Place.EXP_TABLE: EXP_ENTRIES * EXPONENTIALS.bytes,
+    Place.SOFTMAX_TABLE: SOFTMAX_ENTRIES * SOFTMAX.bytes,
 }
 
 
@@ -89,12 +89,12 @@ class SwinSchedule:
 
     def attend(
         self, name: str, epilogue: Epilogue, source: Rows, to: Rows, columns: int,
-        tiles: ResidentTiles, bitshift: int = 0,
+        tiles: ResidentTiles, codes: int = 0,
     ) -> None:  # fmt: skip
         """Scores or context rows of one head in one window."""
         self.emitter.gemm(
             name, {}, epilogue, self.size.window**2, source, to, columns, tiles,
-            bitshift=bitshift, scalar=1, multiplier=1, shift=1, row_norm=1,
+            codes=codes, scalar=1, multiplier=1, shift=1, row_norm=1,
         )  # fmt: skip
 
     def load_norm(self, name: str, channels: int) -> None:

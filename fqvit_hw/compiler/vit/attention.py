@@ -18,7 +18,7 @@ def attention(s: Schedule, i: int) -> None:
     else. The queries of one block that takes all go with the keys."""
     N, plan, block = s.shape.tokens, s.plan, s.steps.blocks[i]
     whole = plan.queries == N
-    s.load_exponentials(block)
+    s.load_softmax(block)
     for h in range(s.shape.heads):
         for first, last in cut(N, plan.attention):
             source = normed_rows(s, first, last, h == 0 or plan.attention < N)
@@ -31,7 +31,7 @@ def attention(s: Schedule, i: int) -> None:
             scores(s, block, h, first, last)
             after = s.block_after(i)
             if h == s.shape.heads - 1 and last == N and after:
-                s.load_exponentials(after)
+                s.load_softmax(after)
             context(s, block, h, first, last)
 
 
@@ -95,7 +95,7 @@ def context(s: Schedule, block: BlockSteps, h: int, first: int, last: int) -> No
     s.emitter.gemm(
         f"{block.attention} head {h} context", {Unit.EPILOGUE: made}, Epilogue.CODES8, rows,
         places.codes, to, s.shape.head_dim, values,
-        bitshift=1, scalar=1, **s.scalars.attention(block.context, block.softmax),
+        codes=1, scalar=1, **s.scalars.attention(block.context, block.softmax),
     )  # fmt: skip
     if not plan.context_resident:
         lines = places.head_lines(h, first)

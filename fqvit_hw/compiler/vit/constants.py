@@ -11,11 +11,11 @@ from typing import Protocol
 import numpy as np
 
 from ...machine.hardware import Hardware
-from ...machine.layouts import EXP_ENTRIES, EXPONENTIALS, GELU, GELU_ENTRIES, NORM
+from ...machine.layouts import GELU, GELU_ENTRIES, NORM, SOFTMAX, SOFTMAX_ENTRIES
 from ...network import VisionTransformer
 from ...network.step import Step
 from ...units import residual
-from ..pack import pack_exponentials, pack_gelu, pack_norm, pack_params, pack_stream, pack_weights
+from ..pack import pack_gelu, pack_norm, pack_params, pack_softmax, pack_stream, pack_weights
 from ..patterns import Place
 
 QKV_PARTS = "qkv"  # in the order of the layer's outputs
@@ -52,20 +52,20 @@ class NormTable:
 
 
 @dataclass(frozen=True)
-class ExponentialTable:
+class SoftmaxTable:
     """Of a softmax; attention: what the names of its block's attention begin with."""
 
     step: Step
     attention: str
-    place = Place.EXP_TABLE
-    size = EXP_ENTRIES * EXPONENTIALS.bytes
+    place = Place.SOFTMAX_TABLE
+    size = SOFTMAX_ENTRIES * SOFTMAX.bytes
 
     @property
     def name(self) -> str:
-        return f"{self.attention} exponentials"
+        return f"{self.attention} softmax table"
 
     def content(self, network: VisionTransformer, hw: Hardware) -> np.ndarray:
-        return pack_exponentials(self.step.parameters(network).table)
+        return pack_softmax(self.step.parameters(network).table)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def embedding(s: Schedule) -> None:
         s.norm1_rows(first_block, begin, token + rows, stream, normed)
         if not plan.stream_resident:
             s.spill_rows("stream", begin, token + rows, stream)
-    s.load_exponentials(first_block)
+    s.load_softmax(first_block)
     s.load_gelu(first_block)
     s.load_norm(first_block.norm2)
 

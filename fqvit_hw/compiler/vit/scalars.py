@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ...attention_codes import MODES
 from ...network import VisionTransformer
 from ...network.step import Step
 
@@ -51,10 +52,11 @@ class NetworkScalars:
         return dict(x_multiplier=int(p.multiplier), add_shift=int(p.shift), add_zero=p.zero)
 
     def attention(self, step: Step, softmax: Step) -> dict[str, int]:
-        p, row_norm = step.parameters(self.network), softmax.parameters(self.network).row_norm
+        p, of = step.parameters(self.network), softmax.parameters(self.network)
         return dict(
-            multiplier=int(p.multiplier), shift=int(p.shift), zero=p.zero, row_norm=int(row_norm)
-        )
+            multiplier=int(p.multiplier), shift=int(p.shift), zero=p.zero,
+            row_norm=int(of.row_norm), mode=list(MODES).index(of.mode),
+        )  # fmt: skip
 
 
 class StandIns:

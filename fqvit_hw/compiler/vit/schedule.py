@@ -10,7 +10,7 @@ from ..emitter import Emitter, Weights
 from ..made import Made
 from ..patterns import Rows
 from ..tiling import MAX_OUTER, ceil, cut, k_groups, weight_bytes
-from .constants import ExponentialTable, GeluTable, LinearWeights, NormTable, VitConstant
+from .constants import GeluTable, LinearWeights, NormTable, SoftmaxTable, VitConstant
 from .placement import Placement
 from .plan import Plan
 from .scalars import Scalars
@@ -35,8 +35,8 @@ class Schedule:
     def load_norm(self, step: Step) -> None:
         self.emitter.load_table(NormTable(step, self.shape.channels))
 
-    def load_exponentials(self, block: BlockSteps) -> None:
-        self.emitter.load_table(ExponentialTable(block.softmax, block.attention))
+    def load_softmax(self, block: BlockSteps) -> None:
+        self.emitter.load_table(SoftmaxTable(block.softmax, block.attention))
 
     def load_gelu(self, block: BlockSteps) -> None:
         self.emitter.load_table(GeluTable(block.gelu))

@@ -10,7 +10,7 @@ typedef struct {
     int32_t *score_acc;
     int8_t *score;
     uint8_t *softmax;
-    int32_t *context_acc, *reciprocal, *normalized;
+    int32_t *context_acc, *reciprocal, *shift, *normalized;
 } trace_t;
 
 typedef struct { /* the sizes of a call, and buffers of a thread */
@@ -36,21 +36,25 @@ static void code_limits(int64_t S, int32_t limit[15])
     }
 }
 
-/* x: n scores; mask: n flags or NULL -> attention x V weights: 2^(14 - code), or the code itself in
- * uniform8. `codes` may be NULL. Returns the sum of the weights, or 0 if every pair is masked. */
+/* x: n scores; mask: n flags or NULL -> attention x V weights: the values of the codes. `codes`
+ * may be NULL. Returns the sum of the weights, or 0 if every pair is masked. */
 APART int32_t softmax_row(const int8_t *x, const uint8_t *mask, long n, const attention_t *p,
                           int32_t *restrict e, int32_t *restrict w, int16_t *restrict weights,
                           uint8_t *codes)
 {
     const int32_t *table = p->table;
     int8_t highest = -128;
-    int64_t S = 0;
+    const int32_t masked = p->mode == OF_MAXIMUM ? (int32_t)p->zero_code : 0;
+    int64_t S = 0, pairs = n;
     if (mask) {
-        for (long j = 0; j < n; j++)
+        pairs = 0;
+        for (long j = 0; j < n; j++) {
+            pairs += !mask[j];
             if (!mask[j] && x[j] > highest)
                 highest = x[j];
+        }
         for (long j = 0; j < n; j++)
-            S += e[j] = mask[j] ? 0 : table[(uint8_t)(highest - x[j])];
+            S += e[j] = mask[j] ? masked : table[(uint8_t)(highest - x[j])];
     } else {
 #pragma omp simd reduction(max : highest)
         for (long j = 0; j < n; j++)
@@ -58,10 +62,13 @@ APART int32_t softmax_row(const int8_t *x, const uint8_t *mask, long n, const at
         for (long j = 0; j < n; j++)
             S += e[j] = table[(uint8_t)(highest - x[j])];
     }
-    if (S == 0) /* E[0] > 0: only without a single pair */
+    if (pairs == 0)
         return 0;
     int32_t W = 0;
-    if (p->uniform8) {
+    if (p->mode == OF_MAXIMUM) {
+        for (long j = 0; j < n; j++)
+            w[j] = p->values[e[j]];
+    } else if (p->mode == UNIFORM8) {
         /* floor of a double quotient: n / d of integers below 2^37 is either an integer, and then
          * exact, or at least 2^-37 below the next, more than the 2^-46 of rounding below 2^8 */
         const double sum = (double)S;
@@ -83,8 +90,11 @@ APART int32_t softmax_row(const int8_t *x, const uint8_t *mask, long n, const at
     for (long j = 0; j < n; j++)
         weights[j] = (int16_t)w[j];
     if (codes)
-        for (long j = 0; j < n; j++) /* the code of 2^(14 - code), 15 for 0 */
-            codes[j] = p->uniform8 ? w[j] : w[j] ? __builtin_clz(w[j]) - 17 : 15;
+        for (long j = 0; j < n; j++) /* lis4: the code of 2^(14 - code), 15 for 0 */
+            codes[j] = p->mode == OF_MAXIMUM ? e[j]
+                       : p->mode == UNIFORM8 ? w[j]
+                       : w[j]                ? __builtin_clz(w[j]) - 17
+                                             : 15;
     return W ? W : 1;
 }
 
@@ -134,7 +144,8 @@ static int32_t add_bias(int32_t *restrict acc, const int32_t *restrict bias, lon
     return bad;
 }
 
-/* rshift_round(acc * reciprocal, 15), scale = reciprocal * 2^-15: 23 bits times 17 bits, exact. */
+/* rshift_round(acc * reciprocal, shift), scale = reciprocal * 2^-shift: 28 bits times 17 bits, exact.
+ */
 static void normalize_row(int32_t *restrict acc, double scale)
 {
 #pragma omp simd
@@ -175,7 +186,7 @@ static int attend(const int8_t *qkv, int8_t *out, const int32_t *bias, const uin
     pack_values(qkv + 2 * width, stride, w);
     for (long first = 0; first < N; first += TILE_ROWS) {
         const long rows = N - first < TILE_ROWS ? N - first : TILE_ROWS;
-        double scale[TILE_ROWS]; /* of the row normalization: reciprocal * 2^-15 */
+        double scale[TILE_ROWS]; /* of the row normalization: reciprocal * 2^-shift */
         for (long i = 0; i < rows; i++)
             for (long d = 0; d < D; d++)
                 w->q[i * 2 * w->score_pairs + d] = qkv[(first + i) * stride + d];
@@ -192,10 +203,14 @@ static int attend(const int8_t *qkv, int8_t *out, const int32_t *bias, const uin
                             w->weights + i * weight_stride, t.softmax ? t.softmax + at : NULL);
             if (!W)
                 return MASKED_ROW;
-            const int32_t reciprocal = (1 << 29) / W; /* units/softmax.py: W is 2^13 to 2^15 */
-            scale[i] = reciprocal * 0x1p-15;
-            if (t.reciprocal)
+            /* units/softmax.py: 2^(L + 15) / W, at most 2^16; W has L bits, or is about 2^14 */
+            const int L = p->mode == OF_MAXIMUM ? 32 - __builtin_clz(W) : 14;
+            const int32_t reciprocal = (int32_t)((INT64_C(1) << (L + 15)) / W);
+            scale[i] = ldexp(reciprocal, -(L + 1));
+            if (t.reciprocal) {
                 t.reciprocal[first + i] = reciprocal;
+                t.shift[first + i] = L + 1;
+            }
         }
         for (long column = 0; column < D; column += TILE_COLUMNS) {
             int32_t tile[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
@@ -266,6 +281,7 @@ int fqvit_attention(const int8_t *qkv, int64_t images, int64_t N, int64_t H, int
             ADVANCE(softmax, N * N);
             ADVANCE(context_acc, N * D);
             ADVANCE(reciprocal, N);
+            ADVANCE(shift, N);
             ADVANCE(normalized, N * D);
 #undef ADVANCE
             const int result =

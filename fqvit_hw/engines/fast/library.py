@@ -39,9 +39,8 @@ LayerNormStruct = struct(
 )
 AttentionStruct = struct(
     "attention_t",
-    **dict.fromkeys(("score", "context", "table"), POINTER),
-    uniform8=INT64,
-    row_norm=INT64,
+    **dict.fromkeys(("score", "context", "table", "values"), POINTER),
+    **dict.fromkeys(("mode", "zero_code", "row_norm"), INT64),
 )
 EpilogueStruct = struct(
     "epilogue_t", out=POINTER, acc=POINTER, gelu=POINTER, add=POINTER, stream=POINTER
@@ -49,9 +48,12 @@ EpilogueStruct = struct(
 TraceStruct = struct(
     "trace_t",
     **dict.fromkeys(
-        ("score_acc", "score", "softmax", "context_acc", "reciprocal", "normalized"), POINTER
+        ("score_acc", "score", "softmax", "context_acc", "reciprocal", "shift", "normalized"),
+        POINTER,
     ),
 )
+
+ATTENTION = {"lis4": 1, "uniform8": 2}  # params.h; 0 for all modes of the row's maximum
 
 SIGNATURES = {
     "linear": (POINTER, INT64, POINTER, POINTER, POINTER, INT),
@@ -181,12 +183,15 @@ class Library:
 
     def pack_attention(self, p: Attention):
         parts = [self.broadcast(r, self.columns) for r in (p.score, p.context)]
+        codes = p.softmax.codes
         made = self.structure(
             AttentionStruct,
             score=ctypes.addressof(parts[0]),
             context=ctypes.addressof(parts[1]),
             table=p.softmax.table.astype(np.int32),
-            uniform8=p.softmax.mode == "uniform8",
+            values=np.array(codes.values, np.int32),
+            mode=0 if codes.of_maximum else ATTENTION[p.softmax.mode],
+            zero_code=codes.zero_code,
             row_norm=p.softmax.row_norm,
         )
         made.parts = parts

@@ -207,6 +207,7 @@ class FastOps(NumpyOps):
         }
         if p.softmax.row_norm:
             parts["reciprocal"] = np.empty((*shape, 1), np.int32)
+            parts["shift"] = np.empty((*shape, 1), np.int32)
             parts["normalized"] = np.empty((*shape, D), np.int32)
         return parts
 
@@ -219,4 +220,5 @@ class FastOps(NumpyOps):
         record("context.acc", parts["context_acc"])
         if "reciprocal" in parts:
             record("row_reciprocal", parts["reciprocal"].astype(np.int64))
+            record("row_shift", parts["shift"].astype(np.int64))
             record("context.normalized", parts["normalized"].astype(np.int64))

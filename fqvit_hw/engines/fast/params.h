@@ -41,10 +41,13 @@ typedef struct {
     int64_t eps, width, channels;
 } layernorm_t;
 
+enum { OF_MAXIMUM, LIS4, UNIFORM8 };
+
 typedef struct {
     const requantize_t *score, *context; /* one scale, repeated for a tile's columns */
-    const int32_t *table;                /* E[d] */
-    int64_t uniform8, row_norm;
+    const int32_t *table;                /* of the distance: exponentials, or codes of the maximum */
+    const int32_t *values;               /* what each code stands for */
+    int64_t mode, zero_code, row_norm;   /* mode: of the enum below */
 } attention_t;
 
 static inline double clamp(double x, double low, double high)

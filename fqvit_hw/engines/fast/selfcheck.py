@@ -70,7 +70,9 @@ def cases(rng):
     mask = rng.random((3, tokens, tokens)) < 0.3
     mask[..., 0] = False
     table = np.round(np.exp(-0.06 * np.arange(256)) * (1 << 23)).astype(np.int64)
+    codes_of_maximum = np.r_[0, rng.integers(0, 16, 255)]
     for softmax in (
+        Softmax(codes_of_maximum, "max4"),
         Softmax(table),
         Softmax(table, row_norm=False),
         Softmax(table, "uniform8", False),

@@ -236,7 +236,7 @@ def test_copies(hw, stall):
 
 BAD_FIELDS = {  # copies()'s program: instruction and fields that ask for bursts which cannot be
     "store of no words": (4, {"words": 0}),
-    "store of no memory": (4, {"space": Space.EXP_TABLE}),
+    "store of no memory": (4, {"space": Space.SOFTMAX_TABLE}),
     "load of no pieces": (1, {"pieces": 0}),
     "load of no bytes": (1, {"piece": 0}),
 }

@@ -10,6 +10,8 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
+from fqvit_hw.attention_codes import MODES, entry_bits
+from fqvit_hw.formats import UNIT_ROW
 from fqvit_hw.machine.hardware import BASE, ECP5_85K, TINY
 from fqvit_hw.machine.isa import INSTRUCTIONS, Epilogue, Opcode, Unit
 from fqvit_hw.rtl.accelerator.codes import Codes
@@ -32,7 +34,9 @@ from fqvit_hw.units.attention import normalize_rows
 SIZES = {"tiny": TINY, "ecp5": ECP5_85K, "base": BASE}
 BETWEEN = 14  # cycles from an instruction's last chunk to the next one's first
 GELU_TABLE = np.random.default_rng(1).integers(-128, 128, 4096)
-EXPONENTIALS = np.sort(np.random.default_rng(2).integers(0, 1 << 24, 256))[::-1].copy()
+# for every mode: exponentials, whose low bits are codes, 0 the first of them
+TABLE = np.sort(np.random.default_rng(2).integers(0, 1 << 24, 256))[::-1].copy()
+TABLE[0] &= -1 << 8
 
 
 @dataclass
@@ -75,16 +79,16 @@ class Machine:
         self.memories = {
             "acts": Memory(hw.acts, hw.rows, 8),
             "stream": Memory(hw.stream, hw.cols, 16),
-            "codes": Memory(hw.codes, hw.rows, 4),
+            "codes": Memory(hw.codes, hw.rows, hw.code_bits),
             "tiles": Memory(hw.tiles, hw.tile_bytes, 8),
         }
-        self.memories["codes"].lanes %= 16
+        self.memories["codes"].lanes %= 1 << hw.code_bits
         self.expected = {name: memory.lanes.copy() for name, memory in self.memories.items()}
         self.base, self.tile = 5, 7  # where the next case may write: no two in one place
         self.cases: list[Case] = []
         self.trace: list[np.ndarray] = []  # (rows, columns) of each case
         self.codes: list[np.ndarray] = []
-        self.reciprocals: list[np.ndarray] = []
+        self.reciprocals: list[tuple[np.ndarray, np.ndarray]] = []  # and shifts
 
     def add(self, op: Epilogue, rows: int, columns: int, scalar=False, **more) -> None:
         hw, rng = self.hw, self.rng
@@ -107,7 +111,11 @@ class Machine:
             self.tile += (tokens // hw.rows + 1) * ins["to_stride"]
         else:
             self.base += rows * (words + 3) + int(rng.integers(9))
-        acc = rng.integers(-(1 << 21), 1 << 21, (rows, columns))
+        most = 1 << 21
+        if ins["codes"] and ins["row_norm"]:  # a mean of v stays within 128
+            reciprocal, shift = self.reciprocals[0]
+            most = np.minimum((1 << shift + 21) // reciprocal, 1 << 27)
+        acc = rng.integers(-most, most, (rows, columns))
         params = {
             "bias": rng.integers(-(1 << 20), 1 << 20, columns),
             "multiplier": rng.integers(1 << 15, 1 << 16, columns),
@@ -136,9 +144,9 @@ class Machine:
     def requantized(self, case: Case, bits: int):
         acc = case.acc
         if case.scalar:
-            if case.row_norm and case.bitshift:
-                acc = normalize_rows(acc, self.reciprocals.pop(0))
-            elif case.bitshift:
+            if case.row_norm and case.codes:
+                acc = normalize_rows(acc, *self.reciprocals.pop(0))
+            elif case.codes:
                 self.reciprocals.pop(0)
             multiplier, shift = case.multiplier, case.shift
         else:
@@ -178,12 +186,14 @@ class Machine:
             at = self.lanes(case, "stream", 2 * columns)
             self.expected["stream"][at] = halves.reshape(case.rows, -1)
         elif op == Epilogue.SCORES:
-            codes = softmax(y, Softmax(EXPONENTIALS, row_norm=bool(case.row_norm)))
+            mode = list(MODES.values())[case.mode]
+            table = TABLE & mode.format.max if mode.of_maximum else TABLE
+            codes = softmax(y, Softmax(table, mode.name, bool(case.row_norm)))
             self.codes.append(codes)
-            one = np.full((case.rows, 1), 1 << 15)
-            self.reciprocals.append(row_reciprocal(codes) if case.row_norm else one)
+            one = tuple(np.full((case.rows, 1), value) for value in UNIT_ROW)
+            self.reciprocals.append(row_reciprocal(codes, mode) if case.row_norm else one)
             whole = -(-columns // hw.rows) * hw.rows
-            padded = np.full((case.rows, whole), 15)
+            padded = np.full((case.rows, whole), mode.zero_code)
             padded[:, :columns] = codes
             self.expected["codes"][self.lanes(case, "codes", whole)] = padded
         elif op in (Epilogue.KEYS, Epilogue.VALUES):
@@ -246,7 +256,7 @@ class Machine:
             used = {case.epilogue for case in self.cases}
             for port, op, table in (
                 (unit.table, Epilogue.GELU, GELU_TABLE),
-                (codes.table, Epilogue.SCORES, EXPONENTIALS),
+                (codes.table, Epilogue.SCORES, TABLE & (1 << entry_bits(hw.attention)) - 1),
             ):
                 for n, v in enumerate(table if op in used else ()):
                     put(port.payload, {"addr": n, "data": int(v)})
@@ -360,10 +370,10 @@ def program(machine: Machine, op: str, rows: int, columns: int) -> None:
         "x_multiplier": 50_000, "y_multiplier": 100_000, "add_shift": 17,
     }  # fmt: skip
     if op.startswith("scores"):
-        norm = int(op == "scores")
-        scores = {"scalar": True, "row_norm": norm}
+        _, mode, *plain = op.split()
+        scores = {"scalar": True, "row_norm": int(not plain), "mode": list(MODES).index(mode)}
         machine.add(Epilogue.SCORES, rows, columns, **scores)
-        context = {"scalar": True, "row_norm": norm, "bitshift": 1}
+        context = scores | {"codes": 1}
         machine.add(Epilogue.CODES8, rows, min(columns, 37), **context)
     elif op == "gelu":
         machine.add(Epilogue.GELU, rows, columns, x_multiplier=40_000, add_shift=24,
@@ -382,13 +392,23 @@ def program(machine: Machine, op: str, rows: int, columns: int) -> None:
         machine.add(Epilogue[op.upper()], rows, columns)
 
 
-OPS = ["codes8", "keys", "values", "gelu", "residual", "embedding", "residual16", "logits",
-       "scores", "scores_plain"]  # fmt: skip
+OPS = ["codes8", "keys", "values", "gelu", "residual", "embedding", "residual16", "logits"]
+ATTENTION = ["scores max4", "scores lis4", "scores lis4 plain", "scores uniform8 plain"]
+
+
+def ops(hw) -> list[str]:
+    return OPS + [op for op in ATTENTION if op.split()[1] in hw.modes]
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4], ids=["steady", "stalls"])
-@pytest.mark.parametrize("op", OPS)
-@pytest.mark.parametrize("size,columns", [("tiny", 13), ("ecp5", 53), ("base", 35)])
+@pytest.mark.parametrize(
+    "size, columns, op",
+    [
+        (size, columns, op)
+        for size, columns in (("tiny", 13), ("ecp5", 53), ("base", 35))
+        for op in ops(SIZES[size])
+    ],
+)
 def test_epilogues(size, op, columns, stall):
     machine = Machine(SIZES[size], seed=columns)
     program(machine, op, rows=7, columns=columns)
@@ -400,7 +420,7 @@ def test_epilogues(size, op, columns, stall):
 def test_programs(size):
     """All epilogues after one another, in a random order; only the first has a wait."""
     machine = Machine(SIZES[size], seed=5)
-    for op in machine.rng.permutation(OPS * 2):
+    for op in machine.rng.permutation(ops(machine.hw) * 2):
         rows, columns = int(machine.rng.integers(1, 6)), int(machine.rng.integers(1, 40))
         program(machine, op, rows, columns)
     machine.run(0.2)

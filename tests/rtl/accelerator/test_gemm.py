@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
+from fqvit_hw.attention_codes import MODES
 from fqvit_hw.machine.isa import Unit
 from fqvit_hw.rtl.accelerator.gemm import ROOM
 from fqvit_hw.rtl.accelerator.tiles import Tiles
 from tests.rtl.array import Chip, Pace, gemm, run, size
 
-SIZES = {"4x4": size(4, 4, 1, 64), "4x4 wide bus": size(4, 4, 1, 128), "8x16": size(8, 16, 2, 64)}
+SIZES = {
+    "4x4": size(4, 4, 1, 64),
+    "4x4 shifters": size(4, 4, 1, 128, modes=("lis4", "uniform8", "max4"), shifters=True),
+    "4x4 shifters alone": size(4, 4, 1, 64, modes=("lis4",), shifters=True),
+    "8x16": size(8, 16, 2, 64, modes=("max4", "lis4", "max5")),
+}
 TINY = SIZES["4x4"]
 
 
@@ -28,7 +34,8 @@ def random_gemm(hw, rng: random.Random, number: int):
         "from_jump": rng.randint(0, 12),
         "k_tiles": rng.randint(1, 4),
         "outer": rng.randint(1, 3),
-        "bitshift": rng.randint(0, 1),
+        "codes": rng.randint(0, 1),
+        "mode": list(MODES).index(rng.choice(hw.modes)),
     }
     for n in range(2):
         fields[f"wait{n}_unit"] = rng.choice(list(Unit))
@@ -96,7 +103,7 @@ def test_no_bubbles(name):
     program = [
         resident(hw, rows=5, row_group=5, k_tiles=1, from_stride=1, wait0_unit=1, wait0_count=990),
         resident(hw, rows=2, row_group=2, k_tiles=2, inner=3, tile_inner=2, tile_k=1, outer=2),
-        resident(hw, rows=4, row_group=2, bitshift=1, wait0_unit=2, wait0_step=1, wait1_unit=3),
+        resident(hw, rows=4, row_group=2, codes=1, wait0_unit=2, wait0_step=1, wait1_unit=3),
         resident(hw, k_tiles=3, tile_k=1),
         resident(hw),
         resident(hw, rows=6),

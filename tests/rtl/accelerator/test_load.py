@@ -40,7 +40,7 @@ def space_bytes(hw, space: Space) -> int:
         Space.STREAM: hw.stream * hw.stream_bytes,
         Space.NORM_TABLE: hw.max_channels * 8,
         Space.GELU_TABLE: 4096,
-        Space.EXP_TABLE: 1024,
+        Space.SOFTMAX_TABLE: 1024,
     }[space]
 
 
@@ -104,7 +104,7 @@ def collect(ctx, load, hw, spaces) -> None:
                     spaces[space][at + k] = data >> 8 * k & 255
     for port, space, size in (
         (load.gelu_table, Space.GELU_TABLE, 1),
-        (load.exp_table, Space.EXP_TABLE, 4),
+        (load.exp_table, Space.SOFTMAX_TABLE, 4),
     ):
         if ctx.get(port.valid):
             at, value = ctx.get(port.payload.addr) * size, ctx.get(port.payload.data)
@@ -201,7 +201,7 @@ def test_tables(hw):
     compare(hw, [table(Space.NORM_TABLE, chunk, 192 * 8, 2 * entry),
                  table(Space.NORM_TABLE, 3, 4 * entry)], memory)  # fmt: skip
     memory = Memory(bytearray(exp.tobytes()), hw.bus_bytes, MAP, 0.2)
-    compare(hw, [table(Space.EXP_TABLE, 2, 1024)], memory)
+    compare(hw, [table(Space.SOFTMAX_TABLE, 2, 1024)], memory)
     memory = Memory(data, hw.bus_bytes, MAP)
     compare(hw, [table(Space.GELU_TABLE, 0, 4096)], memory)
 

@@ -16,7 +16,8 @@ from fqvit_hw.vectors.cases import Case
 from tests.rtl.streams import drive
 
 SQUARE = AttentionConfig(4, 4, 17, 16, bias=True)
-ODD = AttentionConfig(3, 5, 17, 10, bias=True, uniform8=True)
+ODD = AttentionConfig(3, 5, 17, 10, bias=True, modes=("max4", "lis4", "uniform8"))
+SHIFTERS = AttentionConfig(4, 4, 9, 8, modes=("lis4", "max5"), shifters=True)
 ONE_TILE = AttentionConfig(8, 4, 9, 8)
 
 
@@ -41,10 +42,12 @@ def run(config: AttentionConfig, cases: list[Case], stall: float = 0.0):
 
 def heads(config: AttentionConfig, tokens: int, head_dim: int, n: int) -> list[Case]:
     rng = np.random.default_rng([tokens, head_dim])
-    return [random_case(rng, f"head{h}", tokens, head_dim) for h in range(n)]
+    return [random_case(rng, f"head{h}", tokens, head_dim, config.modes[0]) for h in range(n)]
 
 
-@pytest.mark.parametrize("config", [SQUARE, ODD, ONE_TILE], ids=["4x4", "3x5", "8x4"])
+@pytest.mark.parametrize(
+    "config", [SQUARE, ODD, ONE_TILE, SHIFTERS], ids=["4x4", "3x5", "8x4", "shifters"]
+)
 @pytest.mark.parametrize("tokens,stall", [(1, 0.0), (4, 0.4), (9, 0.0), (9, 0.4)])
 def test_masks_biases_and_modes(config, tokens, stall):
     for case in random_cases(config, tokens):
@@ -117,7 +120,9 @@ def late_queries(dut: Attention, t, delay: int):
     return beats, taken, given, errors[0]
 
 
-@pytest.mark.parametrize("config", [SQUARE, ODD, ONE_TILE], ids=["4x4", "3x5", "8x4"])
+@pytest.mark.parametrize(
+    "config", [SQUARE, ODD, ONE_TILE, SHIFTERS], ids=["4x4", "3x5", "8x4", "shifters"]
+)
 @pytest.mark.parametrize("tokens,head_dim", [(1, 1), (9, 8), (6, 5)])
 def test_latency(config, tokens, head_dim):
     t = transaction(config, heads(config, tokens, head_dim, 1)[0])
@@ -128,7 +133,7 @@ def test_latency(config, tokens, head_dim):
 
 
 def test_query_masked_everywhere_raises_error():
-    case = random_case(np.random.default_rng(0), "masked", 3, 4)
+    case = random_case(np.random.default_rng(0), "masked", 3, 4, "max4")
     t = transaction(ONE_TILE, case)
     assert late_queries(Attention(ONE_TILE), t, delay=300)[3] == 0
     t.constants["config"]["mask"] = 1
@@ -181,17 +186,22 @@ def test_replay(length, steps, stall):
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
 def test_row_norm(stall):
-    """The largest accumulators of 23 bits, and reciprocals over their whole range."""
+    """Sums up to 28 bits, reciprocals over their whole range and shifts of all row sums."""
     rng = np.random.default_rng(7)
     reciprocal = np.array([2**16, 2**15, 21845, 21846, 40000, 65535])
-    bound = (2**37 // reciprocal)[:, None]  # the result stays within 2^22, as the model demands
-    acc = (rng.uniform(-1, 1, (6, 7)) * np.minimum(bound, 2**22) * 0.999).astype(np.int64)
+    shift = np.array([15, 15, 9, 14, 20, 21])
+    bound = 2.0 ** (shift + 22) / reciprocal  # the result stays within 2^22, as the model demands
+    acc = (rng.uniform(-1, 1, (6, 7)) * np.minimum(bound, 2**27)[:, None] * 0.999).astype(np.int64)
     acc[1, :2] = -(2**22), 2**22 - 1
-    dut = RowNorm(RowNormConfig(lanes=3, max_length=7))
-    expected = normalize_rows(acc, reciprocal[:, None])
+    acc[2] = np.arange(7) - 3 << 8  # ties at 2^9
+    acc[5, :2] = -(2**26), 2**26 - 1
+    dut = RowNorm(RowNormConfig(lanes=3, max_length=7, bits=28))
+    expected = normalize_rows(acc, reciprocal[:, None], shift[:, None])
     inputs = {
         "i": [{"data": b.tolist()} for b in row_beats(acc, 3).reshape(-1, 3)],
-        "rows": [{"reciprocal": int(r)} for r in reciprocal],
+        "rows": [
+            {"reciprocal": int(r), "shift": int(s)} for r, s in zip(reciprocal, shift, strict=True)
+        ],
     }
     records = drive(dut, inputs, {"o": 18}, constants={"length": 7}, stall=stall)
     got = [b["data"] for b in records["o"].beats]
@@ -203,8 +213,8 @@ def test_row_norm(stall):
 
 def test_row_norm_lets_wide_accumulators_through():
     acc = [-(2**31), 2**31 - 1, 1]
-    dut = RowNorm(RowNormConfig(lanes=3, max_length=3, wide=True))
-    inputs = {"i": [{"data": acc}], "rows": [{"reciprocal": 40000}]}
+    dut = RowNorm(RowNormConfig(lanes=3, max_length=3, bits=23, wide=True))
+    inputs = {"i": [{"data": acc}], "rows": [{"reciprocal": 40000, "shift": 9}]}
     records = drive(dut, inputs, {"o": 1}, constants={"length": 3, "wide": 1})
     assert records["o"].beats == [{"data": acc}]
 

@@ -73,10 +73,10 @@ def test_latency(rows, latency):
     assert dut.latency == latency == times["o"][0] - times["i"][0]
 
 
-@pytest.mark.parametrize("multiply", [False, True])
-def test_bitshift_every_code(multiply):
+@pytest.mark.parametrize("multiply, shifters", [(False, False), (True, False), (True, True)])
+def test_bitshift_every_code(multiply, shifters):
     """All 16 codes against extreme operands; with both modes, beats of either kind alternate."""
-    config = MacArrayConfig(4, 4, tiles=1, multiply=multiply)
+    config = MacArrayConfig(4, 4, tiles=1, multiply=multiply, shifters=shifters)
     dut = MacArray(config)
     v = np.array([[-256, 255, 1, -1], [0] * 4, [-128, 127, 3, -3], [7] * 4])
     codes = np.stack([np.arange(16), np.arange(16), np.arange(16)[::-1], np.full(16, 15)], 1)

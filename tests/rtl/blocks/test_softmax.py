@@ -5,16 +5,18 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
-from fqvit_hw.formats import ZERO_CODE
+from fqvit_hw.attention_codes import MODES
+from fqvit_hw.formats import UNIT_ROW
 from fqvit_hw.rtl.blocks.softmax import ROWS_DEPTH, Softmax, SoftmaxConfig
 from fqvit_hw.rtl.parts.softmax_code import Log2Code, Uniform8Code
 from fqvit_hw.sim.blocks.stream import row_beats
 from fqvit_hw.units import Softmax as Parameters
 from fqvit_hw.units import row_reciprocal, softmax
 from fqvit_hw.units.softmax import log2_code
+from fqvit_hw.vectors.corners import nearest
 from tests.rtl.streams import drive
 
-ONE = 1 << 15
+EVERY_MODE = ("max4", "lis4", "uniform8")
 D = np.arange(256)
 TOP = (1 << 24) - 1
 TABLES = {
@@ -26,15 +28,23 @@ TABLES = {
 }
 
 
+def parameters(name: str, mode: str, row_norm: bool = True) -> Parameters:
+    """A table of TABLES for any mode; rows are normalized where they can be."""
+    codes, table = MODES[mode], TABLES[name]
+    if codes.of_maximum:
+        return Parameters(nearest(table, codes), mode)
+    return Parameters(table, mode, row_norm and codes.row_sum is not None)
+
+
 def reference(x, mask, p: Parameters):
     """Codes, reciprocals and error; rows masked everywhere as the block's contract has them."""
     empty = mask.all(-1)
-    y = np.full(x.shape, ZERO_CODE if p.mode == "lis4" else 0)
+    y = np.full(x.shape, p.codes.zero_code)
     y[~empty] = softmax(x[~empty], p, mask[~empty])
-    reciprocal = np.full(len(x), ONE)
+    rows = np.full((len(x), 2), UNIT_ROW)
     if p.row_norm:
-        reciprocal[~empty] = row_reciprocal(y[~empty])[:, 0]
-    return y, reciprocal.tolist(), bool(empty.any())
+        rows[~empty] = np.concatenate(row_reciprocal(y[~empty], p.codes), axis=1)
+    return y, [{"reciprocal": r, "shift": s} for r, s in rows.tolist()], bool(empty.any())
 
 
 def random_rows(rows, tokens, seed=0):
@@ -47,7 +57,7 @@ def random_rows(rows, tokens, seed=0):
 
 
 def layer(p, tokens) -> dict:
-    return {"tokens": tokens, "mode": int(p.mode == "uniform8"), "row_norm": int(p.row_norm)}
+    return {"tokens": tokens, "mode": list(MODES).index(p.mode), "row_norm": int(p.row_norm)}
 
 
 def table(p) -> list[dict]:
@@ -81,15 +91,15 @@ def check(config, x, mask, p, stall=0.0):
     expected = row_beats(y, config.lanes).reshape(-1, config.lanes).tolist()
     assert [o["data"] for o in records["o"].beats] == expected
     assert [o["last"] for o in records["o"].beats] == ([0] * (beats - 1) + [1]) * rows
-    assert [r["reciprocal"] for r in records["rows"].beats] == reciprocal
+    assert records["rows"].beats == reciprocal
     return (np.array(records[name].cycles) for name in ("i", "o", "rows"))
 
 
-@pytest.mark.parametrize("tokens", [1, 3, 4, 5, 17, 35, 36, 37, 50])
-@pytest.mark.parametrize("uniform8", [False, True])
-def test_latency_and_cycles(tokens, uniform8):
-    config = SoftmaxConfig(4, 50, uniform8)
-    i, o, rows = check(config, *random_rows(12, tokens), Parameters(TABLES["exact"]))
+@pytest.mark.parametrize("tokens", [1, 4, 5, 36, 37, 50])
+@pytest.mark.parametrize("modes", [("max4",), ("lis4",), EVERY_MODE])
+def test_latency_and_cycles(tokens, modes):
+    config = SoftmaxConfig(4, 50, modes)
+    i, o, rows = check(config, *random_rows(12, tokens), parameters("exact", modes[-1]))
     beats = config.beats(tokens)
     assert o[0] - i[beats - 1] == config.latency(tokens)
     assert np.diff(o[::beats]).tolist() == [config.cycles_per_row(tokens)] * 11
@@ -100,10 +110,17 @@ def test_latency_and_cycles(tokens, uniform8):
 
 
 @pytest.mark.parametrize("name", TABLES)
-@pytest.mark.parametrize("mode", ["lis4", "uniform8"])
+@pytest.mark.parametrize(
+    "mode, modes",
+    [
+        *((m, EVERY_MODE) for m in EVERY_MODE),
+        ("max4", ("max4",)),
+        ("max5", ("max3", "max5", "max8")),
+    ],
+)
 @pytest.mark.parametrize("stall", [0.0, 0.4])
-def test_tables(name, mode, stall):
-    p = Parameters(TABLES[name], mode, row_norm=mode == "lis4")
+def test_tables(name, mode, modes, stall):
+    p = parameters(name, mode)
     x, mask = random_rows(12, 21, seed=len(name))
     x[0], mask[0] = -128, False  # all equal
     x[1, :2], mask[1] = [127, -128], False  # the largest distance
@@ -111,7 +128,7 @@ def test_tables(name, mode, stall):
     mask[3] = np.arange(21) != 0
     mask[4] = True  # everywhere
     x[5] = np.arange(21) - 10
-    check(SoftmaxConfig(4, 32, uniform8=True), x, mask, p, stall)
+    check(SoftmaxConfig(4, 32, modes), x, mask, p, stall)
 
 
 @pytest.mark.parametrize(
@@ -119,9 +136,10 @@ def test_tables(name, mode, stall):
 )
 @pytest.mark.parametrize("row_norm", [False, True])
 def test_shapes(lanes, max_tokens, tokens, row_norm):
-    p = Parameters(TABLES["exact"], row_norm=row_norm)
-    for stall in (0.0, 0.5):
-        check(SoftmaxConfig(lanes, max_tokens), *random_rows(6, tokens), p, stall)
+    for mode in ("lis4", "max4"):
+        p = parameters("exact", mode, row_norm)
+        for stall in (0.0, 0.5):
+            check(SoftmaxConfig(lanes, max_tokens, (mode,)), *random_rows(6, tokens), p, stall)
 
 
 @pytest.mark.parametrize("unit", [Log2Code, Uniform8Code])
@@ -163,15 +181,15 @@ def test_codes_beside_their_thresholds(unit):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["exact", "flat", "single"])
-@pytest.mark.parametrize("mode", ["lis4", "uniform8"])
+@pytest.mark.parametrize("mode", EVERY_MODE)
 def test_4096_tokens(name, mode):
-    p = Parameters(TABLES[name], mode, row_norm=mode == "lis4")
-    check(SoftmaxConfig(16, 4096, uniform8=True), *random_rows(3, 4096), p)
+    check(SoftmaxConfig(16, 4096, EVERY_MODE), *random_rows(3, 4096), parameters(name, mode))
 
 
-def test_an_output_that_waits_fills_both_rings():
+@pytest.mark.parametrize("mode, rings", [("lis4", 2), ("max4", 1)])
+def test_an_output_that_waits_fills_all_rings(mode, rings):
     """Rows of 24 beats, rings of 32: what has no room is not taken, and nothing is lost."""
-    config, p = SoftmaxConfig(1, 24), Parameters(TABLES["exact"])
+    config, p = SoftmaxConfig(1, 24, (mode,)), parameters("exact", mode)
     assert config.depth == 32
     x, mask = random_rows(6, 24)
     dut = Softmax(config)
@@ -192,8 +210,9 @@ def test_an_output_that_waits_fills_both_rings():
 
     async def sink(ctx):
         await ctx.tick().repeat(600)
-        # both rings, what the stages of the code hold, and the output
-        assert 2 * config.depth <= sum(taken) <= 2 * config.depth + config.code_latency + 2
+        # the rings, what the stages of the code hold, and the output
+        full = rings * config.depth
+        assert full <= sum(taken) <= full + config.code_latency + 2
         ctx.set(dut.o.ready, 1)
         for _ in range(x.size):
             (payload,) = await ctx.tick().sample(dut.o.payload).until(dut.o.valid)
@@ -205,9 +224,10 @@ def test_an_output_that_waits_fills_both_rings():
     assert codes == row_beats(reference(x, mask, p)[0], 1).reshape(-1, 1).tolist()
 
 
-def test_unread_reciprocals_error_and_reset():
+@pytest.mark.parametrize("mode", ["lis4", "max4"])
+def test_unread_reciprocals_error_and_reset(mode):
     """Rows stop where the queue is full, none is lost; `error` stays until reset."""
-    config, p = SoftmaxConfig(4, 12), Parameters(TABLES["exact"])
+    config, p = SoftmaxConfig(4, 12, (mode,)), parameters("exact", mode)
     rows, beats = ROWS_DEPTH + 4, 3
     x, mask = random_rows(rows, 12)
     mask[1] = True
@@ -240,7 +260,7 @@ def test_unread_reciprocals_error_and_reset():
         ctx.set(dut.rows.ready, 1)
         for expected in reciprocal:
             (payload,) = await ctx.tick().sample(dut.rows.payload).until(dut.rows.valid)
-            assert payload.reciprocal == expected
+            assert payload == expected
         assert codes == row_beats(y, 4).reshape(-1, 4).tolist()
         assert ctx.get(dut.error)
         ctx.set(reset, 1)
@@ -261,8 +281,11 @@ def test_unread_reciprocals_error_and_reset():
         (ValueError, (4, 4097)),
         (TypeError, (4.0, 16)),
         (TypeError, (4, 16, 1)),
+        (ValueError, (4, 16, ())),
+        (ValueError, (4, 16, ("max4", "max4"))),
+        (ValueError, (4, 16, ("max9",))),
     ],
 )
 def test_config_refuses(error, arguments):
-    with pytest.raises(error, match=r"SoftmaxConfig\.(lanes|max_tokens|uniform8)"):
+    with pytest.raises(error, match=r"SoftmaxConfig\.(lanes|max_tokens|modes)"):
         SoftmaxConfig(*arguments)
