@@ -29,6 +29,7 @@ CHOICES = {
     "fold_values": (True, False),
     "fold_norms": (True, False),
     "bias_correction": (True, False),
+    "weight_rounding": ("output", "nearest"),
 }
 
 
@@ -56,6 +57,7 @@ class QuantConfig:
     fold_positions, fold_values, fold_norms: change the float weights first, at no cost in hardware
         and without changing what the float model computes (calibrate/fold.py)
     bias_correction: take the mean error of every layer's rounded weights out of its bias
+    weight_rounding: round weights for the least error of the layer's output, or to the nearest code
     """
 
     exponential: str = "exact"
@@ -73,6 +75,7 @@ class QuantConfig:
     fold_values: bool = True
     fold_norms: bool = True
     bias_correction: bool = True
+    weight_rounding: str = "output"
 
     def __post_init__(self):
         for field in fields(self):
@@ -119,6 +122,7 @@ PAPER_884 = QuantConfig(
     fold_values=False,
     fold_norms=False,
     bias_correction=False,
+    weight_rounding="nearest",
 )
 
 PRESETS = {

@@ -25,6 +25,7 @@ INGREDIENTS = {
     "lifted exponential": {"exponential": "lifted"},
     "clipped GELU": {"observer": "clipped-gelu"},
     "bias correction": {"bias_correction": True},
+    "rounding for the output": {"weight_rounding": "output"},
 }
 
 

@@ -10,6 +10,7 @@ from ..model import QuantizedModel
 from .build import build_network
 from .choose import calibrate
 from .fold import fold, unfolded
+from .gram import observe_inputs
 from .supported import check_supported
 
 
@@ -22,7 +23,10 @@ def quantize(model, calibration, config: QuantConfig, *, mean=None, std=None) ->
     images = spaced(check_calibration(model, calibration), config.calibration_images)
     model, folded = fold(model, images, mean, std, config)
     scales, means = calibrate(model, images, mean, std, config)
-    network, logit_scale, scales = build_network(model, scales, means, config, mean, std)
+    grams = {}
+    if config.weight_rounding == "output":
+        grams = observe_inputs(model, images, mean, std, scales)
+    network, logit_scale, scales = build_network(model, scales, means, grams, config, mean, std)
     return QuantizedModel(network, config, logit_scale, unfolded(scales, folded))
 
 

@@ -16,6 +16,7 @@ from .builder import Builder, array, prove_tokens, weight_and_bias
 from .choose import symmetric
 from .fixed_point import build_linear, build_requantize, prove
 from .float_steps import steps_of
+from .gram import pad_codes
 
 
 class VitBuilder(Builder[VitSteps]):
@@ -75,7 +76,7 @@ class SwinBuilder(Builder[SwinSteps]):
         head, head_requantize, logit_scale = self.head(steps.head, model.head.fc)
         network = SwinTransformer(
             **self.image_fields(),
-            pad=np.rint(np.multiply(255, self.mean)).astype(np.int64) + INT8.min,
+            pad=pad_codes(self.mean),
             patch_embed=conv[0],
             patch_embed_requantize=conv[1],
             patch_embed_norm=norm,
@@ -126,7 +127,8 @@ class SwinBuilder(Builder[SwinSteps]):
 def build_network(model, scales: dict[str, Scale], means, grams, config: QuantConfig, mean, std):
     """-> the integer network of a timm model, its logit scale and the scales of all tensors.
 
-    means, grams: of the inputs of the Linears, by name, for the bias correction and the rounding.
+    means, grams: of the inputs of the Linears, by name, for the bias correction and for the
+    rounding of the weights; no grams: to the nearest.
     """
     steps, calibrated = steps_of(model), (scales, means, grams, config, mean, std)
     if isinstance(steps, SwinSteps):

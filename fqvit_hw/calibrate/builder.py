@@ -94,11 +94,13 @@ class Builder(Generic[Family]):
 
     def input(self, step: Step):
         """What build_linear wants to know of its input, and the bits of its weights."""
-        gram = self.grams.get(step.source)
-        return (
-            *self.format(step.source), self.config.weight_bits, self.means.get(step.source),
-            gram and gram.covariance,
-        )  # fmt: skip
+        scale, zero = self.format(step.source)
+        mean, moments = self.means.get(step.source), None
+        if gram := self.grams.get(step.source):
+            # what the bias takes is not in the weights' error
+            mean = scale * (gram.mean - zero) if self.config.bias_correction else None
+            moments = gram.about(zero) if mean is None else gram.covariance
+        return scale, zero, self.config.weight_bits, mean, moments
 
     def patch_weights(self) -> tuple[np.ndarray, np.ndarray]:
         """(C, K), (C,): the convolution over codes pixel - 128 instead of normalized pixels.

@@ -66,7 +66,7 @@ def build_requantize(layer: str, ratio, width: int, zero: int = 0) -> Requantize
 
 def build_linear(
     layer: str, weight, bias, scale_in: float, zero_in: int, bits: int = 8, mean_in=None,
-    covariance=None,
+    moments=None,
 ):  # fmt: skip
     """weight: float (out, in); bias: float (out,) -> Linear, and its accumulator scale (out,).
 
@@ -79,17 +79,15 @@ def build_linear(
     Raises ValueError if the accumulator could overflow.
     """
     weight, bias = np.asarray(weight, np.float64), np.asarray(bias, np.float64)
-    if covariance is None:
-        step = np.abs(weight).max(1) / IntFormat(bits).max
-    else:
-        step = output_steps(weight, covariance, bits)
+    step = np.abs(weight).max(1) / IntFormat(bits).max
+    if moments is not None:
+        step = output_steps(weight, moments, bits)
     step = np.maximum(step, np.abs(bias) / (scale_in * LARGEST_BIAS))
     divisor = np.where(step > 0, step, 1.0)
     target = weight / divisor[:, None]
-    if covariance is None:
-        codes = round_to_nearest(target)
-    else:
-        codes = round_to_output(target, covariance, bits)
+    codes = round_to_nearest(target)
+    if moments is not None:
+        codes = round_to_output(target, moments, bits)
     if mean_in is not None:
         bias = bias + (weight - codes * step[:, None]) @ mean_in
     constant = np.rint(bias / (scale_in * divisor)).astype(np.int64) - zero_in * codes.sum(1)
@@ -100,15 +98,13 @@ def build_linear(
 
 def build_head(
     layer: str, weight, bias, scale_in: float, zero_in: int, bits: int = 8, mean_in=None,
-    covariance=None,
+    moments=None,
 ):  # fmt: skip
     """-> Linear, Requantize to 32 bits, accumulator scale (classes,), logit scale.
 
     The logit scale is the largest accumulator scale, so that no accumulator grows.
     """
-    linear, acc_scale = build_linear(
-        layer, weight, bias, scale_in, zero_in, bits, mean_in, covariance
-    )
+    linear, acc_scale = build_linear(layer, weight, bias, scale_in, zero_in, bits, mean_in, moments)
     logit_scale = float(acc_scale.max()) or 1.0
     scaling = build_requantize(layer, acc_scale / logit_scale, ACC.width)
     worst = worst_accumulator(linear.weight, linear.bias, LARGEST_OPERAND)

@@ -10,34 +10,45 @@ import numpy as np
 
 from ..formats import INT8
 from ..network.scale import Scale
+from ..network.step import Operation
+from ..units import patches
+from .float_steps import steps_of
+from .observers import observe
 
+TOKENS = 1 << 14  # of a tensor, evenly spaced, or all if there are fewer; int32 holds their sums
 CHUNK = 1 << 10  # tokens: sums of 2^10 products of two int8 stay within the 24 bits of float32
 
 
 class Gram:
-    """Number, sum (K,) and products (K, K) of the codes of a step's tensor, over all tokens.
+    """Number, sum int64 (K,) and products int32 (K, K) of the codes of a step's tensor.
 
-    As an observer it takes float tensors, and the codes that `scale` gives them. float64 that hold
-    integers: 2^14 a product, so that 2^39 tokens fit.
+    scale: what makes codes of the float tensors that `update` takes; images: how many there will
+    be, from which the tokens that are left out follow.
     """
 
-    def __init__(self, scale: Scale):
-        self.scale = scale
-        self.count, self.total, self.products = 0, np.zeros(()), np.zeros(())
+    def __init__(self, scale: Scale, images: int):
+        self.scale, self.images = scale, images
+        self.seen = self.count = 0
+        self.total, self.products = np.zeros(1, np.int64), np.zeros((1, 1), np.int32)
 
     def update(self, x) -> None:
         """x: a float tensor (B, ..., groups, columns)."""
-        values = x.flatten(-2).flatten(0, -2).double().numpy()  # (tokens, K)
+        # (B, ..., groups, columns) -> (B, tokens, K)
+        values = x.reshape(len(x), -1, x.shape[-2] * x.shape[-1]).double().numpy()
         codes = np.rint(values / float(self.scale.scale)) + self.scale.zero
-        self.add(codes.clip(INT8.min, INT8.max))
+        self.add(codes.clip(INT8.min, INT8.max).astype(INT8.dtype))
 
     def add(self, codes: np.ndarray) -> None:
-        """codes: integers of any dtype (tokens, K)."""
-        for start in range(0, len(codes), CHUNK):
-            part = codes[start : start + CHUNK].astype(np.float32)
-            self.products = self.products + (part.T @ part).astype(np.float64)
-        self.total = self.total + codes.sum(0, dtype=np.float64)
-        self.count += len(codes)
+        """codes: int8 (B, tokens, K)."""
+        tokens = codes.reshape(-1, codes.shape[-1])
+        stride = -(-self.images * codes.shape[1] // TOKENS)
+        chosen = tokens[-self.seen % stride :: stride]
+        self.seen += len(tokens)
+        self.count += len(chosen)
+        self.total = self.total + chosen.sum(0, dtype=np.int64)
+        for start in range(0, len(chosen), CHUNK):
+            part = chosen[start : start + CHUNK].astype(np.float32)
+            self.products = self.products + (part.T @ part).astype(np.int32)
 
     @property
     def mean(self) -> np.ndarray:
@@ -46,6 +57,34 @@ class Gram:
 
     @property
     def covariance(self) -> np.ndarray:
-        """count times that of the codes, float64 (K, K): no sum, so that it too is the same on any
-        machine."""
-        return self.products - np.outer(self.total, self.total) / self.count
+        """`count` times that of the codes, float64 (K, K). No sums: the same on any machine."""
+        total = self.total.astype(np.float64)
+        return self.products - np.outer(total, total) / self.count
+
+    def about(self, zero: int) -> np.ndarray:
+        """The sums of products of code - zero, float64 (K, K)."""
+        edges = zero * (self.total[:, None] + self.total)
+        return (self.products - edges + self.count * zero**2).astype(np.float64)
+
+
+def pad_codes(mean) -> np.ndarray:
+    """Of a pixel that is 0 once it is normalized, int64 (C,)."""
+    return np.rint(np.multiply(255, mean)).astype(np.int64) + INT8.min
+
+
+def observe_inputs(model, images, mean, std, scales: dict[str, Scale]) -> dict[str, Gram]:
+    """The Gram of every tensor that a Linear reads, by name, in one pass over the images.
+
+    images: uint8 (B, C, H, W); scales: of the tensors. The image's codes are its pixels.
+    """
+    steps = steps_of(model)
+    names = {step.source for step in steps if step.operation is Operation.LINEAR}
+    found = observe(
+        model, images, mean, std,
+        lambda step: Gram(scales[step.name], len(images)) if step.name in names else None,
+    )  # fmt: skip
+    grams = {step.name: gram for step, gram in found.items()}
+    grams[steps.image.name] = pixels = Gram(scales[steps.image.name], len(images))
+    for image in images:
+        pixels.add(patches(image[None], model.patch_embed.proj.kernel_size[0], pad_codes(mean)))
+    return grams

@@ -32,15 +32,15 @@ def round_to_nearest(target: np.ndarray) -> np.ndarray:
     return np.rint(target).astype(np.int64)
 
 
-def round_to_output(target: np.ndarray, covariance: np.ndarray, bits: int) -> np.ndarray:
+def round_to_output(target: np.ndarray, moments: np.ndarray, bits: int) -> np.ndarray:
     """Codes of `bits` bits, int64 (out, K), whose outputs differ least from the target's.
 
-    target: weights in steps, float64 (out, K); covariance: of the input codes, any multiple of it,
-    float64 (K, K). The error e^T (H + damping) e is that of the nearest codes or less, in each row.
+    target: weights in steps, float64 (out, K); moments: of the input codes, or any multiple of
+    them, float64 (K, K). The error e^T (H + damping) e is that of the nearest codes or less, in each row.
     """
     limit, one = IntFormat(bits).max, float(1 << FRACTION)
     near = np.rint(target.T).clip(-limit, limit)  # (K, out): a column of the layer is a row here
-    H = integer_matrix(covariance, np.abs(target.T - near).max(initial=0) + REACH + 1)
+    H = integer_matrix(moments, np.abs(target.T - near).max(initial=0) + 2 * REACH)
     divisor = one * np.maximum(H.diagonal(), 1)
     lowest, highest = np.maximum(near - REACH, -limit), np.minimum(near + REACH, limit)
     codes = near.copy()
@@ -65,20 +65,20 @@ def round_to_output(target: np.ndarray, covariance: np.ndarray, bits: int) -> np
     return codes.T.astype(np.int64)
 
 
-def integer_matrix(covariance: np.ndarray, error: float) -> np.ndarray:
-    """Proportional to the covariance, damped: integers so small that (H e)_j is exact for |e| <=
+def integer_matrix(moments: np.ndarray, error: float) -> np.ndarray:
+    """Proportional to the moments, damped: integers so small that (H e)_j is exact for |e| <=
     error, in any order. No entry is larger than the largest of the diagonal."""
-    inputs = len(covariance)
+    inputs = len(moments)
     bits = EXACT - FRACTION - int(np.ceil(np.log2(error)) + np.ceil(np.log2(inputs)))
-    largest = covariance.diagonal().max(initial=0)
+    largest = moments.diagonal().max(initial=0)
     if not largest > 0:
-        return np.zeros_like(covariance)
-    H = np.rint(covariance * (2.0 ** (bits - 1) / largest))
+        return np.zeros_like(moments)
+    H = np.rint(moments * (2.0 ** (bits - 1) / largest))
     H[np.diag_indices(inputs)] += np.floor(H.diagonal().sum() / (DAMPING * inputs))
     return H
 
 
-def output_steps(weight: np.ndarray, covariance: np.ndarray, bits: int) -> np.ndarray:
+def output_steps(weight: np.ndarray, moments: np.ndarray, bits: int) -> np.ndarray:
     """The step of each output, float64 (out,): where cutting its largest weights pays, a smaller
     one than max|w| / (2^(bits-1) - 1).
 
@@ -87,8 +87,8 @@ def output_steps(weight: np.ndarray, covariance: np.ndarray, bits: int) -> np.nd
     """
     limit, fine = IntFormat(bits).max, float(1 << 5)
     largest = np.abs(weight).max(1) / limit
-    variance = covariance.diagonal()
-    variance = np.rint(variance * (2.0**12 / (variance.max(initial=0) or 1.0))) + 1
+    variance = np.rint(moments.diagonal() * (2.0**11 / (moments.diagonal().max(initial=0) or 1.0)))
+    variance += np.floor(variance.sum() / (DAMPING * len(variance))) + 1
     errors = []
     for shrink in SHRINK:
         step = largest * shrink

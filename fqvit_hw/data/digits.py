@@ -26,6 +26,7 @@ CONFIG = replace(
     fold_values=False,
     fold_norms=False,
     bias_correction=False,
+    weight_rounding="nearest",
 )
 TEST_EVERY = 5  # images 0, 5, 10, ...: 360 for the test, 1,437 for training and calibration
 
