@@ -12,6 +12,7 @@ from ..formats import INT8, INT16, PTF_MAX, IntFormat
 from ..network.scale import Scale
 from ..network.step import Operation, Role, Step
 from ..network.steps import VitSteps
+from .exact import ordered_sum
 from .float_steps import steps_of
 from .observers import OBSERVERS, SHRINK, Histogram, Mean, MinMax, Range, observe
 from .ptf import search_factors
@@ -90,7 +91,7 @@ def omse(low, high, counts, x, centred) -> tuple[float, float]:
     low, high: the extremes; counts: of values x, a histogram; centred: the codes have zero point
     0, as q, k and v. The authors take the error of the last batch only, here it is that of all.
     """
-    errors = [np.dot(counts, np.square(rounded(x, low * s, high * s, centred) - x)) for s in SHRINK]
+    errors = [squared_error(counts, x, low * s, high * s, centred) for s in SHRINK]
     best = SHRINK[int(np.argmin(errors))]
     return low * best, high * best
 
@@ -100,8 +101,13 @@ def cut_high_end(low, high, counts, x, centred) -> tuple[float, float]:
 
     Arguments as for omse; the smallest cut of those with the least error.
     """
-    errors = [np.dot(counts, np.square(rounded(x, low, high * s, centred) - x)) for s in SHRINK]
+    errors = [squared_error(counts, x, low, high * s, centred) for s in SHRINK]
     return low, high * SHRINK[int(np.argmin(errors))]
+
+
+def squared_error(counts, x, low: float, high: float, centred: bool) -> float:
+    """Summed over `counts` of values x, as int8 codes of [low, high] stand for them."""
+    return float(ordered_sum(counts * np.square(rounded(x, low, high, centred) - x)))
 
 
 def rounded(x: np.ndarray, low: float, high: float, centred: bool) -> np.ndarray:
