@@ -10,6 +10,7 @@ from ..model import QuantizedModel
 from .build import build_network
 from .choose import calibrate
 from .fold import fold, unfolded
+from .guard import check_same
 from .supported import check_supported
 
 
@@ -20,6 +21,7 @@ def quantize(model, calibration, config: QuantConfig, *, mean=None, std=None) ->
     check_supported(model)
     mean, std = preprocessing(model, mean, std)
     images = spaced(check_calibration(model, calibration), config.calibration_images)
+    check_same(model, images, mean, std)
     model, folded = fold(model, images, mean, std, config)
     scales, means = calibrate(model, images, mean, std, config)
     network, logit_scale, scales = build_network(model, scales, means, config, mean, std)

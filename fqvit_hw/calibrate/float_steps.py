@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..network.step import Step
+from ..network.step import Role, Step
 from ..network.steps import BlockSteps, SwinSteps, VitSteps, swin_steps, vit_steps
 from ..units import windows
 from .exact import gelu, layer_norm, linear, ordered_sum, product, softmax
@@ -46,6 +46,13 @@ def float_steps(model, x) -> Iterator[tuple[Step, torch.Tensor]]:
         yield from swin_tensors(model, steps, x)
     else:
         yield from vit_tensors(model, steps, x)
+
+
+def columns(step: Step, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor of a step as the next layer takes it: a context has all heads side by side."""
+    if step.role is not Role.CONTEXT:
+        return tensor
+    return tensor.transpose(-3, -2).flatten(-2)  # (..., H, N, D) -> (..., N, H * D)
 
 
 def tokens(model) -> int:

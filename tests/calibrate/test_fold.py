@@ -13,7 +13,7 @@ from tests.models import MEAN, STD, float_tensors, random_images, tiny_quantized
 torch = pytest.importorskip("torch", reason="calibration needs torch")
 
 from fqvit_hw.calibrate.float_steps import float_steps, normalize, steps_of  # noqa: E402
-from fqvit_hw.calibrate.fold import fold  # noqa: E402
+from fqvit_hw.calibrate.fold import fold, root  # noqa: E402
 
 NONE = QuantConfig(fold_positions=False, fold_values=False, fold_norms=False)
 BOTH = QuantConfig(fold_norms=False)  # positions and values
@@ -65,7 +65,7 @@ def test_nothing_to_fold_is_no_copy():
 
 
 def test_values_use_their_codes():
-    """Every channel of v is centred, its magnitude the 0.3th power of what it was."""
+    """Every channel of v is centred, its magnitude the 19th of 64 powers of what it was."""
     model, images = tiny_vit(), random_images(8)
     folded, sizes = fold(model, images, MEAN, STD, BOTH)
     both = (float_steps(m, normalize(images, MEAN, STD)) for m in (model, folded))
@@ -77,7 +77,7 @@ def test_values_use_their_codes():
             )
             torch.testing.assert_close(high, -low, atol=1e-5, rtol=1e-4)
             size = (old_high - old_low) / (old_high - old_low).max()
-            expected = size**0.3 * high.max()
+            expected = size ** (19 / 64) * high.max()
             torch.testing.assert_close(high, expected, atol=1e-5, rtol=1e-4)
     assert {step.name for step in sizes} == {
         "patch_embed",
@@ -134,6 +134,12 @@ def test_reports_see_the_original_tensors(attention):
         assert np.square(error).sum() < 0.05 * real[name].square().sum(), name
         checked += 1
     assert checked == 13
+
+
+@pytest.mark.parametrize("power", [1, 19, 32, 45, 63])
+def test_root(power):
+    x = np.random.default_rng(0).uniform(1e-3, 1, 100)
+    np.testing.assert_allclose(root(x, power), x ** (power / 64), rtol=1e-14)
 
 
 def test_scale_with_an_offset():
