@@ -160,7 +160,7 @@ class Builder(Generic[Family]):
             norm2=self.norm(steps.norm2, block.norm2),
             fc1=fc1[0],
             fc1_requantize=fc1[1],
-            gelu=build_gelu(gelu, config.gelu_index_width, self.scales[gelu]),
+            gelu=build_gelu(gelu, self.scales[steps.fc1.name], self.scales[gelu]),
             fc2=fc2[0],
             fc2_requantize=fc2[1],
             residual2=self.stream_add(steps.residual2, channels),

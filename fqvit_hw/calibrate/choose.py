@@ -8,7 +8,7 @@ import numpy as np
 
 from ..config import QuantConfig
 from ..errors import UserError
-from ..formats import INT8, INT16, PTF_MAX, IntFormat
+from ..formats import GELU_INDEX_WIDTHS, INT8, INT16, PTF_MAX, IntFormat
 from ..network.scale import Scale
 from ..network.step import Operation, Role, Step
 from ..network.steps import VitSteps
@@ -54,8 +54,6 @@ def calibrate(model, images, mean, std, config: QuantConfig):
         )
     scales = {steps.image.name: Scale(1.0)}
     for step, found in ranges.items():
-        if step.role is Role.PRE_ACTIVATION:
-            check_gelu_range(step.name, found.high.max(), config)
         if step.role is not Role.LOGITS:  # its scale follows from its weights
             scales[step.name] = scale_of(step, found, config)
         if step.role is Role.QKV:  # one scale per column, as for every layer
@@ -125,18 +123,23 @@ def scale_of(step: Step, found: Range, config: QuantConfig) -> Scale:
     if step.role is Role.QKV:
         return qkv_scale(found, config)
     if step.role is Role.PRE_ACTIVATION:
-        return Scale(gelu_step(config.gelu_index_width))
+        return Scale(gelu_step(gelu_width(step.name, high, config)))
     if step.role is Role.PROBABILITY:
         return Scale(1 / 255) if config.attention == "uniform8" else Scale(1, log2=True)
     if step.role is Role.BRANCH and config.branch_width == 16:
         return Scale(symmetric(low, high, INT16) * HEADROOM)
+    if step.role is Role.ACTIVATION:  # what lies far below a step of the index is zero
+        return asymmetric(low, high, smallest=gelu_step(config.gelu_index_width) * 2.0**-14)
     return asymmetric(low, high)
 
 
-def asymmetric(low: float, high: float, divide_by: int = 1) -> Scale:
-    """int8 codes over [low, high] and 0; the scale (not the zero point) divided by `divide_by`."""
+def asymmetric(low: float, high: float, divide_by: int = 1, smallest: float = 0.0) -> Scale:
+    """int8 codes over [low, high] and 0; the scale (not the zero point) divided by `divide_by`.
+
+    smallest: what the scale is at least
+    """
     low, high = min(low, 0.0), max(high, 0.0)
-    step = (high - low) / (INT8.max - INT8.min) or SMALLEST
+    step = max((high - low) / (INT8.max - INT8.min), smallest) or SMALLEST
     zero = int(np.clip(np.rint(INT8.min - low / step), INT8.min, INT8.max))
     return Scale(step / divide_by, zero)
 
@@ -164,10 +167,14 @@ def gelu_step(index_width: int) -> float:
     return 2.0 ** (3 - index_width)
 
 
-def check_gelu_range(name: str, high: float, config: QuantConfig) -> None:
-    limit = INT16.max * gelu_step(config.gelu_index_width)
-    if high > limit:
-        raise UserError(
-            f"{name}: pre-activations up to {high:.1f} exceed the {limit:.1f} of a "
-            f"{config.gelu_index_width}-bit GELU index: choose a smaller gelu_index_width"
-        )
+def gelu_width(name: str, high: float, config: QuantConfig) -> int:
+    """The configuration's, or the next smaller one whose int16 input holds pre-activations up to
+    `high`."""
+    for width in sorted(GELU_INDEX_WIDTHS, reverse=True):
+        limit = INT16.max * gelu_step(width)
+        if width <= config.gelu_index_width and high <= limit:
+            return width
+    raise UserError(
+        f"{name}: pre-activations up to {high:.1f} exceed the {limit:.1f} of the smallest GELU "
+        f"index, {min(GELU_INDEX_WIDTHS)} bits"
+    )

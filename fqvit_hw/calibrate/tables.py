@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from ..formats import EXPONENTIAL, INT8, saturate
+from ..formats import EXPONENTIAL, GELU_INDEX_WIDTHS, INT8, saturate
 from ..network.scale import Scale
 from ..units import Gelu
 from .choose import gelu_step
@@ -61,14 +61,16 @@ def polynomial_exponential(layer: str, step: float) -> np.ndarray:
 
 
 def exponential_table(layer: str, kind: str, step: float) -> np.ndarray:
-    if kind == "i-exp":
+    """`kind` is that of the configuration; where i-exp is not defined it is the exact one."""
+    if kind == "i-exp" and step < I_EXP_LIMIT:
         return polynomial_exponential(layer, step)
     return exact_exponential(step) if kind == "exact" else lifted_exponential(step)
 
 
-def build_gelu(layer: str, index_width: int, out: Scale) -> Gelu:
-    """Exact GELU, x * Phi(x), of every index, in codes of `out`."""
-    step = gelu_step(index_width)
+def build_gelu(layer: str, index: Scale, out: Scale) -> Gelu:
+    """Exact GELU, x * Phi(x), of every index, in codes of `out`. index: choose.gelu_step"""
+    step = float(index.scale)
+    index_width = next(w for w in GELU_INDEX_WIDTHS if gelu_step(w) == step)
     half = 1 << (index_width - 1)
     inputs = torch.arange(-half, half, dtype=torch.float64) * step
     values = gelu(inputs).numpy()

@@ -42,7 +42,7 @@ def test_ordered_sum_adds_from_the_first_to_the_last(convert):
         for value in x[i, :, k].tolist():
             total += value
         assert found[i, k] == total
-    assert (found == exact.ordered_sum(convert(x).swapaxes(1, 2))).all()
+    assert (found == exact.ordered_sum(convert(x).swapaxes(1, 2)).T).all()
 
 
 def test_by_rows_works_on_some_rows_at_a_time():
@@ -163,7 +163,8 @@ from fqvit_hw.zoo import digits
 model = digits.load()
 torch.set_num_threads(int(sys.argv[1]))
 for name in sys.argv[2:]:
-    qm = quantize(model, data.train_set()[0][:{IMAGES}], PRESETS[name], mean=data.MEAN, std=data.STD)
+    images = data.train_set()[0][:{IMAGES}]
+    qm = quantize(model, images, PRESETS[name], mean=data.MEAN, std=data.STD)
     print(torch.backends.cpu.get_cpu_capability(), name, content_sha256(qm))
 """
 DEIT = """
