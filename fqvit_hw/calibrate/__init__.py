@@ -9,7 +9,8 @@ from ..errors import UserError, UserTypeError
 from ..model import QuantizedModel
 from .build import build_network
 from .choose import calibrate
-from .fold import fold, unfolded
+from .fold import fold, ranges_to_fold, unfit, unfolded
+from .guard import check_same
 from .supported import check_supported
 
 
@@ -20,9 +21,15 @@ def quantize(model, calibration, config: QuantConfig, *, mean=None, std=None) ->
     check_supported(model)
     mean, std = preprocessing(model, mean, std)
     images = spaced(check_calibration(model, calibration), config.calibration_images)
-    model, folded = fold(model, images, mean, std, config)
-    scales, means = calibrate(model, images, mean, std, config)
-    network, logit_scale, scales = build_network(model, scales, means, config, mean, std)
+    check_same(model, images, mean, std)
+    ranges, kept = ranges_to_fold(model, images, mean, std, config), {}
+    while True:  # once, but where an outlier takes a folded channel beyond what the units hold
+        changed, folded = fold(model, ranges, config, kept)
+        scales, means = calibrate(changed, images, mean, std, config)
+        if not (more := unfit(changed, folded, scales, kept)):
+            break
+        kept |= more
+    network, logit_scale, scales = build_network(changed, scales, means, config, mean, std)
     return QuantizedModel(network, config, logit_scale, unfolded(scales, folded))
 
 
