@@ -100,11 +100,11 @@ def measure(evaluator: Evaluator, images: np.ndarray) -> dict:
 
 
 def real_tensors(evaluator: Evaluator, images: np.ndarray) -> dict[Step, np.ndarray]:
-    """Every tensor of the float model, on the CPU."""
+    """Every tensor of the float model in float32, on the CPU."""
     from ..calibrate.float_steps import float_steps, normalize
 
     x = normalize(images, evaluator.mean, evaluator.std)
-    return {step: tensor.numpy() for step, tensor in float_steps(evaluator.model.cpu(), x)}
+    return {step: tensor.float().numpy() for step, tensor in float_steps(evaluator.model.cpu(), x)}
 
 
 def widen(ranges: dict, real: dict[Step, np.ndarray]) -> None:

@@ -9,8 +9,9 @@ from ..errors import UserError, UserTypeError
 from ..model import QuantizedModel
 from .build import build_network
 from .choose import calibrate
-from .fold import fold, unfolded
+from .fold import fold, ranges_to_fold, unfit, unfolded
 from .gram import observe_inputs
+from .guard import check_same
 from .supported import check_supported
 
 
@@ -21,12 +22,18 @@ def quantize(model, calibration, config: QuantConfig, *, mean=None, std=None) ->
     check_supported(model)
     mean, std = preprocessing(model, mean, std)
     images = spaced(check_calibration(model, calibration), config.calibration_images)
-    model, folded = fold(model, images, mean, std, config)
-    scales, means = calibrate(model, images, mean, std, config)
+    check_same(model, images, mean, std)
+    ranges, kept = ranges_to_fold(model, images, mean, std, config), {}
+    while True:  # once, but where an outlier takes a folded channel beyond what the units hold
+        changed, folded = fold(model, ranges, config, kept)
+        scales, means = calibrate(changed, images, mean, std, config)
+        if not (more := unfit(changed, folded, scales, kept)):
+            break
+        kept |= more
     grams = {}
     if config.weight_rounding == "output":
-        grams = observe_inputs(model, images, mean, std, scales)
-    network, logit_scale, scales = build_network(model, scales, means, grams, config, mean, std)
+        grams = observe_inputs(changed, images, mean, std, scales)
+    network, logit_scale, scales = build_network(changed, scales, means, grams, config, mean, std)
     return QuantizedModel(network, config, logit_scale, unfolded(scales, folded))
 
 

@@ -98,7 +98,7 @@ class SwinBuilder(Builder[SwinSteps]):
         linear, acc_scale = build_linear(step.name, weight, bias, *self.input(step))
         self.scales[step.acc] = Scale(acc_scale)
         out, width = self.scales[step.name], self.width(step.name)
-        size = out.scale * np.exp2(out.factor)  # of a step of each channel
+        size = np.ldexp(out.scale, out.factor)  # of a step of each channel
         return linear, build_requantize(step.name, acc_scale / size, width, out.zero)
 
     def merge(self, steps: MergeSteps, layer) -> PatchMerging:

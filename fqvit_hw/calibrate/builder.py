@@ -16,6 +16,7 @@ from ..network.scale import Scale
 from ..network.step import Role, Step
 from ..network.steps import BlockSteps, Steps
 from ..units import Attention, Softmax
+from .exact import ordered_sum
 from .fixed_point import (
     LARGEST_OPERAND,
     build_head,
@@ -111,7 +112,7 @@ class Builder(Generic[Family]):
         mean, std = (np.asarray(v, np.float64).reshape(1, -1, 1, 1) for v in (self.mean, self.std))
         weight = array(conv.weight)
         bias = 0 if conv.bias is None else array(conv.bias)
-        bias = bias + (weight * (128 / 255 - mean) / std).sum((1, 2, 3))
+        bias = bias + ordered_sum((weight * (128 / 255 - mean) / std).reshape(len(weight), -1))
         return (weight / (255 * std)).reshape(len(weight), -1), bias
 
     def linear(self, step: Step, weight, bias, width: int):
@@ -168,7 +169,7 @@ class Builder(Generic[Family]):
             norm2=self.norm(steps.norm2, block.norm2),
             fc1=fc1[0],
             fc1_requantize=fc1[1],
-            gelu=build_gelu(gelu, config.gelu_index_width, self.scales[gelu]),
+            gelu=build_gelu(gelu, self.scales[steps.fc1.name], self.scales[gelu]),
             fc2=fc2[0],
             fc2_requantize=fc2[1],
             residual2=self.stream_add(steps.residual2, channels),

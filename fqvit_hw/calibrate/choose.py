@@ -8,10 +8,11 @@ import numpy as np
 
 from ..config import QuantConfig
 from ..errors import UserError
-from ..formats import INT8, INT16, PTF_MAX, IntFormat
+from ..formats import GELU_INDEX_WIDTHS, INT8, INT16, PTF_MAX, IntFormat
 from ..network.scale import Scale
 from ..network.step import Operation, Role, Step
 from ..network.steps import VitSteps
+from .exact import ordered_sum
 from .float_steps import steps_of
 from .observers import OBSERVERS, SHRINK, Histogram, Mean, MinMax, Range, observe
 from .ptf import search_factors
@@ -53,8 +54,6 @@ def calibrate(model, images, mean, std, config: QuantConfig):
         )
     scales = {steps.image.name: Scale(1.0)}
     for step, found in ranges.items():
-        if step.role is Role.PRE_ACTIVATION:
-            check_gelu_range(step.name, found.high.max(), config)
         if step.role is not Role.LOGITS:  # its scale follows from its weights
             scales[step.name] = scale_of(step, found, config)
         if step.role is Role.QKV:  # one scale per column, as for every layer
@@ -90,7 +89,7 @@ def omse(low, high, counts, x, centred) -> tuple[float, float]:
     low, high: the extremes; counts: of values x, a histogram; centred: the codes have zero point
     0, as q, k and v. The authors take the error of the last batch only, here it is that of all.
     """
-    errors = [np.dot(counts, np.square(rounded(x, low * s, high * s, centred) - x)) for s in SHRINK]
+    errors = [squared_error(counts, x, low * s, high * s, centred) for s in SHRINK]
     best = SHRINK[int(np.argmin(errors))]
     return low * best, high * best
 
@@ -100,8 +99,13 @@ def cut_high_end(low, high, counts, x, centred) -> tuple[float, float]:
 
     Arguments as for omse; the smallest cut of those with the least error.
     """
-    errors = [np.dot(counts, np.square(rounded(x, low, high * s, centred) - x)) for s in SHRINK]
+    errors = [squared_error(counts, x, low, high * s, centred) for s in SHRINK]
     return low, high * SHRINK[int(np.argmin(errors))]
+
+
+def squared_error(counts, x, low: float, high: float, centred: bool) -> float:
+    """Summed over `counts` of values x, as int8 codes of [low, high] stand for them."""
+    return float(ordered_sum(counts * np.square(rounded(x, low, high, centred) - x)))
 
 
 def rounded(x: np.ndarray, low: float, high: float, centred: bool) -> np.ndarray:
@@ -119,18 +123,23 @@ def scale_of(step: Step, found: Range, config: QuantConfig) -> Scale:
     if step.role is Role.QKV:
         return qkv_scale(found, config)
     if step.role is Role.PRE_ACTIVATION:
-        return Scale(gelu_step(config.gelu_index_width))
+        return Scale(gelu_step(gelu_width(step.name, high, config)))
     if step.role is Role.PROBABILITY:
         return Scale(1, codes=config.attention)
     if step.role is Role.BRANCH and config.branch_width == 16:
         return Scale(symmetric(low, high, INT16) * HEADROOM)
+    if step.role is Role.ACTIVATION:  # what lies far below a step of the index is zero
+        return asymmetric(low, high, smallest=gelu_step(config.gelu_index_width) * 2.0**-14)
     return asymmetric(low, high)
 
 
-def asymmetric(low: float, high: float, divide_by: int = 1) -> Scale:
-    """int8 codes over [low, high] and 0; the scale (not the zero point) divided by `divide_by`."""
+def asymmetric(low: float, high: float, divide_by: int = 1, smallest: float = 0.0) -> Scale:
+    """int8 codes over [low, high] and 0; the scale (not the zero point) divided by `divide_by`.
+
+    smallest: what the scale is at least
+    """
     low, high = min(low, 0.0), max(high, 0.0)
-    step = (high - low) / (INT8.max - INT8.min) or SMALLEST
+    step = max((high - low) / (INT8.max - INT8.min), smallest) or SMALLEST
     zero = int(np.clip(np.rint(INT8.min - low / step), INT8.min, INT8.max))
     return Scale(step / divide_by, zero)
 
@@ -158,10 +167,14 @@ def gelu_step(index_width: int) -> float:
     return 2.0 ** (3 - index_width)
 
 
-def check_gelu_range(name: str, high: float, config: QuantConfig) -> None:
-    limit = INT16.max * gelu_step(config.gelu_index_width)
-    if high > limit:
-        raise UserError(
-            f"{name}: pre-activations up to {high:.1f} exceed the {limit:.1f} of a "
-            f"{config.gelu_index_width}-bit GELU index: choose a smaller gelu_index_width"
-        )
+def gelu_width(name: str, high: float, config: QuantConfig) -> int:
+    """The configuration's, or the next smaller one whose int16 input holds pre-activations up to
+    `high`."""
+    for width in sorted(GELU_INDEX_WIDTHS, reverse=True):
+        limit = INT16.max * gelu_step(width)
+        if width <= config.gelu_index_width and high <= limit:
+            return width
+    raise UserError(
+        f"{name}: pre-activations up to {high:.1f} exceed the {limit:.1f} of the smallest GELU "
+        f"index, {min(GELU_INDEX_WIDTHS)} bits"
+    )

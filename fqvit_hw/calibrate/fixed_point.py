@@ -89,7 +89,7 @@ def build_linear(
     if moments is not None:
         codes = round_to_output(target, moments, bits)
     if mean_in is not None:
-        bias = bias + (weight - codes * step[:, None]) @ mean_in
+        bias = bias + ((weight - codes * step[:, None]) * mean_in).cumsum(1)[:, -1]  # in order
     constant = np.rint(bias / (scale_in * divisor)).astype(np.int64) - zero_in * codes.sum(1)
     worst = worst_accumulator(codes, constant, LARGEST_OPERAND)
     prove(layer, "the accumulator", int(worst.max()), ACC)
@@ -122,7 +122,7 @@ def build_layernorm(layer: str, gamma, beta, eps: float, stream: Scale, width: i
         np.asarray(gamma, np.float64) / out.scale,
         np.asarray(beta, np.float64) / out.scale,
     )
-    epsilon = round(eps * channels**2 / step**2)
+    epsilon = round(eps * channels**2 / (step * step))
     widths = LayerNormWidths(channels, width)
     prove(layer, "layernorm eps", epsilon, EPSILON)
     prove(layer, "layernorm V", widths.largest_variance + epsilon, widths.V)

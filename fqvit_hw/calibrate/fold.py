@@ -10,6 +10,8 @@ sums to 1, and what all values have in common passes through it. q and k stay as
 
 Norms: the same with the output of a block's LayerNorm, which has gamma and beta for it, and the
 layer behind it.
+
+A channel that would leave the range of gamma, beta or a requantizer keeps its size and its middle.
 """
 
 from __future__ import annotations
@@ -21,25 +23,27 @@ import torch
 from torch import nn
 
 from ..config import QuantConfig
+from ..formats import BETA, BETA_FRACTION, GAMMA, INT8
 from ..network.scale import Scale
 from ..network.step import Step
 from ..network.steps import SwinSteps, VitSteps
+from .exact import ordered_sum
 from .float_steps import steps_of
 from .observers import Range, observe
 
 # 1 would make all channels equal: each value would leave its codes on other images, and the weights
-# behind a norm become too unequal
-VALUES, NORMS = 0.7, 0.5
+# behind a norm become too unequal. In 64ths: 0.703 and 0.5
+VALUES, NORMS = 45, 32
+LARGEST_RATIO = 2.0**14  # of an accumulator step in output steps: half of what there is
 SMALLEST = 1e-3  # size of a channel beside that of the largest: a dead one stays finite
 
 # size and middle of a step's tensor: what it was = size * what it is now + middle
 Folded = dict[Step, tuple[np.ndarray, np.ndarray]]
+Kept = dict[Step, np.ndarray]  # bool (channels,): those that stay as they are
 
 
-@torch.no_grad()
-def fold(model, images, mean, std, config: QuantConfig):
-    """-> a changed copy of the model (itself if nothing is folded), and what was done to it."""
-    folded: Folded = {}
+def ranges_to_fold(model, images, mean, std, config: QuantConfig) -> dict[Step, Range]:
+    """The range of every column of the tensors to be folded, by one pass over the images."""
     steps = steps_of(model)
     wanted: set[Step] = set()
     for at in steps.blocks:
@@ -48,27 +52,73 @@ def fold(model, images, mean, std, config: QuantConfig):
         if config.fold_norms:
             # a Swin pads with 0 behind norm1
             wanted |= {at.norm2} if isinstance(steps, SwinSteps) else {at.norm1, at.norm2}
-    found: dict[Step, Columns] = {}
-    if wanted:  # one pass over the images
-        found = observe(
-            model, images, mean, std, lambda step: Columns() if step in wanted else None
-        )
-    if wanted or config.fold_positions:
+    if not wanted:
+        return {}
+    found = observe(model, images, mean, std, lambda step: Columns() if step in wanted else None)
+    return {step: columns.range for step, columns in found.items()}
+
+
+@torch.no_grad()
+def fold(model, found: dict[Step, Range], config: QuantConfig, kept: Kept):
+    """-> a changed copy of the model (itself if nothing is folded), and what was done to it.
+
+    found: of ranges_to_fold
+    """
+    folded: Folded = {}
+    steps = steps_of(model)
+    if found or config.fold_positions:
         model = copy.deepcopy(model)
     if config.fold_positions and isinstance(steps, VitSteps):
         folded[steps.patch_embed] = fold_positions(model)
     for at in steps.blocks:
         block = model.get_submodule(at.name)
         if at.norm1 in found:
-            folded[at.norm1] = fold_norm(block.norm1, block.attn.qkv, found[at.norm1].range)
+            folded[at.norm1] = size_and_middle(found[at.norm1], NORMS, kept.get(at.norm1))
+            fold_norm(block.norm1, block.attn.qkv, *folded[at.norm1])
         if at.qkv in found:
-            size, middle = folded[at.qkv] = fold_values(block.attn, found[at.qkv].range)
+            third = len(found[at.qkv].low) // 3
+            values = Range(*(end[-third:] for end in found[at.qkv]))
+            size, middle = size_and_middle(values, VALUES, kept.get(at.qkv))
+            fold_values(block.attn, size, middle)
+            others = np.zeros(2 * third)  # q and k
+            size, middle = np.concatenate([others + 1, size]), np.concatenate([others, middle])
+            folded[at.qkv] = size, middle
             # (3 * H * D,) -> (H, 1, D), as the context has them
             parts = (part.reshape(3, block.attn.num_heads, 1, -1)[2] for part in (size, middle))
             folded[at.context] = tuple(parts)
         if at.norm2 in found:
-            folded[at.norm2] = fold_norm(block.norm2, block.mlp.fc1, found[at.norm2].range)
+            folded[at.norm2] = size_and_middle(found[at.norm2], NORMS, kept.get(at.norm2))
+            fold_norm(block.norm2, block.mlp.fc1, *folded[at.norm2])
     return model, folded
+
+
+def unfit(model, folded: Folded, scales: dict[str, Scale], kept: Kept) -> Kept:
+    """The channels to keep of every step with one that folding takes beyond its unit's range.
+
+    model: the folded one; scales: those that calibration found for it, whatever its observer. A
+    channel that is kept makes no range smaller, so that no other leaves its own because of it.
+    """
+    found: Kept = {}
+    for at in steps_of(model).blocks:
+        block = model.get_submodule(at.name)
+        for step, norm in ((at.norm1, block.norm1), (at.norm2, block.norm2)):
+            if step in folded:
+                gamma, beta = (
+                    np.abs(p.detach().double().numpy() / float(scales[step.name].scale))
+                    for p in (norm.weight, norm.bias)
+                )
+                found[step] = (gamma > GAMMA.max) | (beta * (1 << BETA_FRACTION) > BETA.max)
+        if at.qkv in folded:
+            weight = block.attn.qkv.weight.detach().double().numpy()
+            largest = np.abs(weight[-len(weight) // 3 :]).max(1) / INT8.max
+            ratio = largest * float(scales[at.norm1.name].scale) / scales[at.qkv.name].scale[-1]
+            found[at.qkv] = ratio > LARGEST_RATIO
+    more: Kept = {}
+    for step, beyond in found.items():
+        old = kept.get(step, np.zeros_like(beyond))
+        if (beyond & ~old).any():
+            more[step] = beyond | old
+    return more
 
 
 class Columns:
@@ -99,39 +149,46 @@ def fold_positions(model):
     return np.ones(1), -middle.numpy()
 
 
-def sizes(low: np.ndarray, high: np.ndarray, power: float):
-    """-> size (1 for the largest channel) and middle of channels of the range low to high."""
-    half = (high - low) / 2
-    return np.maximum(half / (half.max() or 1.0), SMALLEST) ** power, (low + high) / 2
+def size_and_middle(found: Range, power: int, kept: np.ndarray | None):
+    """found: of channels -> size, 1 for the largest, and middle; 1 and 0 for those kept."""
+    half = (found.high - found.low) / 2
+    size = root(np.maximum(half / (half.max() or 1.0), SMALLEST), power)
+    middle = (found.low + found.high) / 2
+    return (size, middle) if kept is None else (np.where(kept, 1, size), np.where(kept, 0, middle))
 
 
-def fold_norm(norm, layer, found: Range):
-    """found: of the norm's output; layer: the one behind it. Returns size and middle."""
-    size, middle = sizes(*found, NORMS)
+def root(x: np.ndarray, power: int) -> np.ndarray:
+    """x to the power of power / 64, by square roots: unlike powers they are the same everywhere."""
+    found = np.ones_like(x)
+    for bit in range(6):  # the 32, which is a square root, to the 1
+        x = np.sqrt(x)
+        if power & (32 >> bit):
+            found = found * x
+    return found
+
+
+def fold_norm(norm, layer, size: np.ndarray, middle: np.ndarray) -> None:
+    """size, middle: of the norm's output; layer: the one behind it."""
     factor, shift = torch.tensor(size), torch.tensor(middle)
-    add_bias(layer, layer.weight.double() @ shift)
+    add_bias(layer, ordered_sum(layer.weight.double() * shift))
     layer.weight *= factor
     add_bias(norm, -shift)
     norm.weight /= factor
     norm.bias /= factor
-    return size, middle
 
 
-def fold_values(attn, found: Range):
-    """found: of the columns q | k | v. Returns size and middle of every column."""
-    channels = len(found.low) // 3
-    size, middle = sizes(found.low[-channels:], found.high[-channels:], VALUES)
+def fold_values(attn, size: np.ndarray, middle: np.ndarray) -> None:
+    """size, middle: of the columns of v."""
+    channels = len(size)
     v = slice(2 * channels, None)
     shift, factor = torch.tensor(middle), torch.tensor(size)
-    add_bias(attn.proj, attn.proj.weight.double() @ shift)
+    add_bias(attn.proj, ordered_sum(attn.proj.weight.double() * shift))
     attn.proj.weight *= factor
     bias = torch.zeros(3 * channels, dtype=torch.float64)
     bias[v] = -shift
     add_bias(attn.qkv, bias)
     attn.qkv.weight[v] /= factor[:, None]
     attn.qkv.bias[v] /= factor
-    others = np.zeros(2 * channels)
-    return np.concatenate([others + 1, size]), np.concatenate([others, middle])
 
 
 def add_bias(layer, bias: torch.Tensor) -> None:

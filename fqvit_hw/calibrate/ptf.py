@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from ..formats import INT8, PTF_MAX
 from ..network.scale import Scale
 from ..network.step import Role
+from .exact import ordered_sum
 from .observers import all_steps
 
 
@@ -14,15 +16,16 @@ def search_factors(model, images, mean, std, scales: dict[str, Scale]) -> dict[s
     """For each channel of the residual stream the factor a in 0..3 with the least squared error.
 
     scales: base scale and zero point of each tensor. Returns the stream's scales with factors.
-    The paper searches over one batch; here the errors of all images are summed, in float64 and in
-    a fixed order, and the smaller factor wins a tie.
+    The paper searches over one batch; here the errors of all images are summed, in their order, and
+    the smaller factor wins a tie.
     """
-    errors: dict = {}
+    errors: dict[str, np.ndarray] = {}
     for step, tensor in all_steps(model, images, mean, std):
         if step.role is Role.STREAM:
             scale = scales[step.name]
-            found = torch.stack([squared_error(tensor, scale, a) for a in range(PTF_MAX + 1)])
-            errors[step.name] = errors.get(step.name, 0) + found.numpy()
+            found = torch.stack([squared_error(tensor, scale, a) for a in range(PTF_MAX + 1)], 1)
+            for image in found.numpy():  # (factors, C)
+                errors[step.name] = errors.get(step.name, np.zeros(())) + image
     return {
         name: Scale(scales[name].scale, scales[name].zero, e.argmin(0))
         for name, e in errors.items()
@@ -30,8 +33,8 @@ def search_factors(model, images, mean, std, scales: dict[str, Scale]) -> dict[s
 
 
 def squared_error(x: torch.Tensor, scale: Scale, factor: int) -> torch.Tensor:
-    """x: float (..., C) -> float64 (C,): the squared error of int8 codes with one factor."""
+    """x: float (B, ..., C) -> (B, C): the squared error of int8 codes with one factor."""
     step = float(scale.scale) * 2**factor
     codes = torch.round(x / step + scale.zero).clamp(INT8.min, INT8.max)
     errors = (codes - scale.zero).mul_(step).sub_(x).square_()
-    return errors.flatten(0, -2).sum(0, dtype=torch.float64)
+    return ordered_sum(errors.flatten(1, -2), 1)

@@ -41,14 +41,26 @@ def check_supported(model) -> None:
             f"unsupported model {type(model).__name__}: expected a timm VisionTransformer (ViT, "
             "DeiT without distillation token) or SwinTransformer"
         )
-    if model.training:
-        raise ValueError("the model is in training mode: call model.eval() first")
+    check_settings(model)
     steps = steps_of(model)
     parts = in_swin(model, steps) if isinstance(steps, SwinSteps) else in_vit(model, steps)
     for what, present in parts:
         if present:
             raise UserError(f"unsupported layer {what}; supported are {SUPPORTED}")
     check_finite(model)
+
+
+def check_settings(model) -> None:
+    """Raises ValueError naming a layer in training mode, or weights of a wrong kind or place."""
+    for name, module in model.named_modules():
+        if module.training:
+            what = name or "the model"
+            raise UserError(f"{what} is in training mode: call model.eval() first")
+    for name, weight in model.state_dict().items():
+        if weight.is_floating_point() and weight.dtype not in (torch.float32, torch.float64):
+            raise UserError(f"{name}: expected weights of float32 or float64, got {weight.dtype}")
+        if weight.device.type != "cpu":
+            raise UserError(f"{name}: expected weights on the CPU, got {weight.device}")
 
 
 def check_finite(model) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 
 from ..attention_codes import AttentionCodes
 from ..errors import UserError
-from ..formats import EXPONENTIAL, INT8, saturate
+from ..formats import EXPONENTIAL, GELU_INDEX_WIDTHS, INT8, saturate
 from ..network.scale import Scale
 from ..units import Gelu
 from .choose import gelu_step
+from .exact import exp, gelu
 from .fixed_point import build_requantize
 
 DISTANCES = 256
@@ -22,7 +24,7 @@ I_EXP_LIMIT = 0.35815147**-0.5  # 1.671: the polynomial's constant rounds down t
 def exact_exponential(step: float) -> np.ndarray:
     """step: score scale -> E[d] = round(2^23 * exp(-step * d)), int64 (256,)."""
     top = 1 << (EXPONENTIAL.width - 1)
-    return np.array([round(top * math.exp(-step * d)) for d in range(DISTANCES)])
+    return np.array([round(top * exp(-step * d)) for d in range(DISTANCES)])
 
 
 def lifted_exponential(step: float) -> np.ndarray:
@@ -44,7 +46,7 @@ def polynomial_exponential(layer: str, step: float) -> np.ndarray:
     """
     x0 = math.ceil(0.6931 / step)
     b = math.floor(0.96963238 / 0.35815147 / step)
-    c = math.floor(1 / 0.35815147 / step**2)
+    c = math.floor(1 / 0.35815147 / (step * step))
     if c == 0:
         raise UserError(
             f"{layer}: i-exp fails at a score scale of {step:.4g}, it is defined below "
@@ -60,7 +62,8 @@ def polynomial_exponential(layer: str, step: float) -> np.ndarray:
 
 
 def exponential_table(layer: str, kind: str, step: float) -> np.ndarray:
-    if kind == "i-exp":
+    """`kind` is that of the configuration; where i-exp is not defined it is the exact one."""
+    if kind == "i-exp" and step < I_EXP_LIMIT:
         return polynomial_exponential(layer, step)
     return exact_exponential(step) if kind == "exact" else lifted_exponential(step)
 
@@ -85,12 +88,13 @@ def nearest_codes(exponentials: np.ndarray, codes: AttentionCodes) -> np.ndarray
     return np.array(found)
 
 
-def build_gelu(layer: str, index_width: int, out: Scale) -> Gelu:
-    """Exact GELU, x * Phi(x), of every index, in codes of `out`."""
-    step = gelu_step(index_width)
+def build_gelu(layer: str, index: Scale, out: Scale) -> Gelu:
+    """Exact GELU, x * Phi(x), of every index, in codes of `out`. index: choose.gelu_step"""
+    step = float(index.scale)
+    index_width = next(w for w in GELU_INDEX_WIDTHS if gelu_step(w) == step)
     half = 1 << (index_width - 1)
-    inputs = [i * step for i in range(-half, half)]
-    values = np.array([x * 0.5 * math.erfc(-x / math.sqrt(2)) for x in inputs])
+    inputs = torch.arange(-half, half, dtype=torch.float64) * step
+    values = gelu(inputs).numpy()
     codes = np.rint(values / float(out.scale)).astype(np.int64) + out.zero
     linear = build_requantize(layer, step / float(out.scale), INT8.width, out.zero)
     return Gelu(index_width, saturate(codes, INT8), linear)

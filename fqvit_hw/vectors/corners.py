@@ -137,7 +137,7 @@ def softmax_cases() -> Iterator[Case]:
 
 
 def maximum_cases(rng: np.random.RandomState) -> Iterator[Case]:
-    """The modes of the row's maximum: every code, row sums at both ends of many of their lengths."""
+    """The modes of the row's maximum: every code, row sums at both ends of their lengths."""
     for mode, codes in MODES.items():
         if not codes.of_maximum:
             continue

@@ -326,6 +326,17 @@ class Gemm(wiring.Component):
         )
         m.d.sync += self.state.eq(Mux(issue, STATES.index("busy"), state))
 
+    def _operands(self, m: Module, codes, of_codes: Signal, mode: Signal) -> list[Value]:
+        """Of the multipliers, but for powers of two: activations, or values of codes."""
+        rows, bits = range(self.hw.rows), self.dot.operand
+        word = data.View(data.ArrayLayout(signed(INT8.width), self.hw.rows), self.acts.data)
+        if not self.multiplied:
+            return [word[r] for r in rows]
+        values = [value_of(m, codes[r], mode, self.multiplied, f"code{r}") for r in rows]
+        return [
+            Mux(of_codes, extend(values[r], bits), extend(word[r], bits)).as_signed() for r in rows
+        ]
+
     def _sums(self, m: Module, job, issue, told) -> None:
         """From the words read to the queue; `told` (addr, first, last) travels beside the sums."""
         hw, dot = self.hw, self.dot
@@ -337,25 +348,15 @@ class Gemm(wiring.Component):
         of_codes, mode = Signal(), Signal.like(job.mode)
         m.d.sync += [valid.eq(Cat(issue, valid)), of_codes.eq(job.codes), mode.eq(job.mode)]
         m.d.sync += [after.eq(before) for before, after in pairwise(beside)]
-        word = data.View(data.ArrayLayout(signed(INT8.width), hw.rows), self.acts.data)
         codes = data.View(data.ArrayLayout(hw.code_bits, hw.rows), self.codes.data)
         tile = data.View(
             data.ArrayLayout(data.ArrayLayout(signed(INT8.width), hw.cols), hw.rows), self.tile.data
         )
-        operands = [word[r] for r in range(hw.rows)]
-        if self.multiplied:
-            values = (
-                value_of(m, codes[r], mode, self.multiplied, f"code{r}") for r in range(hw.rows)
-            )
-            operands = [
-                Mux(of_codes, extend(value, dot.operand), extend(operands[r], dot.operand))
-                for r, value in enumerate(values)
-            ]
-            operands = [operand.as_signed() for operand in operands]
-        sums = dot.sums(
-            m, Const(1), operands, [codes[r][: CODE.width] for r in range(hw.rows)],
-            of_codes & is_mode(mode, LIS4), [[tile[r][c] for c in range(hw.cols)] for r in range(hw.rows)],
-        )  # fmt: skip
+        powers = [codes[r][: CODE.width] for r in range(hw.rows)]
+        weights = [[tile[r][c] for c in range(hw.cols)] for r in range(hw.rows)]
+        operands = self._operands(m, codes, of_codes, mode)
+        shift = of_codes & is_mode(mode, LIS4)
+        sums = dot.sums(m, Const(1), operands, powers, shift, weights)
         m.d.comb += [
             accumulator.i.valid.eq(valid[-1]),
             accumulator.i.payload.eq(Cat(packed(sums, dot.sum_width), beside[-1])),

@@ -103,8 +103,8 @@ class MacArray(wiring.Component):
     """For every beat: row[addr][c] (+)= sum over r of data[r] * weight[r][c], all columns at once.
 
     With shift = 1, or in an array with bitshift only, the low 4 bits of data[r] are an attention
-    code of lis4, and the term is weight[r][c] << (14 - code), 0 for code 15: by a shifter, or by the
-    cell's multiplier, whose operand 2^(14 - code) then is.
+    code of lis4, and the term is weight[r][c] << (14 - code), 0 for code 15: by a shifter, or by
+    the cell's multiplier, whose operand is then 2^(14 - code).
 
     Parameters
     ----------

@@ -153,7 +153,7 @@ class SoftmaxConfig:
 
     @property
     def e(self) -> data.ArrayLayout:
-        """A beat between pass 1 and pass 2: exponentials, 0 where the pair is left out, or codes."""
+        """A beat between pass 1 and pass 2: exponentials, or codes."""
         return data.ArrayLayout(EXPONENTIAL.width, self.lanes)
 
 
@@ -239,24 +239,41 @@ class Softmax(wiring.Component):
         self.pass_2(m, e_ring, total, self.codes_of_exponentials)
         return m
 
-    def masked(self, m: Module) -> Value:
-        """The entry of the table that a pair which is left out has: 0, or the code of 0."""
-        entries = {c: c.zero_code if c.of_maximum else 0 for c in self.parameters.built}
-        entry = Signal(self.parameters.entry_bits, name="masked")
-        m.d.comb += entry.eq(next(iter(entries.values())))
-        for codes, value in entries.items():
-            if len(entries) > 1:
-                with m.If(is_mode(self.config.mode, codes)):
-                    m.d.comb += entry.eq(value)
+    def of_mode(self, m: Module, name: str, values: list[int]) -> Signal:
+        """An entry of the table that depends on the mode; values: one for each mode built."""
+        entry = Signal(self.parameters.entry_bits, name=name)
+        m.d.comb += entry.eq(values[0])
+        for codes, value in zip(self.parameters.built[1:], values[1:], strict=True):
+            with m.If(is_mode(self.config.mode, codes)):
+                m.d.comb += entry.eq(value)
         return entry
 
-    def lookups(self, m: Module, enable: Value) -> list[tuple[Signal, Value]]:
-        """A table for each lane: the distance, its address, and its entry a cycle later. (A block
-        RAM has one read port of this width beside the write.)"""
-        found = []
-        for n in range(self.parameters.lanes):
-            shape = unsigned(self.parameters.entry_bits)
-            table = memory.Memory(shape=shape, depth=256, init=[])
+    def lookup(self, m: Module, ring: Ring, highest: Handover, enable: Value) -> data.View:
+        """Entries of the table for the beat that was read from `ring` three steps of `enable`
+        before: distance, table, entry. Of a row whose pass starts with `highest.start`."""
+        c = self.parameters
+        row_highest = Signal(signed(INT8.width))
+        beat_row_highest = Signal.like(row_highest)
+        score, keep = data.View(c.x, ring.read_data), [Signal(c.lanes, name="keep")]
+        keep.append(Signal.like(keep[0], name="keep_later"))
+        entries = Signal(data.ArrayLayout(c.entry_bits, c.lanes), reset_less=True)
+        # what a pair that is left out has: 0, or the code of 0; a code has its mode's bits
+        built = c.built
+        masked = self.of_mode(m, "masked", [b.zero_code if b.of_maximum else 0 for b in built])
+        used = self.of_mode(
+            m, "used", [(b.format if b.of_maximum else EXPONENTIAL).max for b in built]
+        )
+        with m.If(highest.start):
+            m.d.sync += row_highest.eq(highest.value.x)
+        with m.If(enable):
+            m.d.sync += [
+                beat_row_highest.eq(row_highest),
+                keep[0].eq(Cat(lane.keep for lane in score)),
+                keep[1].eq(keep[0]),
+            ]
+        for n, lane in enumerate(score):
+            # a table for each lane: a block RAM has one read port of this width beside the write
+            table = memory.Memory(shape=unsigned(c.entry_bits), depth=256, init=[])
             m.submodules[f"table{n}"] = table
             write, read = table.write_port(), table.read_port()
             distance = Signal(DISTANCE.width, name=f"distance_{n}", reset_less=True)
@@ -267,8 +284,12 @@ class Softmax(wiring.Component):
                 write.addr.eq(self.table.payload.addr),
                 write.data.eq(self.table.payload.data),
             ]
-            found.append((distance, read.data))
-        return found
+            with m.If(enable):
+                m.d.sync += [
+                    distance.eq(beat_row_highest - lane.x),  # arbitrary where it is left out
+                    entries[n].eq(Mux(keep[1][n], read.data & used, masked)),
+                ]
+        return entries
 
     def load(self, m: Module, x_ring: Ring, highest: Handover) -> None:
         """Write the row into `x_ring`, find its maximum and whether it is masked everywhere."""
@@ -325,32 +346,14 @@ class Softmax(wiring.Component):
         ]
         with m.If(issue & last):
             m.d.sync += [active.eq(0), total.announce()]
-        row_highest = Signal(signed(INT8.width))
-        beat_row_highest = Signal.like(row_highest)
         with m.If(highest.start):
-            m.d.sync += [active.eq(1), row_highest.eq(highest.value.x)]
+            m.d.sync += active.eq(1)
 
-        # 1: score read, 2: distance, 3: table read, 4: e, 5: sum of the beat. From here on nothing
+        # 1: score read, 2: distance, 3: table, 4: e, 5: sum of the beat. From here on nothing
         # stalls: the place in e_ring is reserved
         valid, lasts = Signal(5), Signal(5)
-        score = data.View(c.x, x_ring.read_data)
-        keep_2, keep_3 = Signal(c.lanes), Signal(c.lanes)
-        e = Signal(c.e)
-        m.d.sync += [
-            valid.eq(Cat(issue, valid)),
-            lasts.eq(Cat(last, lasts)),
-            beat_row_highest.eq(row_highest),
-            keep_2.eq(Cat(lane.keep for lane in score)),
-            keep_3.eq(keep_2),
-        ]
-        masked = self.masked(m)
-        for n, (lane, (distance, entry)) in enumerate(
-            zip(score, self.lookups(m, Const(1)), strict=True)
-        ):
-            m.d.sync += [
-                distance.eq(beat_row_highest - lane.x),  # arbitrary where the pair is left out
-                e[n].eq(Mux(keep_3[n], entry, masked)),
-            ]
+        e = self.lookup(m, x_ring, highest, Const(1))
+        m.d.sync += [valid.eq(Cat(issue, valid)), lasts.eq(Cat(last, lasts))]
         m.d.comb += [e_ring.write.eq(valid[3]), e_ring.write_data.eq(e)]
 
         beat_sum = Signal(c.sum_width)
@@ -422,28 +425,9 @@ class Softmax(wiring.Component):
         ]
 
     def codes_of_scores(self, m: Module, ring: Ring, highest: Handover, advance) -> list[Value]:
-        """Modes of the row's maximum alone: distance, table, code."""
-        c = self.parameters
-        row_highest = Signal(signed(INT8.width))
-        beat_row_highest = Signal.like(row_highest)
-        score = data.View(c.x, ring.read_data)
-        keep_2, keep_3 = Signal(c.lanes), Signal(c.lanes)
-        codes = Signal(data.ArrayLayout(c.code_bits, c.lanes), reset_less=True)
-        masked, lookups = self.masked(m), self.lookups(m, advance)
-        with m.If(highest.start):
-            m.d.sync += row_highest.eq(highest.value.x)
-        with m.If(advance):
-            m.d.sync += [
-                beat_row_highest.eq(row_highest),
-                keep_2.eq(Cat(lane.keep for lane in score)),
-                keep_3.eq(keep_2),
-            ]
-            for n, (lane, (distance, entry)) in enumerate(zip(score, lookups, strict=True)):
-                m.d.sync += [
-                    distance.eq(beat_row_highest - lane.x),  # arbitrary where it is left out
-                    codes[n].eq(Mux(keep_3[n], entry, masked)),
-                ]
-        return [codes[n] for n in range(c.lanes)]
+        """Modes of the row's maximum alone: what the table says."""
+        codes = self.lookup(m, ring, highest, advance)
+        return [codes[n] for n in range(self.parameters.lanes)]
 
     def codes_of_exponentials(self, m: Module, ring: Ring, total: Handover, advance) -> list[Value]:
         """Modes of the row's sum; the code of a mode of the maximum comes in place of e."""

@@ -1,8 +1,8 @@
 """Dot products: operands times a tile, and an adder tree.
 
 Shared by the stand-alone array (`rtl.blocks.mac_array`) and the accelerator's
-(`rtl.accelerator.gemm`). BitShift, a product with a power of two, has two forms: the power of two is
-an operand like any other (one bit of 15 is 1) where multipliers stand anyway, or the tile is
+(`rtl.accelerator.gemm`). BitShift, a product with a power of two, has two forms: the power of two
+is an operand like any other (one bit of 15 is 1) where multipliers stand anyway, or the tile is
 shifted in every cell.
 """
 

@@ -60,7 +60,7 @@ class RowReciprocal(wiring.Component):
 
     Latency
     -------
-    11, from a row's last beat to `valid`: the beat's sum, the row's, the 9 cycles of the recurrence.
+    11, from a row's last beat to `valid`: the beat's sum, the row's, 9 cycles of the recurrence.
 
     Throughput
     ----------

@@ -226,7 +226,7 @@ class Uniform8Code(wiring.Component):
 
 
 class AttentionCode(wiring.Component):
-    """Codes of both modes of the row's sum, or of lis4 alone; the leading one of the sum is found here.
+    """Codes of both modes of the row's sum, or of lis4 alone; finds the sum's leading one.
 
     Parameters
     ----------

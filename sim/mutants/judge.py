@@ -271,7 +271,7 @@ def make_workloads() -> list[Workload]:
         Workload.network("digits", *networks.built_in()),
         *(wide.up_to(op) for op in (Epilogue.RESIDUAL, Epilogue.KEYS, Epilogue.SCORES)),
         *(Workload.of_program(name, make(MICRO, 0)) for name, make in by_hand.PROGRAMS.items()),
-        *(Workload.network(f"random {n}", *random_network(n)) for n in RANDOM),
+        *(Workload.network(f"random {n}", *random_network(n, modes=MICRO.modes)) for n in RANDOM),
     ]
 
 

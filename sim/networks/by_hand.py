@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fqvit_hw.attention_codes import MODES
 from fqvit_hw.compiler import Program
 from fqvit_hw.compiler.pack import pack_norm, pack_softmax
 from fqvit_hw.machine.hardware import BURST_BYTES, NORM_BYTES, SOFTMAX_BYTES, Hardware
@@ -38,7 +39,8 @@ def images(count: int, seed: int = 0) -> np.ndarray:
 
 
 def scores(hw: Hardware, seed: int = 0) -> Program:
-    """SCORES back to back with other `columns`, `row_norm` and rows, their attention only later.
+    """SCORES back to back with other `columns`, modes, `row_norm` and rows, their attention only
+    later.
 
     The first fills the queue of scores (the softmax takes longer for its short rows) and that of
     the reciprocals, in front of which the second one's must wait until the first attention goes.
@@ -48,7 +50,7 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
     tokens, deep = min(hw.max_tokens, 30), 2  # keys; words of a query
     channels = deep * R
     queries = hw.max_tokens + 2
-    d.load(Space.SOFTMAX_TABLE, 0, d.constant(exponentials(rng)), 256 * SOFTMAX_BYTES)
+    d.load(Space.SOFTMAX_TABLE, 0, d.constant(table(rng)), 256 * SOFTMAX_BYTES)
     # the queries, and something where results will lie: a STORE takes more than rows, whole beats
     d.load(Space.ACTS, 0, 0, 2 * (queries + 20) * channels)
     key_tiles, value_tiles = -(-tokens // C) * deep, -(-channels // C)
@@ -64,27 +66,30 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
     # Columns that make less than half the beats in which the softmax makes a reciprocal.
     short = min(8 * hw.lanes, R * ((hw.codes - 2 * -(-tokens // R)) // hw.max_tokens))
     for turn in (
-        [(hw.max_tokens, short, 1), (2, tokens, 0)],
-        [(int(rng.integers(1, 4)), int(rng.integers(1, tokens + 1)), n % 2) for n in range(5)],
+        [(hw.max_tokens, short), (2, tokens)],
+        [(int(rng.integers(1, 4)), int(rng.integers(1, tokens + 1))) for _ in range(5)],
     ):
         at, later = 0, []  # a word of codes, whose old ones the array has read
         read = d.after(2, Unit.ARRAY)
-        for rows, columns, norm in turn:
+        for n, (rows, columns) in enumerate(turn):
             words = -(-columns // R)
+            codes = hw.attention[n % len(hw.attention)]
+            mode = list(MODES).index(codes.name)
+            norm = int(codes.of_maximum or (codes.row_sum is not None and n % 4 < 2))
             d.gemm(Epilogue.SCORES, rows, deep, columns, resident=1, tile_base=keys,
                    tile_inner=deep, tile_k=1, inner=-(-columns // C), to_base=at, to_stride=words,
                    scalar=1, multiplier=int(rng.integers(1 << 15, 1 << 16)), shift=23,
-                   row_norm=norm, **ready, **read)  # fmt: skip
-            later.append((rows, columns, norm, at, d.done[Unit.CODES]))
+                   row_norm=norm, mode=mode, **ready, **read)  # fmt: skip
+            later.append((rows, columns, mode, norm, at, d.done[Unit.CODES]))
             at += rows * words
         # what takes long after the first ones' codes, so that the others' reciprocals are there
         d.load(Space.ACTS, (hw.acts - 64) * R, 0, 64 * R, pieces=16, to_piece=0,
                wait0_unit=Unit.CODES, wait0_count=later[0][-1])  # fmt: skip
         slow = d.after(1, Unit.LOAD)
-        for rows, columns, norm, source, made in later:
+        for rows, columns, mode, norm, source, made in later:
             d.gemm(Epilogue.CODES8, rows, -(-columns // R), channels, codes=1, resident=1,
                    tile_base=values, tile_inner=1, tile_k=value_tiles, inner=value_tiles,
-                   from_base=source, to_base=to, to_stride=deep, scalar=1, row_norm=norm,
+                   from_base=source, to_base=to, to_stride=deep, scalar=1, mode=mode, row_norm=norm,
                    multiplier=int(rng.integers(1 << 15, 1 << 16)), shift=28 + norm,
                    wait0_unit=Unit.CODES, wait0_count=made, **slow)  # fmt: skip
             written = d.beats(rows * deep)
@@ -93,10 +98,14 @@ def scores(hw: Hardware, seed: int = 0) -> Program:
     return d.program()
 
 
-def exponentials(rng: np.random.Generator) -> np.ndarray:
-    """uint24 in 4 bytes each (256,), falling from 2^24 to 0."""
+def table(rng: np.random.Generator) -> np.ndarray:
+    """For every attention mode, 4 bytes each (256,): exponentials that fall from 2^24 to 0, whose
+    low bits are any codes, 0 the first."""
     steps = np.sort(rng.integers(0, 25 << 8, 256))
-    return pack_softmax(((1 << 24) - 1) >> (steps >> 8))
+    exponentials = ((1 << 24) - 1) >> (steps >> 8)
+    exponentials[0] &= -1 << 8
+    exponentials = np.minimum(exponentials, exponentials[0])
+    return pack_softmax(exponentials)
 
 
 def second_waits(hw: Hardware, seed: int = 0) -> Program:

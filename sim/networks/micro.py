@@ -30,6 +30,7 @@ MICRO = Hardware(
     "micro", rows=4, cols=8, lanes=2, norm_lanes=2, bus=64,
     acts=780, stream=96, codes=128, tiles=128, ring=24, sums=32,
     max_tokens=32, max_channels=64, params=4, prefetch=32,
+    modes=("max4", "lis4", "uniform8"),
 )  # fmt: skip
 SIZES = {MICRO.name: MICRO}
 

@@ -8,10 +8,12 @@ left to saturate, to vanish or to stand at a limit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from fqvit_hw.attention_codes import MODES
 from fqvit_hw.config import QuantConfig
 from fqvit_hw.engines.numpy_ops import NumpyOps
 from fqvit_hw.formats import (
@@ -60,14 +62,17 @@ class Sizes:
     hidden: int = 60
 
 
-def random_network(seed: int, sizes: Sizes | None = None) -> tuple[QuantizedModel, np.ndarray]:
+def random_network(
+    seed: int, sizes: Sizes | None = None, modes: Sequence[str] = ("max4",)
+) -> tuple[QuantizedModel, np.ndarray]:
     """-> the network, and IMAGES images of different logits, uint8 (B, C, H, W).
 
-    The same seed gives the same. Raises RuntimeError if no draw is of use.
+    modes: attention modes to draw from, block by block. The same seed gives the same. Raises
+    RuntimeError if no draw is of use.
     """
     rng = np.random.default_rng(seed)
     for _ in range(TRIES):
-        draw = Draw(rng, sizes or Sizes())
+        draw = Draw(rng, sizes or Sizes(), modes)
         qm = QuantizedModel(draw.network(), QuantConfig(), 1.0, {})
         logits = qm.run(draw.images, engine="numpy")
         if len(np.unique(logits, axis=0)) == len(logits):
@@ -78,8 +83,8 @@ def random_network(seed: int, sizes: Sizes | None = None) -> tuple[QuantizedMode
 class Draw:
     """One network, made layer by layer along the walk of its images."""
 
-    def __init__(self, rng: np.random.Generator, sizes: Sizes):
-        self.rng, self.ops = rng, NumpyOps()
+    def __init__(self, rng: np.random.Generator, sizes: Sizes, modes: Sequence[str]):
+        self.rng, self.ops, self.modes = rng, NumpyOps(), modes
         self.patch, channels = int(rng.integers(1, 4)), int(rng.integers(1, 4))
         side = int(np.sqrt(sizes.tokens - 1))
         grid = rng.integers(1, side + 1, 2)
@@ -231,6 +236,16 @@ class Draw:
             return np.concatenate([[first], rng.integers(0, first + 1, 255)])
         return np.floor(first * 2.0 ** (-np.arange(256) / rng.uniform(1, 30))).astype(np.int64)
 
+    def softmax(self) -> Softmax:
+        """Of a mode that the network's machine has; tables of codes are noise."""
+        codes = MODES[str(self.rng.choice(self.modes))]
+        if codes.of_maximum:
+            table = self.any_of(codes.format, 256)
+            table[0] = 0
+            return Softmax(table, codes.name)
+        normed = codes.row_sum is not None and bool(self.rng.integers(2))
+        return Softmax(self.exponentials(), codes.name, normed)
+
     def attention(self, qkv: np.ndarray) -> Attention:
         seen: dict[str, np.ndarray] = {}
 
@@ -239,7 +254,7 @@ class Draw:
             self.ops.attention(qkv, self.H, p, record=seen.__setitem__)
             return seen["context.normalized" if softmax.row_norm else "context.acc"]
 
-        softmax = Softmax(self.exponentials(), row_norm=bool(self.rng.integers(2)))
+        softmax = self.softmax()
         any_ = Requantize(np.array(1 << 15), np.array(20), 0, 8)
         context(any_, any_)
         scores = self.scalar(seen["score.acc"])

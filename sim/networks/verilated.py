@@ -61,6 +61,7 @@ def header(hardware: Hardware, trace: bool) -> str:
     numbers = {
         "BUS_BYTES": hardware.bus_bytes,
         "LANES": hardware.lanes,
+        "CODE_BITS": hardware.code_bits,
         "NORM_LANES": hardware.norm_lanes,
         "BURST_BYTES": BURST_BYTES,
     }

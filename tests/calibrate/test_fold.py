@@ -5,15 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fqvit_hw import QuantConfig
+from fqvit_hw import PRESETS, QuantConfig, quantize
 from fqvit_hw.network.scale import Scale
 from fqvit_hw.network.step import Role
 from tests.models import MEAN, STD, float_tensors, random_images, tiny_quantized, tiny_vit
 
 torch = pytest.importorskip("torch", reason="calibration needs torch")
 
+from fqvit_hw.calibrate.choose import calibrate  # noqa: E402
 from fqvit_hw.calibrate.float_steps import float_steps, normalize, steps_of  # noqa: E402
-from fqvit_hw.calibrate.fold import fold  # noqa: E402
+from fqvit_hw.calibrate.fold import fold, ranges_to_fold, root, unfit  # noqa: E402
 
 NONE = QuantConfig(fold_positions=False, fold_values=False, fold_norms=False)
 BOTH = QuantConfig(fold_norms=False)  # positions and values
@@ -27,13 +28,17 @@ CONFIGS = {
 }
 
 
+def folding(model, images, config):
+    return fold(model, ranges_to_fold(model, images, MEAN, STD, config), config, {})
+
+
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.parametrize("changes", [{}, {"qkv_bias": False, "depth": 1}])
 def test_the_float_model_computes_the_same(config, changes):
     model = tiny_vit(**changes)
     before = {name: p.clone() for name, p in model.state_dict().items()}
     images = random_images(8)
-    folded, _ = fold(model, images, MEAN, STD, config)
+    folded, _ = folding(model, images, config)
     x = normalize(random_images(4, seed=3), MEAN, STD)
     with torch.inference_mode():
         torch.testing.assert_close(folded(x), model(x), atol=2e-5, rtol=0)
@@ -49,7 +54,7 @@ def test_a_swin_computes_the_same_at_any_size(size):
 
     model = tiny_swin()
     own = tuple(model.patch_embed.img_size)
-    folded, sizes = fold(model, random_images(6, shape=(3, *own)), MEAN, STD, ALL)
+    folded, sizes = folding(model, random_images(6, shape=(3, *own)), ALL)
     blocks = sum(len(stage.blocks) for stage in model.layers)
     assert steps_of(model).patch_embed not in sizes
     assert len(sizes) == 3 * blocks  # qkv, context, norm2
@@ -61,13 +66,13 @@ def test_a_swin_computes_the_same_at_any_size(size):
 
 def test_nothing_to_fold_is_no_copy():
     model = tiny_vit()
-    assert fold(model, random_images(2), MEAN, STD, NONE) == (model, {})
+    assert folding(model, random_images(2), NONE) == (model, {})
 
 
 def test_values_use_their_codes():
-    """Every channel of v is centred, its magnitude the 0.3th power of what it was."""
+    """Every channel of v is centred, its magnitude the 19th of 64 powers of what it was."""
     model, images = tiny_vit(), random_images(8)
-    folded, sizes = fold(model, images, MEAN, STD, BOTH)
+    folded, sizes = folding(model, images, BOTH)
     both = (float_steps(m, normalize(images, MEAN, STD)) for m in (model, folded))
     for (step, old), (_, new) in zip(*both, strict=True):
         if step.role is Role.QKV:
@@ -77,7 +82,7 @@ def test_values_use_their_codes():
             )
             torch.testing.assert_close(high, -low, atol=1e-5, rtol=1e-4)
             size = (old_high - old_low) / (old_high - old_low).max()
-            expected = size**0.3 * high.max()
+            expected = size ** (19 / 64) * high.max()
             torch.testing.assert_close(high, expected, atol=1e-5, rtol=1e-4)
     assert {step.name for step in sizes} == {
         "patch_embed",
@@ -88,7 +93,7 @@ def test_values_use_their_codes():
 def test_norms_use_their_codes():
     """Every channel of a block's norms is centred, its magnitude the root of what it was."""
     model, images = tiny_vit(), random_images(8)
-    folded, _ = fold(model, images, MEAN, STD, replace(NONE, fold_norms=True))
+    folded, _ = folding(model, images, replace(NONE, fold_norms=True))
     both = (float_steps(m, normalize(images, MEAN, STD)) for m in (model, folded))
     checked = 0
     norms = [norm for block in steps_of(model).blocks for norm in (block.norm1, block.norm2)]
@@ -109,7 +114,7 @@ def test_positions_lose_what_all_patches_share():
     with torch.no_grad():
         model.pos_embed[:, 1:] += 5
         model.pos_embed[:, 0] = 9
-    folded, _ = fold(model, random_images(2), MEAN, STD, BOTH)
+    folded, _ = folding(model, random_images(2), BOTH)
     assert not folded.pos_embed[:, 0].any()
     assert folded.pos_embed.abs().max() < 2
 
@@ -134,6 +139,88 @@ def test_reports_see_the_original_tensors(attention):
         assert np.square(error).sum() < 0.05 * real[name].square().sum(), name
         checked += 1
     assert checked == 13
+
+
+@pytest.mark.parametrize("power", [1, 19, 32, 45, 63])
+def test_root(power):
+    x = np.random.default_rng(0).uniform(1e-3, 1, 100)
+    np.testing.assert_allclose(root(x, power), x ** (power / 64), rtol=1e-14)
+
+
+# --- outliers
+
+
+def fc2_bias(model, value):
+    model.blocks[0].mlp.fc2.bias[3] = value
+
+
+def class_token(model, value):
+    model.cls_token[0, 0, 3] = value
+
+
+def whole_class_token(model, value):
+    model.cls_token *= value
+
+
+SMALL = {}
+DEIT_LIKE = dict(
+    img_size=(32, 32), patch_size=8, num_classes=10, embed_dim=192, depth=3, num_heads=3,
+    mlp_ratio=4,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [100, 500, 3000])
+@pytest.mark.parametrize("outlier", [fc2_bias, class_token, whole_class_token])
+@pytest.mark.parametrize("changes", [SMALL, DEIT_LIKE], ids=["24 channels", "like DeiT"])
+def test_an_outlier_is_no_refusal(changes, outlier, value):
+    """The integers still compute the model: 13 dB say that they are no noise, not more."""
+    model = tiny_vit(**changes)
+    with torch.no_grad():
+        outlier(model, value)
+    shape = (3, *model.patch_embed.img_size)
+    images = random_images(24, seed=9, shape=shape)
+    *_, (_, real) = float_steps(model, normalize(images, MEAN, STD))
+    for preset in ("best", "paper-884"):
+        qm = quantize(model, random_images(16, shape=shape), PRESETS[preset], mean=MEAN, std=STD)
+        error = qm.run(images) * qm.logit_scale - real.numpy()
+        assert 10 * np.log10((real.numpy() ** 2).sum() / (error**2).sum()) > 13, preset
+
+
+@pytest.mark.parametrize("observer", ["clipped-gelu", "ema", "percentile", "omse"])
+def test_only_what_leaves_its_range_is_kept(observer):
+    """The outlier keeps its size and middle, the others are folded, by whatever observer."""
+    model, images = tiny_vit(), random_images(16)
+    with torch.no_grad():
+        fc2_bias(model, 500)
+    config = replace(ALL, observer=observer)
+    ranges = ranges_to_fold(model, images, MEAN, STD, config)
+    changed, folded = fold(model, ranges, config, {})
+    scales, _ = calibrate(changed, images, MEAN, STD, config)
+    more = unfit(changed, folded, scales, {})
+    block = steps_of(model).blocks[1]
+    assert more[block.norm1][3] and not more[block.norm1].all()
+    changed, folded = fold(model, ranges, config, more)
+    size, middle = folded[block.norm1]
+    np.testing.assert_array_equal(size[more[block.norm1]], 1)
+    np.testing.assert_array_equal(middle[more[block.norm1]], 0)
+    assert (size[~more[block.norm1]] < 1).any()
+    scales, _ = calibrate(changed, images, MEAN, STD, config)
+    assert not unfit(changed, folded, scales, more)
+    x = normalize(random_images(4, seed=3), MEAN, STD)
+    (*_, (_, old)), (*_, (_, new)) = float_steps(model, x), float_steps(changed, x)
+    torch.testing.assert_close(new, old, atol=2e-4, rtol=0)
+
+
+def test_a_value_beyond_the_requantizer_is_kept():
+    model, images = tiny_vit(), random_images(8)
+    changed, folded = folding(model, images, BOTH)
+    scales, _ = calibrate(changed, images, MEAN, STD, BOTH)
+    assert not unfit(changed, folded, scales, {})
+    name = steps_of(model).blocks[0].qkv.name
+    scales[name] = Scale(scales[name].scale * 2.0**-30)
+    more = unfit(changed, folded, scales, {})
+    assert set(more) == {steps_of(model).blocks[0].qkv}
+    assert not unfit(changed, folded, scales, more)
 
 
 def test_scale_with_an_offset():

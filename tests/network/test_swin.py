@@ -43,11 +43,11 @@ def test_float_steps_equal_the_model_at_any_size(model, size):
     images = random_images(2, shape=(3, *size))
     steps, x = float_tensors(model, images), normalize(images, MEAN, STD)
     with torch.inference_mode():
-        torch.testing.assert_close(steps["head"], model(x), atol=1e-4, rtol=0)
+        torch.testing.assert_close(steps["head"].float(), model(x), atol=1e-4, rtol=0)
         maps = model.forward_intermediates(x, intermediates_only=True)
     for i, expected in enumerate(maps):
         got = steps[f"layers.{i}.blocks.1.residual2"].transpose(1, 2).reshape(expected.shape)
-        torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(got.float(), expected, atol=1e-4, rtol=0)
 
 
 def test_trace_has_names_and_shapes_of_the_float_steps(model, qm):

@@ -157,7 +157,7 @@ def run(chip: Chip, program: list[Instruction], pace: Pace | None = None, seed: 
     wiring.connect(m, array.tile, tiles.array)
     wiring.connect(m, array.ring, weights.ring)
     wiring.connect(m, weights.tiles, tiles.weights)
-    for name, words, bits in (("acts", chip.acts, 8), ("codes", chip.codes, 4)):
+    for name, words, bits in (("acts", chip.acts, 8), ("codes", chip.codes, hw.code_bits)):
         packed = [sum((int(x) & (2**bits - 1)) << n * bits for n, x in enumerate(w)) for w in words]
         port = getattr(array, name)
         m.submodules[name] = ram = memory.Memory(

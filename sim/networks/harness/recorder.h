@@ -36,8 +36,11 @@ public:
         if (top.trace_codes_valid)
             for (int lane = 0; lane < LANES; lane++)
                 if (top.trace_codes_mask >> lane & 1) {
-                    const uint8_t pair = bytes(top.trace_codes_data)[lane / 2];
-                    const uint8_t code = lane % 2 ? pair >> 4 : pair & 15;
+                    uint8_t code = 0;
+                    for (unsigned n = 0; n < CODE_BITS; n++) {
+                        const unsigned bit = lane * CODE_BITS + n;
+                        code |= (bytes(top.trace_codes_data)[bit / 8] >> bit % 8 & 1) << n;
+                    }
                     codes_.write(&code, 1);
                 }
         if (top.trace_norm_valid)

@@ -10,12 +10,14 @@ SQUARE = Hardware(
     "square", rows=8, cols=8, lanes=4, norm_lanes=8, bus=128,
     acts=600, stream=96, codes=128, tiles=96, ring=20, sums=24,
     max_tokens=40, max_channels=96, params=2, prefetch=24,
+    modes=("max8", "max5", "max3", "max4"),
 )  # fmt: skip
 # A word of the stream as wide as four beats, one lane, hardly any queue.
 OBLONG = Hardware(
     "oblong", rows=2, cols=16, lanes=1, norm_lanes=1, bus=64,
     acts=2048, stream=64, codes=256, tiles=160, ring=40, sums=32,
     max_tokens=33, max_channels=48, params=1, prefetch=32, queue=1,
+    modes=("max4", "lis4"), shifters=True,
 )  # fmt: skip
 MACHINES = [
     pytest.param(TINY, id="tiny"),
