@@ -36,7 +36,8 @@ def round_to_output(target: np.ndarray, moments: np.ndarray, bits: int) -> np.nd
     """Codes of `bits` bits, int64 (out, K), whose outputs differ least from the target's.
 
     target: weights in steps, float64 (out, K); moments: of the input codes, or any multiple of
-    them, float64 (K, K). The error e^T (H + damping) e is that of the nearest codes or less, in each row.
+    them, float64 (K, K). The error e^T (H + damping) e is that of the nearest codes or less, of
+    each output.
     """
     limit, one = IntFormat(bits).max, float(1 << FRACTION)
     near = np.rint(target.T).clip(-limit, limit)  # (K, out): a column of the layer is a row here

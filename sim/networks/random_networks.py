@@ -181,18 +181,9 @@ class Draw:
         peak = max(float(np.abs(total / 2.0**factor).max()), 1.0)
         shift = int(np.clip(round(np.log2(peak / half)), 0, RESIDUAL_MAX_SHIFT))
         return Residual(
-            source.width,
-            source.zero,
-            source.factor,
-            Mx,
-            y_width,
-            y_zero,
-            My,
-            shift,
-            width,
-            zero,
+            source.width, source.zero, source.factor, Mx, y_width, y_zero, My, shift, width, zero,
             factor,
-        )
+        )  # fmt: skip
 
     def norm(self, x: np.ndarray, source: Residual) -> LayerNorm:
         """Of codes x, written by `source`."""

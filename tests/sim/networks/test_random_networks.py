@@ -21,7 +21,7 @@ needs_verilator = pytest.mark.skipif(
     shutil.which("verilator") is None or shutil.which("g++") is None,
     reason="verilator or g++ is missing: run `make setup`",
 )
-SEEDS = (0, 1, 2, 3, 5, 11)  # of `make test`: all modes among them
+SEEDS = range(6)  # of `make test`: all modes and widths among them
 MANY = range(100, 160)  # of `make test-slow`
 network = functools.cache(random_network)
 MODES = MICRO.modes
