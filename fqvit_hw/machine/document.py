@@ -7,11 +7,32 @@ from __future__ import annotations
 
 import sys
 
+from ..attention_codes import LIS4
 from ..places import CHECKOUT
 from . import layouts, registers
+from .hardware import HARDWARE
 
 END = "<!-- end -->"
-TABLES = {"layouts": layouts.document, "registers": registers.document}
+
+
+def modes() -> str:
+    """The attention modes of the configurations."""
+    lines = ["| configuration | modes | BitShift of `lis4` |", "|---|---|---|"]
+    forms = {
+        True: "a shifter in every cell",
+        False: "2^(14 - code) as the operand of the cell's multiplier",
+    }
+    for hw in HARDWARE.values():
+        form = forms[hw.shifters] if LIS4 in hw.attention else ""
+        lines.append(f"| `{hw.name}` | {', '.join(f'`{mode}`' for mode in hw.modes)} | {form} |")
+    return "\n".join(lines) + "\n"
+
+
+TABLES = {
+    "modes": modes,
+    "layouts": layouts.document,
+    "registers": registers.document,
+}
 
 
 def current(text: str) -> str:
