@@ -17,6 +17,7 @@ def test_presets():
     assert (four.gelu_index_width, four.qkv_scales, four.observer) == (10, "shared", "minmax")
     assert four.stream_width == 8 and four.ptf
     assert not (four.fold_positions or four.fold_values or four.fold_norms)
+    assert four.weight_rounding == "nearest" and PRESETS["best"].weight_rounding == "output"
     assert not four.bias_correction
 
 

@@ -10,12 +10,14 @@ import numpy as np
 
 from ..formats import INT8
 from ..network.scale import Scale
-from ..network.step import Operation
+from ..network.step import Operation, Step
+from ..network.steps import VitSteps
 from ..units import patches
 from .float_steps import steps_of
 from .observers import observe
 
 TOKENS = 1 << 14  # of a tensor, evenly spaced, or all if there are fewer; int32 holds their sums
+CLASS_SHARE = 4  # the class token counts as much as a quarter of all: the logits are made of it
 CHUNK = 1 << 10  # tokens: sums of 2^10 products of two int8 stay within the 24 bits of float32
 
 
@@ -23,11 +25,12 @@ class Gram:
     """Number, sum int64 (K,) and products int32 (K, K) of the codes of a step's tensor.
 
     scale: what makes codes of the float tensors that `update` takes; images: how many there will
-    be, from which the tokens that are left out follow.
+    be, from which the tokens that are left out follow; class_token: whether the first token of
+    several is one.
     """
 
-    def __init__(self, scale: Scale, images: int):
-        self.scale, self.images = scale, images
+    def __init__(self, scale: Scale, images: int, class_token: bool = False):
+        self.scale, self.images, self.class_token = scale, images, class_token
         self.seen = self.count = 0
         self.total, self.products = np.zeros(1, np.int64), np.zeros((1, 1), np.int32)
 
@@ -40,15 +43,22 @@ class Gram:
 
     def add(self, codes: np.ndarray) -> None:
         """codes: int8 (B, tokens, K)."""
-        tokens = codes.reshape(-1, codes.shape[-1])
-        stride = -(-self.images * codes.shape[1] // TOKENS)
-        chosen = tokens[-self.seen % stride :: stride]
-        self.seen += len(tokens)
-        self.count += len(chosen)
-        self.total = self.total + chosen.sum(0, dtype=np.int64)
-        for start in range(0, len(chosen), CHUNK):
-            part = chosen[start : start + CHUNK].astype(np.float32)
-            self.products = self.products + (part.T @ part).astype(np.int32)
+        images, tokens, inputs = codes.shape
+        stride = -(-self.images * tokens // TOKENS)
+        self.count_in(codes.reshape(-1, inputs)[-self.seen * tokens % stride :: stride])
+        if self.class_token and tokens > 1:
+            some = -(-self.images // TOKENS)
+            times = max(1, tokens // (CLASS_SHARE * stride))
+            self.count_in(codes[-self.seen % some :: some, 0], times)
+        self.seen += images
+
+    def count_in(self, codes: np.ndarray, times: int = 1) -> None:
+        """codes: int8 (tokens, K), each as if it came so many times."""
+        self.count += times * len(codes)
+        self.total = self.total + times * codes.sum(0, dtype=np.int64)
+        for start in range(0, len(codes), CHUNK):
+            part = codes[start : start + CHUNK].astype(np.float32)
+            self.products = self.products + np.int32(times) * (part.T @ part).astype(np.int32)
 
     @property
     def mean(self) -> np.ndarray:
@@ -77,14 +87,16 @@ def observe_inputs(model, images, mean, std, scales: dict[str, Scale]) -> dict[s
 
     images: uint8 (B, C, H, W); scales: of the tensors. The image's codes are its pixels.
     """
-    steps = steps_of(model)
+    steps, number = steps_of(model), len(images)
+    class_token = isinstance(steps, VitSteps)
     names = {step.source for step in steps if step.operation is Operation.LINEAR}
-    found = observe(
-        model, images, mean, std,
-        lambda step: Gram(scales[step.name], len(images)) if step.name in names else None,
-    )  # fmt: skip
+
+    def observer(step: Step) -> Gram | None:
+        return Gram(scales[step.name], number, class_token) if step.name in names else None
+
+    found = observe(model, images, mean, std, observer)
     grams = {step.name: gram for step, gram in found.items()}
-    grams[steps.image.name] = pixels = Gram(scales[steps.image.name], len(images))
+    grams[steps.image.name] = pixels = Gram(scales[steps.image.name], number)
     for image in images:
         pixels.add(patches(image[None], model.patch_embed.proj.kernel_size[0], pad_codes(mean)))
     return grams

@@ -269,6 +269,22 @@ def test_fewer_weight_bits_cost_accuracy(model):
     assert errors[0] < errors[1] < errors[2] < 0.3 * np.square(real).sum()
 
 
+@pytest.mark.parametrize(("bits", "share"), [(4, 0.8), (6, 0.9)])
+@pytest.mark.parametrize("corrected", [True, False])
+def test_rounding_for_the_output_costs_less_accuracy(model, bits, share, corrected):
+    """On images that were not calibrated on; with and without the bias that takes the mean. With 6
+    bits the error of the activations is most of what is left."""
+    images = random_images(48, seed=9)
+    *_, (_, real) = float_steps(model, normalize(images, MEAN, STD))
+    errors = {}
+    for kind in ("nearest", "output"):
+        config = QuantConfig(weight_rounding=kind, weight_bits=bits, bias_correction=corrected)
+        qm = tiny_quantized(model, config)
+        assert np.abs(qm.network.head.weight).max() <= 2 ** (bits - 1) - 1
+        errors[kind] = np.square(qm.run(images) * qm.logit_scale - real.numpy()).sum()
+    assert errors["output"] < share * errors["nearest"]
+
+
 def test_bias_correction_by_hand():
     """Two bits more than a sign: weights 0.3 and 1 become 0 and 1 steps of 1/1 at 2 bits; the lost
     0.3 * mean input goes into the bias."""

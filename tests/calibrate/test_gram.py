@@ -53,6 +53,23 @@ def test_many_tokens_are_thinned_evenly_whatever_the_batches(monkeypatch):
         np.testing.assert_array_equal(gram.products, every_third.T @ every_third)
 
 
+def test_the_class_token_counts_as_a_quarter_of_all(monkeypatch):
+    codes = np.random.default_rng(2).integers(-128, 128, (6, 41, 4)).astype(np.int8)
+    rows, first = codes.reshape(-1, 4).astype(np.int64), codes[:, 0].astype(np.int64)
+    for tokens, stride, times in ((1000, 1, 10), (100, 3, 3)):
+        monkeypatch.setattr(module, "TOKENS", tokens)
+        gram = Gram(Scale(1.0), 6, class_token=True)
+        for batch in (codes[:1], codes[1:]):
+            gram.add(batch)
+        some = rows[::stride]
+        assert gram.count == len(some) + 6 * times
+        np.testing.assert_array_equal(gram.products, some.T @ some + times * first.T @ first)
+        np.testing.assert_array_equal(gram.total, some.sum(0) + times * first.sum(0))
+    only = Gram(Scale(1.0), 6, class_token=True)  # what the head reads
+    only.add(codes[:, :1])
+    assert only.count == 6
+
+
 @pytest.mark.parametrize("family", ["vit", "swin"])
 def test_every_input_of_a_linear_is_seen_as_the_network_sees_it(family):
     """Near what the integer network makes of the same images: float steps rounded once."""
@@ -75,6 +92,8 @@ def test_every_input_of_a_linear_is_seen_as_the_network_sees_it(family):
             seen = [np.moveaxis(t[name], -3, -2).reshape(-1, K) for t in traces]
         else:
             seen = [t[name].reshape(-1, K) for t in traces]
+        if vit and len(seen[0]) == qm.network.tokens:  # 7: the class token counts once more
+            seen += [rows[:1] for rows in seen]
         rows = np.concatenate(seen).astype(np.float64)
         assert gram.count == len(rows), name
         seen, found = np.cov(rows.T, bias=True), gram.covariance / gram.count
