@@ -85,7 +85,7 @@ class QuantConfig:
 
     @property
     def normalizes_rows(self) -> bool:
-        """Codes of the row's maximum say nothing else of a row's sum; uniform8 sums to 1 already."""
+        """Codes of the row's maximum leave its sum open; uniform8 sums to 1 already."""
         codes = MODES[self.attention]
         return codes.of_maximum or (self.row_norm and codes.row_sum is not None)
 

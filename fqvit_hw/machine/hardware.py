@@ -156,7 +156,7 @@ class Hardware:
         The array: R C, operand x tile (attention codes take the same ones). An epilogue lane: 5,
         row normalization, requantize, the GELU's linear part, both sides of the residual add. A
         LayerNorm lane: 4, X^2, C X, D R and T gamma; one more makes the variance of a row. The
-        softmax has none: its codes or exponentials come from a table, its reciprocal from a division.
+        softmax has none: codes or exponentials come from a table, its reciprocal from a division.
         """
         return self.rows * self.cols + 5 * self.lanes + 4 * self.norm_lanes + 1
 
