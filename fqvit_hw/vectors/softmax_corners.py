@@ -126,7 +126,7 @@ def width_cases(mode: str) -> Iterator[Case]:
     one too, and the most there are; the last token has a smaller one."""
     codes = MODES[mode]
     few = codes.of_maximum and mode != "max4"
-    lengths = (197, MAX_TOKENS) if few else (33, 65, 129, 197, 257, 513, 1025, 2049, MAX_TOKENS)
+    lengths = (197,) if few else (33, 65, 129, 197, 257, 513, 1025, 2049, MAX_TOKENS)
     p = of_mode(mode, table(0, 1) if codes.of_maximum else table(TOP, 1 << 22))
     for tokens in lengths:
         row = [0] * tokens if tokens == MAX_TOKENS else [0] * (tokens - 1) + [1]
