@@ -54,6 +54,7 @@ def scores(rows: list[list[int]], highest: int = 100) -> np.ndarray:
 def softmax_cases() -> Iterator[Case]:
     yield from paper_cases(random_state("softmax"))
     yield threshold_case()
+    yield half_way_case()
     for mode in MODES:
         yield from width_cases(mode)
         yield distance_case(mode, random_state(f"softmax distances {mode}"))
@@ -109,6 +110,12 @@ def threshold_case() -> Case:
         for S in ((odd << j) - 1, odd << j, (odd << j) + 1):
             rows.append(sum_of_powers(S, j + 1, top))
     return softmax_case("lis4_thresholds", Softmax(powers), scores(rows))
+
+
+def half_way_case() -> Case:
+    """S / e = 1.5, 2.5, 5.5, 11.5, ... of n tokens of e and one of half of it, or of e too."""
+    rows = [[0] * n + [last] for n in (1, 2, 5, 11, 23, 47) for last in (1, 0)]
+    return softmax_case("lis4_half_way", Softmax(table(1 << 23, 1 << 22)), scores(rows))
 
 
 def sum_of_powers(S: int, e: int, top: int) -> list[int]:
@@ -175,7 +182,7 @@ def maximum_cases(rng: np.random.RandomState) -> Iterator[Case]:
         yield softmax_case(f"{mode}_random", p, rng.randint(-128, 128, (8, 17)))
         masked = random_mask(rng)
         yield softmax_case(f"{mode}_masked", p, rng.randint(-128, 128, (8, 17)), masked)
-        ends = np.array([[-128, 127], [127, 126], [-127, -128]]).repeat(3, 1)
+        ends = np.array([[-128, 127], [127, 126], [-127, -128], [-128, -128]]).repeat(3, 1)
         yield softmax_case(f"{mode}_extremes", Softmax(fast, mode), ends)
         any_ = np.r_[0, rng.randint(0, codes.format.max + 1, 255)]  # a table need not fall
         yield softmax_case(

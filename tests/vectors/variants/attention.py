@@ -26,7 +26,7 @@ def codes_of(scores: np.ndarray, mask: np.ndarray, table: np.ndarray, mode: Atte
     one = lis4 if mode.name == "lis4" else uniform8
     made = []
     for row in entries.tolist():
-        S = sum(row)
+        S = sum(row) or 1  # a wrong mask may leave nothing
         of = {e: one(e, S) for e in set(row)}
         made.append([of[e] for e in row])
     return np.array(made)
