@@ -15,6 +15,7 @@ CHUNK = 10  # images at a time
 INGREDIENTS = {
     "exact exponential": {"exponential": "exact"},
     "row normalization": {"row_norm": True},
+    "codes of the maximum": {"attention": "max4"},
     "separate scales of q, k, v": {"qkv_scales": "separate"},
     "12-bit GELU index": {"gelu_index_width": 12},
     "residual from the accumulator": {"residual_operand": "accumulator"},
@@ -22,13 +23,11 @@ INGREDIENTS = {
     "folded positions": {"fold_positions": True},
     "folded values": {"fold_values": True},
     "folded norms": {"fold_norms": True},
-    "lifted exponential": {"exponential": "lifted"},
     "clipped GELU": {"observer": "clipped-gelu"},
     "bias correction": {"bias_correction": True},
 }
 
-
-BEFORE = {"lifted exponential": "exact"}  # what it replaces, where that is not paper-884's
+PART = "row normalization"  # of the codes of the maximum, which do not go without
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ def variants() -> dict[str, QuantConfig]:
         config = replace(config, **changes)
         found[f"+ {name}"] = config
     for name, changes in INGREDIENTS.items():
-        if name != "exact exponential":  # its place is taken by the lifted one
-            before = {field: BEFORE.get(name, getattr(start, field)) for field in changes}
+        if name != PART:
+            before = {field: getattr(start, field) for field in changes}
             found[f"best without {name}"] = replace(best, **before)
     return found
 
