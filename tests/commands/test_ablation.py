@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fqvit_hw import PRESETS
-from fqvit_hw.accuracy.ablation import INGREDIENTS, Row, markdown, summarize, variants
+from fqvit_hw.accuracy.ablation import INGREDIENTS, variants
+from fqvit_hw.accuracy.comparison import Row, markdown, summarize
 from fqvit_hw.commands import cli
 
 
