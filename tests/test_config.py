@@ -19,6 +19,20 @@ def test_presets():
     assert not (four.fold_positions or four.fold_values or four.fold_norms)
     assert four.weight_rounding == "nearest" and PRESETS["best"].weight_rounding == "output"
     assert not four.bias_correction
+    assert PRESETS["best"].attention == "max4"
+
+
+def test_what_a_mode_leaves_open():
+    """Rows of the modes of the maximum are always normalized, those of uniform8 never; only lis4
+    has powers of two that a lifted table makes up for."""
+    for mode in CHOICES["attention"]:
+        for row_norm in (True, False):
+            config = QuantConfig(attention=mode, row_norm=row_norm)
+            of_lis4 = row_norm if mode == "lis4" else None
+            assert config.normalizes_rows == (mode != "uniform8" if of_lis4 is None else of_lis4)
+        lifted = QuantConfig(attention=mode, exponential="lifted").softmax_table
+        assert lifted == ("lifted" if mode == "lis4" else "exact")
+        assert QuantConfig(attention=mode, exponential="i-exp").softmax_table == "i-exp"
 
 
 def test_every_field_has_choices_and_a_line_in_the_docstring():
@@ -30,7 +44,7 @@ def test_every_field_has_choices_and_a_line_in_the_docstring():
 @pytest.mark.parametrize(
     ("field", "value", "error", "expected"),
     [
-        ("exponential", "taylor", ValueError, "'lifted', 'exact', 'i-exp', got 'taylor'"),
+        ("exponential", "taylor", ValueError, "'exact', 'lifted', 'i-exp', got 'taylor'"),
         ("row_norm", 1, TypeError, "True, False, got 1"),
         ("weight_bits", 3, ValueError, "8, 7, 6, 5, 4, got 3"),
         ("weight_bits", 8.0, TypeError, "got 8.0"),

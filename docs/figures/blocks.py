@@ -9,19 +9,19 @@ from .text import sentence, stored, table
 
 SHAPES = {  # block: what it does; its lanes or shape in `base`
     "requantize": ("accumulators to 8 to 32 bits", "{c.lanes} lanes"),
-    "mac_array": ("weight-stationary dot products, multiply or BitShift", "{c.rows} x {c.cols}"),
+    "mac_array": ("weight-stationary dot products, with powers of two as operands or shifters", "{c.rows} x {c.cols}"),
     "layernorm": (
         "PTF LayerNorm: two passes, root and reciprocal pipelined over rows",
         "{c.lanes} lanes, {c.max_channels} channels",
     ),
     "softmax": (
-        "Log-Int-Softmax: codes, row reciprocals (uniform8 as an option)",
+        "attention codes of the modes built, row reciprocals",
         "{c.lanes} lanes, {c.max_tokens} tokens",
     ),
     "gelu": ("table on [-4, 4), linear above", "{c.lanes} lanes, {c.index_width} bits"),
     "residual": ("PTF in, PTF out, one rounding", "{c.lanes} lanes"),
     "attention": (
-        "one head after another: Q x K^T, softmax, BitShift x V",
+        "one head after another: Q x K^T, softmax, codes x V",
         "{c.rows} x {c.cols}, {c.max_tokens} tokens of {c.head_dim}",
     ),
 }

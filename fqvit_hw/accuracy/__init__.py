@@ -1,1 +1,1 @@
-"""What the integers cost, image by image: `fqvit-hw accuracy` and `fqvit-hw ablation`."""
+"""What the integers cost, image by image: `fqvit-hw accuracy`, `ablation`, `frontier`."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import replace
 
 from ..config import PRESETS, QuantConfig
-
-CHUNK = 10  # images at a time
-
 
 # an ingredient is what it changes of the configuration; in the order in which they are added
 INGREDIENTS = {
     "exact exponential": {"exponential": "exact"},
     "row normalization": {"row_norm": True},
+    "codes of the maximum": {"attention": "max4"},
     "separate scales of q, k, v": {"qkv_scales": "separate"},
     "12-bit GELU index": {"gelu_index_width": 12},
     "residual from the accumulator": {"residual_operand": "accumulator"},
@@ -22,26 +18,12 @@ INGREDIENTS = {
     "folded positions": {"fold_positions": True},
     "folded values": {"fold_values": True},
     "folded norms": {"fold_norms": True},
-    "lifted exponential": {"exponential": "lifted"},
     "clipped GELU": {"observer": "clipped-gelu"},
     "bias correction": {"bias_correction": True},
     "rounding for the output": {"weight_rounding": "output"},
 }
 
-
-BEFORE = {"lifted exponential": "exact"}  # what it replaces, where that is not paper-884's
-
-
-@dataclass(frozen=True)
-class Row:
-    """One configuration on all images. agreement, top1: fractions of 1; snr: dB."""
-
-    name: str
-    snr: float
-    agreement: float
-    agreement_error: float
-    top1: float
-    top1_error: float
+PART = "row normalization"  # of the codes of the maximum, which do not go without
 
 
 def variants() -> dict[str, QuantConfig]:
@@ -52,58 +34,7 @@ def variants() -> dict[str, QuantConfig]:
         config = replace(config, **changes)
         found[f"+ {name}"] = config
     for name, changes in INGREDIENTS.items():
-        if name != "exact exponential":  # its place is taken by the lifted one
-            before = {field: BEFORE.get(name, getattr(start, field)) for field in changes}
+        if name != PART:
+            before = {field: getattr(start, field) for field in changes}
             found[f"best without {name}"] = replace(best, **before)
     return found
-
-
-def float_logits(model, images, mean, std) -> np.ndarray:
-    """float64 (B, classes)"""
-    import torch
-
-    from ..calibrate.float_steps import normalize
-
-    with torch.inference_mode():
-        chunks = [
-            model(normalize(images[i : i + CHUNK], mean, std)).double().numpy()
-            for i in range(0, len(images), CHUNK)
-        ]
-    return np.concatenate(chunks)
-
-
-def integer_logits(model, calibration, images, config, mean, std, engine, name) -> np.ndarray:
-    """The integer logits times their scale, float64 (B, classes)."""
-    from tqdm import tqdm
-
-    from .. import quantize
-
-    qm = quantize(model, calibration, config, mean=mean, std=std)
-    starts = tqdm(range(0, len(images), CHUNK), desc=name, leave=False)
-    chunks = [qm.run(images[i : i + CHUNK], engine=engine) for i in starts]
-    return np.concatenate(chunks) * qm.logit_scale
-
-
-def summarize(name: str, real, logits, labels) -> Row:
-    """real, logits: float64 (B, classes); labels: int (B,). Errors are sqrt(p (1 - p) / B)."""
-    error = np.square(real - logits).sum()
-    snr = 10 * np.log10(np.square(real).sum() / error) if error else np.inf
-    fractions = []
-    for right in (real.argmax(1) == logits.argmax(1), logits.argmax(1) == labels):
-        p = float(np.mean(right))
-        fractions += [p, float(np.sqrt(p * (1 - p) / len(labels)))]
-    return Row(name, float(snr), *fractions)
-
-
-def markdown(model: str, images: int, float_top1: float, rows: list[Row]) -> str:
-    lines = [
-        f"{model}, {images} images, float top-1 {float_top1:.2%}",
-        "",
-        "| configuration | logit SNR | agreement with float | top-1 |",
-        "|---|---|---|---|",
-    ]
-    for r in rows:
-        agreement = f"{r.agreement:.2%} ± {r.agreement_error:.2%}"
-        top1 = f"{r.top1:.2%} ± {r.top1_error:.2%}"
-        lines.append(f"| {r.name} | {r.snr:.2f} dB | {agreement} | {top1} |")
-    return "\n".join(lines)

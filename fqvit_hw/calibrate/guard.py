@@ -47,7 +47,8 @@ def check_same(model, images: np.ndarray, mean, std) -> None:
     where = "the logits, behind the head"
     for step, tensor in real.items():
         if step in seen and (there := agreement(tensor, seen[step])) < BOUND_DB:
-            where = f"{step.name} ({there:.1f} dB)"
+            finite = bool(seen[step].isfinite().all() and tensor.isfinite().all())
+            where = f"{step.name} ({f'{there:.1f} dB' if finite else 'not finite'})"
             break
         if step in places(model, steps) and step not in seen:
             where = f"{step.name} (its layer is not called)"

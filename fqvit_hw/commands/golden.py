@@ -10,8 +10,8 @@ from ..errors import UserError
 from ..model import QuantizedModel
 from ..places import CHECKOUT, GOLDEN
 from ..vectors import files as vectors
-from ..vectors.corners import SEED
 from ..vectors.record import WHOLE_IMAGES, golden_cases
+from ..vectors.seed import SEED
 
 
 def add_parser(subparsers) -> None:

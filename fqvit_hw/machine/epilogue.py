@@ -115,8 +115,8 @@ def attend(machine: State, gemm: GemmView, to: np.ndarray, scores: np.ndarray) -
     if mode.of_maximum:
         table = table & mode.format.max
     codes = softmax(scores, Softmax(table, mode.name, row_norm))
-    unit = tuple(np.full((len(codes), 1), value) for value in UNIT_ROW)
-    machine.reciprocals.append(row_reciprocal(codes, mode) if row_norm else unit)
+    one, shift = (np.full((len(codes), 1), value) for value in UNIT_ROW)
+    machine.reciprocals.append(row_reciprocal(codes, mode) if row_norm else (one, shift))
     filled = np.full((len(codes), -(-columns // R) * R), mode.zero_code, np.uint8)
     filled[:, :columns] = codes
     machine.codes.scatter(to, filled)

@@ -244,8 +244,9 @@ def drawn(slug: str, summary: dict) -> Iterator[Part]:
         )
     yield Part(
         "picture",
-        "Attention maps: how often each code occurs. Code c < 15 stands for 2^-c, 15 for zero; "
-        "eight-bit probabilities are counted at the nearest power of two, and pairs that a "
+        "Attention maps: how often each code occurs. From the largest weight to zero, 15: of the "
+        "row's maximum in max4 (255, 192, 128, 96, ... of 255), of the row's sum in lis4 (2^-c). "
+        "Maps of other bits are counted at the nearest power of two of the sum, and pairs that a "
         "window masks at 15.",
         name=f"{slug}-codes",
         png=pictures.codes_png(summary),

@@ -127,10 +127,17 @@ def row_reciprocal(codes, of: AttentionCodes) -> tuple[np.ndarray, np.ndarray]:
     the row. A sum of values times v times the first, shifted by the second, is a mean of v in
     units of 2^-14. Raises OverflowError for a W that no row of `softmax` codes has.
     """
-    W = values(codes, of).sum(-1, keepdims=True, dtype=np.int64)
+    return sum_reciprocal(values(codes, of).sum(-1, keepdims=True, dtype=np.int64), of)
+
+
+def sum_reciprocal(W, of: AttentionCodes) -> tuple[np.ndarray, np.ndarray]:
+    """W: int64 row sums -> their reciprocals and shifts, see `row_reciprocal`."""
     if of.row_sum is None:
         raise ValueError(f"softmax: rows of {of.name} are not normalized")
     W = require(W, of.row_sum, "softmax: row sum")
+    least = max(of.values) if of.of_maximum else 1 << BITSHIFT_FRACTION - 1
+    if np.any(least > W):
+        raise OverflowError(f"softmax: row sum: at least {least} in {of.name}, got {W.min()}")
     L = bit_length(W) if of.of_maximum else np.full(W.shape, BITSHIFT_FRACTION)
-    reciprocal = (np.int64(1) << L + RECIPROCAL_FRACTION) // np.maximum(W, 1)
+    reciprocal = (np.int64(1) << L + RECIPROCAL_FRACTION) // W
     return require(reciprocal, RECIPROCAL, "softmax: row reciprocal"), L + 1

@@ -1,6 +1,7 @@
 """Corner cases of every unit: extremes, ties, constant and single-element rows, masks, and random.
 
-RandomState is used on purpose: its stream is frozen, so that the vectors are the same everywhere.
+Those of softmax and attention are in modules of their own. tests/vectors/variants holds wrong
+designs that these cases must tell from the right one.
 """
 
 from __future__ import annotations
@@ -9,32 +10,25 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ..attention_codes import MODES, AttentionCodes
+from ..attention_codes import BOOKS
 from ..blocks import BLOCKS
-from ..units import Attention, Gelu, LayerNorm, Linear, Requantize, Residual, Softmax
+from ..formats import ACC, MAX_TOKENS
+from ..units import Gelu, LayerNorm, Linear, Requantize, Residual
+from .attention_corners import attention_cases as attention_cases
+from .attention_corners import scalar_requantize
 from .cases import (
     Case,
-    attention_case,
     bitshift_case,
     gelu_case,
     layernorm_case,
     matmul_case,
     requantize_case,
     residual_case,
-    softmax_case,
 )
+from .seed import random_state
+from .softmax_corners import softmax_cases as softmax_cases
 
-SEED = 2111
 EXTREMES8 = np.array([-128, -127, -1, 0, 1, 126, 127])
-
-
-def random_state(unit: str) -> np.random.RandomState:
-    """One stream per unit, so that a new case in one changes no other's vectors."""
-    return np.random.RandomState([SEED, *unit.encode()])
-
-
-def scalar_requantize(multiplier: int, shift: int, zero: int, width: int = 8) -> Requantize:
-    return Requantize(np.array(multiplier), np.array(shift), zero, width)
 
 
 def requantize_cases() -> Iterator[Case]:
@@ -71,6 +65,38 @@ def mac_array_cases() -> Iterator[Case]:
     yield bitshift_case("nothing", np.full((2, 5), 15), rng.randint(-128, 128, (5, 4)))
     rows = np.sort(rng.randint(4, 16, (9, 33)), axis=1)  # light weights: any row sum fits
     yield bitshift_case("random_9x33x10", rows, rng.randint(-128, 128, (33, 10)))
+    yield from long_sum_cases(random_state("mac_array sums"))
+
+
+def long_sum_cases(rng: np.random.RandomState) -> Iterator[Case]:
+    """Sums as long as they come, in every kind of operand."""
+    # biases that fill what products leave of int32: up to both of its ends, and every length below
+    weight = np.where(np.arange(8)[:, None] % 2, -128, 127) * np.ones((8, 5), int)
+    weight[4:] = rng.randint(-128, 128, (4, 5))
+    room = ACC.max - 255 * np.abs(weight).sum(1)
+    for name, a in (
+        ("int8", np.repeat([[-128], [127], [0]], 5, 1)),
+        ("uint8", np.r_[np.full((1, 5), 255), rng.randint(0, 256, (2, 5))]),
+    ):
+        yield matmul_case(f"room_{name}", Linear(weight, room * np.tile([1, -1], 4)), a)
+    lengths = np.arange(20, 32)[:, None] - [0, 1]
+    bias = np.array([1, -1]) * (1 << lengths - 1) - [0, 1]  # 2^19, -2^18 - 1, 2^20, ...
+    p = Linear(rng.randint(-128, 128, (24, 3)), np.minimum(bias.reshape(-1), ACC.max - 2**20))
+    yield matmul_case("bias_lengths", p, rng.randint(-128, 128, (2, 3)))
+    # attention x V of the largest values, for as many tokens as an image of 224 x 224 has, and most
+    ends = np.array([-128, 127])
+    for tokens in (197, MAX_TOKENS):
+        p = Linear(np.repeat(ends[:, None], tokens, 1), np.zeros(2, int))
+        yield matmul_case(f"values_{tokens}", p, np.full((1, tokens), 255))
+    v = Linear(rng.randint(-128, 128, (6, 33)), np.zeros(6, int))
+    yield matmul_case("values_random", v, np.array(BOOKS[4])[rng.randint(0, 16, (5, 33))])
+    # BitShift: each code alone; the longest sums that 23 bits hold, and that a row of softmax has
+    alone = np.where(np.eye(16, dtype=bool), np.arange(16), 15)
+    yield bitshift_case("codes_alone", alone, np.stack([rng.permutation(EXTREMES8)] * 16))
+    longest = np.array([[0, *range(1, 15), 15], [3] * 11 + [15] * 5])
+    yield bitshift_case("longest", longest, np.repeat([[-128, 127, -127, 1]], 16, 0))
+    rows = np.sort(rng.randint(7, 16, (2, 197)), axis=1)
+    yield bitshift_case("random_2x197x5", rows, rng.randint(-128, 128, (197, 5)))
 
 
 def layernorm_cases() -> Iterator[Case]:
@@ -100,75 +126,6 @@ def layernorm_cases() -> Iterator[Case]:
     rows = np.full((4, 16), 3)
     rows[1, 0], rows[2, :8], rows[3, 15] = 4, 2, 2
     yield layernorm_case("constant_tokens", p, rows)
-
-
-def exponentials(step: float) -> np.ndarray:
-    """A table that falls by `step` per distance, made from integers: 2^23 * (1 - step)^d."""
-    keep, table = round(2**16 * (1 - step)), [1 << 23]
-    while len(table) < 256:
-        table.append(table[-1] * keep >> 16)
-    return np.array(table)
-
-
-def softmax_cases() -> Iterator[Case]:
-    rng = random_state("softmax")
-    tables = {"slow": exponentials(0.02), "fast": exponentials(0.4)}
-    flat = np.full(256, 1 << 23)
-    for mode in ("lis4", "uniform8"):
-        for speed, table in tables.items():
-            p = Softmax(table, mode, row_norm=mode == "lis4")
-            name = f"{mode}_{speed}"
-            yield softmax_case(f"{name}_random", p, rng.randint(-128, 128, (8, 17)))
-            masked = rng.rand(8, 17) < 0.4
-            masked[:, 5] = False
-            masked[0] = np.arange(17) != 5  # all but one
-            yield softmax_case(f"{name}_masked", p, rng.randint(-128, 128, (8, 17)), masked)
-        p = Softmax(tables["slow"], mode, row_norm=mode == "lis4")
-        equal = np.array([[-128], [0], [127]]).repeat(13, 1)
-        yield softmax_case(f"{mode}_equal_rows", p, equal)
-        ties = np.where(np.arange(13) < np.arange(1, 14)[:, None], 100, -128)  # 1 to 13 maxima
-        yield softmax_case(f"{mode}_ties", Softmax(tables["fast"], mode, p.row_norm), ties)
-        yield softmax_case(f"{mode}_one_token", p, np.array([[-128], [0], [127]]))
-        yield softmax_case(f"{mode}_flat_table", Softmax(flat, mode, p.row_norm),
-                           rng.randint(-128, 128, (3, 50)))  # fmt: skip
-    off = Softmax(tables["slow"], "lis4", row_norm=False)
-    yield softmax_case("lis4_no_row_norm", off, rng.randint(-128, 128, (4, 17)))
-    yield from maximum_cases(random_state("softmax of the maximum"))
-
-
-def maximum_cases(rng: np.random.RandomState) -> Iterator[Case]:
-    """The modes of the row's maximum: every code, row sums at both ends of their lengths."""
-    for mode, codes in MODES.items():
-        if not codes.of_maximum:
-            continue
-        slow, fast = (nearest(exponentials(step), codes) for step in (0.02, 0.4))
-        p = Softmax(slow, mode)
-        yield softmax_case(f"{mode}_random", p, rng.randint(-128, 128, (8, 17)))
-        masked = rng.rand(8, 17) < 0.4
-        masked[:, 5] = False
-        masked[0] = np.arange(17) != 5  # all but one
-        yield softmax_case(f"{mode}_masked", p, rng.randint(-128, 128, (8, 17)), masked)
-        ends = np.array([[-128, 127], [127, 126], [-127, -128]]).repeat(3, 1)
-        yield softmax_case(f"{mode}_extremes", Softmax(fast, mode), ends)
-        any_ = np.r_[0, rng.randint(0, codes.format.max + 1, 255)]  # a table need not fall
-        yield softmax_case(
-            f"{mode}_any_table", Softmax(any_, mode), rng.randint(-128, 128, (6, 50))
-        )
-    # the row's maximum, and others that bring the sum beside 2^8, 2^9, ..., 2^14
-    rows = np.full((14, 70), -128)
-    for n in range(7):
-        rows[2 * n, : 1 << n] = 0
-        rows[2 * n + 1, : (1 << n) + 1] = 0
-    rows[:, -1] = np.arange(14) - 10
-    yield softmax_case(
-        "max4_lengths", Softmax(nearest(exponentials(0.3), MODES["max4"]), "max4"), rows
-    )
-
-
-def nearest(exponentials: np.ndarray, codes: AttentionCodes) -> np.ndarray:
-    """The codes whose values are nearest to exponentials on the scale of 255 for the first."""
-    away = np.abs(np.array(codes.values) * int(exponentials[0]) - 255 * exponentials[:, None])
-    return away.argmin(1)
 
 
 def gelu_cases() -> Iterator[Case]:
@@ -211,32 +168,6 @@ def residual_cases() -> Iterator[Case]:
         none = np.zeros(4, int)
         p = Residual(8, 0, none, m, 8, 0, m, shift, 8, 0, none)
         yield residual_case(name, p, *(rng.randint(-128, 128, (3, 4)) for _ in "xy"))
-
-
-def attention_cases() -> Iterator[Case]:
-    rng = random_state("attention")
-    for name, n, d, mode, row_norm in (
-        ("one_token", 1, 16, "lis4", True),
-        ("random", 5, 16, "lis4", True),
-        ("no_row_norm", 17, 16, "lis4", False),
-        ("uniform8", 17, 16, "uniform8", False),
-        ("bias_and_mask", 9, 8, "lis4", True),
-        ("max4", 17, 16, "max4", True),
-        ("max4_bias_and_mask", 9, 8, "max4", True),
-        ("max5", 5, 16, "max5", True),
-    ):
-        codes, table = MODES[mode], exponentials(0.05)
-        p = Attention(
-            scalar_requantize(40000, 24, 3),
-            Softmax(nearest(table, codes) if codes.of_maximum else table, mode, row_norm),
-            scalar_requantize(50000, 23 if mode == "uniform8" else 29, -4),
-        )
-        q, k, v = (rng.randint(-128, 128, (n, d)) for _ in "qkv")
-        bias = mask = None
-        if name.endswith("bias_and_mask"):
-            bias = rng.randint(-(2**14), 2**14, (n, n))
-            mask = (np.arange(n)[:, None] < 4) != (np.arange(n) < 4)  # two windows in one
-        yield attention_case(name, p, q, k, v, bias, mask)
 
 
 # The unit of every block that has one, in the order of the golden vectors.

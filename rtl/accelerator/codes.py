@@ -8,7 +8,7 @@ The arithmetic is that of `rtl.blocks.softmax`.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -209,13 +209,15 @@ class Codes(wiring.Component):
         places = hw.rows // E  # of a beat in a word
         lane, place = column[: ceil_log2(hw.rows)], Signal(range(max(places, 2)))
         m.d.comb += place.eq(lane >> ceil_log2(E))
-        later = ((place < n).replicate(E * bits) for n in range(1, places))
+        # the places after the beat's own are filled with the code of 0
+        fill = zero.replicate(E)
+        data = [codes, *(Mux(place < n, fill, codes) for n in range(1, places))]
         to_end = Mux(beat.last, (1 << hw.rows) - (1 << E), 0)  # the lanes after the beat's own
         m.d.comb += [
             softmax.o.ready.eq(1),
             self.codes.valid.eq(step),
             self.codes.addr.eq(walk.addr + (column >> ceil_log2(hw.rows))),
-            self.codes.data.eq(codes.replicate(places) | Cat(Const(0, E * bits), *later)),
+            self.codes.data.eq(Cat(data)),
             self.codes.mask.eq((to_end | (1 << E) - 1) << lane),
             self.trace.valid.eq(step),
             self.trace.mask.eq(Cat(live)),

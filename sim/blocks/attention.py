@@ -12,7 +12,7 @@ from fqvit_hw.rtl.parts.replay import Replay
 from fqvit_hw.units import Attention as Parameters
 from fqvit_hw.units import Requantize, Softmax
 from fqvit_hw.vectors.cases import Case, attention_case
-from fqvit_hw.vectors.corners import nearest
+from fqvit_hw.vectors.softmax_corners import nearest
 
 from .golden import golden_cases
 from .stream import row_beats

@@ -11,7 +11,7 @@ from fqvit_hw.formats import UNIT_ROW
 from fqvit_hw.rtl.blocks.softmax import Softmax, SoftmaxConfig
 from fqvit_hw.units import Softmax as Parameters
 from fqvit_hw.vectors.cases import Case, Tensor, softmax_case
-from fqvit_hw.vectors.corners import nearest
+from fqvit_hw.vectors.softmax_corners import nearest
 
 from .golden import golden_cases
 from .stream import row_beats

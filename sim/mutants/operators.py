@@ -208,6 +208,8 @@ MUTANTS = (
          "tests/rtl/accelerator/test_epilogue.py::test_epilogues"),
         ("Mux(beat.last, 0, column + E)", "Mux(beat.last, E, column + E)", "rows start late"),
         ("Mux(beat.last, (1 << hw.rows) - (1 << E), 0)", "0", "the rest of a word of codes stays"),
+        ("fill = zero.replicate(E)", "fill = (zero | 15).replicate(E)",
+         "the rest of a word is code 15"),
         ("queue.r_rdy & active & ~fed", "queue.r_rdy & active",
          "the next scores enter while the last ones drain"),
         ("softmax.rows.ready.eq(queue.w_rdy),\n            "

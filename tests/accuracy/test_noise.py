@@ -8,6 +8,7 @@ import pytest
 from fqvit_hw import PRESETS
 from fqvit_hw.accuracy.evaluate import Evaluator
 from fqvit_hw.accuracy.noise import code_counts, measure
+from fqvit_hw.attention_codes import MODES, UNIFORM8
 from tests.models import MEAN, STD, float_tensors, random_images, tiny_quantized, tiny_vit
 
 pytest.importorskip("torch", reason="the float model runs in torch")
@@ -80,9 +81,16 @@ def test_ranges(layers):
 
 def test_eight_bit_probabilities_are_counted_at_the_nearest_power_of_two():
     codes = np.array([255, 128, 64, 90, 1, 0, 0], np.uint8)
-    counts = code_counts(codes, codes / 255)
+    counts = code_counts(UNIFORM8, codes, codes / 255)
     # 255/255 = 1; 128/255 and 90/255 = 2^-1.0, 2^-1.5; 64/255 = 2^-2.0; 1/255 = 2^-8.0
     assert {c: n for c, n in enumerate(counts) if n} == {0: 1, 1: 1, 2: 2, 8: 1, 15: 2}
+
+
+@pytest.mark.parametrize("mode", ["max4", "lis4"])
+def test_four_bit_codes_are_counted_as_they_are(mode):
+    codes = np.array([[0, 3, 15], [15, 3, 15]], np.uint8)
+    counts = code_counts(MODES[mode], codes, np.ones(codes.shape))
+    assert {c: n for c, n in enumerate(counts) if n} == {0: 1, 3: 2, 15: 3}
 
 
 def test_switches_without_factors(evaluator):

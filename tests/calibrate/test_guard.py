@@ -109,6 +109,16 @@ def test_every_place_holds_its_step(make):
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
+def test_values_that_become_infinite_are_named():
+    model = tiny_vit()
+    with torch.no_grad():
+        model.blocks[1].mlp.fc1.weight.mul_(1e38)
+    with pytest.raises(ValueError, match=r"differs: norm \(not finite\)"):
+        quantize(model, random_images(2), mean=MEAN, std=STD)
+    with pytest.raises(ValueError, match=r"differs: blocks\.0\.norm1 \(not finite\)"):
+        quantize(tiny_vit(), random_images(2), mean=MEAN, std=(1e-30,) * 3)
+
+
 def test_agreement_in_decibels():
     real = torch.ones(2, 3, dtype=torch.float64)
     assert agreement(real, real.float()) == float("inf")

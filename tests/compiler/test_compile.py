@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from fqvit_hw import QuantizedModel
+from fqvit_hw.attention_codes import MODES
 from fqvit_hw.commands.cli import main
 from fqvit_hw.compiler import Program, compile_network, compile_shape
 from fqvit_hw.compiler.memory_map import MemoryMap
 from fqvit_hw.compiler.races import check
 from fqvit_hw.compiler.vit import schedule
 from fqvit_hw.compiler.vit.shape import Shape
-from fqvit_hw.config import PRESETS
+from fqvit_hw.config import PRESETS, QuantConfig
 from fqvit_hw.data import digits
 from fqvit_hw.machine import interpreter as machine
 from fqvit_hw.machine import isa
-from fqvit_hw.machine.hardware import BASE, HARDWARE, TINY
+from fqvit_hw.machine.hardware import BASE, ECP5_85K, HARDWARE, TINY
 from fqvit_hw.machine.isa import Epilogue, Opcode, Unit
 from fqvit_hw.machine.state import Result
 from fqvit_hw.paper_models import PAPER_MODELS, VitSize
@@ -135,7 +136,7 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("preset", ["best", "paper-884"])
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_odd_sizes(name, preset):
     changes = VARIANTS[name]
@@ -145,7 +146,9 @@ def test_odd_sizes(name, preset):
 
     float_model = tiny_vit(seed=3, **changes)
     model = quantize(float_model, images, PRESETS[preset], mean=(0.5,) * 3, std=(0.3,) * 3)
-    for hw in HARDWARE.values():
+    having = [hw for hw in HARDWARE.values() if PRESETS[preset].attention in hw.modes]
+    assert TINY in having
+    for hw in having:
         run_and_compare(model, hw, images[0])
     run_and_compare(model, replace(TINY, acts=360, stream=64, tiles=128, ring=16), images[1])
 
@@ -158,6 +161,19 @@ def test_positions_are_as_wide_as_the_stream():
         assert add.x_width == 8 * positions.itemsize == width
         assert np.abs(positions.astype(int)).max() >= (1 << (width - 1)) - 1  # the whole range
         run_and_compare(model, TINY, random_images(1)[0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_machine_of_a_single_attention_mode(mode):
+    """Whose code memory has as many bits as the codes need."""
+    model = tiny_quantized(config=QuantConfig(attention=mode))
+    hw = replace(TINY, modes=(mode,))
+    assert hw.code_bits == MODES[mode].bits
+    program, _ = run_and_compare(model, hw, random_images(1)[0])
+    other = "lis4" if mode == "max4" else "max4"
+    elsewhere = machine.Machine(replace(TINY, modes=(other,)), program.memory(random_images(1)[0]))
+    with pytest.raises(machine.MachineError, match=rf"attention mode .*\({mode}\).* has {other}"):
+        elsewhere.run(program.entry)
 
 
 def test_files_round_trip(digits_model, tmp_path, capsys):
@@ -205,7 +221,10 @@ def test_refusals(digits_model, tmp_path, capsys):
     refused(network, replace(TINY, acts=160), "acts=160")
     refused(network, replace(TINY, tiles=16, ring=8), "tiles=16", "keys and values")
     refused(tiny_quantized_swin().network, TINY, "Swin")
-    refused(tiny_quantized(config=PRESETS["paper-888"]).network, TINY, "uniform8", "best")
+    eight = tiny_quantized(config=PRESETS["paper-888"]).network
+    refused(eight, ECP5_85K, "uniform8 attention, ecp5_85k has max4; uniform8 is in tiny")
+    three = tiny_quantized(config=QuantConfig(attention="max3")).network
+    refused(three, BASE, "max3 attention", "base has max4, lis4", "no named configuration")
     assert main(["compile", "--config", "huge", "--out", str(tmp_path)]) == 2
     assert "unknown configuration 'huge'" in capsys.readouterr().err
 

@@ -17,6 +17,7 @@ from tests.models import SWIN_SHAPE, random_images, tiny_quantized, tiny_quantiz
 pytest.importorskip("torch", reason="making a network needs torch")
 
 CONFIGS = {**PRESETS, "16-bit, uniform8": QuantConfig(stream_width=16, attention="uniform8")}
+CONFIGS |= {mode: QuantConfig(attention=mode) for mode in ("lis4", "max3", "max5", "max8")}
 
 
 @pytest.fixture(params=["fast", "torch"])

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from fqvit_hw import QuantizedModel
+from fqvit_hw.attention_codes import MODES
 from fqvit_hw.data import digits
 from fqvit_hw.engines import fast
 from fqvit_hw.engines.fast import build, ops, selfcheck
@@ -22,6 +23,7 @@ from fqvit_hw.engines.fast.ops import FastOps
 from fqvit_hw.engines.fast.selfcheck import codes, scaling
 from fqvit_hw.engines.numpy_ops import NumpyOps
 from fqvit_hw.engines.walk import Walk
+from fqvit_hw.formats import rshift_round
 from fqvit_hw.units import (
     Attention,
     Gelu,
@@ -32,6 +34,7 @@ from fqvit_hw.units import (
     Softmax,
     requantize,
 )
+from fqvit_hw.vectors.softmax_corners import nearest
 
 SPEC = NumpyOps()
 PORTABLE = "-DFQVIT_PORTABLE"
@@ -215,7 +218,7 @@ def test_layernorm(fast_ops, rng, channels):
 
 
 def attentions():
-    """Both modes, with and without row normalization; tables that need not fall monotonically."""
+    """All modes, with and without row normalization; tables that need not fall monotonically."""
     uneven = TABLE.copy()
     uneven[40:60] = uneven[40:60][::-1]
     for table, mode, row_norm in (
@@ -225,6 +228,12 @@ def attentions():
         (uneven, "lis4", True),
         (np.array([1] + [0] * 255), "lis4", True),  # a code of 15 for all but the maximum
         (np.full(256, (1 << 24) - 1), "lis4", True),
+        (np.full(256, 0), "max4", True),  # all of a row as large as its maximum
+        (np.r_[0, np.full(255, 15)], "max4", True),  # nothing but the maximum
+        (nearest(TABLE, MODES["max4"]), "max4", True),
+        (nearest(uneven, MODES["max3"]), "max3", True),
+        (nearest(uneven, MODES["max5"]), "max5", True),
+        (nearest(uneven, MODES["max8"]), "max8", True),
     ):
         yield Softmax(table, mode, row_norm)
 
@@ -277,9 +286,20 @@ def test_attention_of_many_tokens(fast_ops, rng):
     qkv = rng.integers(-2, 3, (1, 4096, 6)).astype(np.int8)
     table = np.full(256, (1 << 24) - 1)
     some = qkv[:, :1200]
-    for softmax in (Softmax(table), Softmax(table, "uniform8", False)):
+    largest = Softmax(np.zeros(256, np.int64), "max4")
+    for softmax in (Softmax(table), Softmax(table, "uniform8", False), largest):
         compare(fast_ops, "attention", some, 1, an_attention(softmax, 2))
     assert fast_ops.attention(qkv, 1, an_attention(Softmax(table), 2)).shape == (1, 4096, 2)
+    # every row sum is 4096 * 255, the accumulators of v = -128 and 127 the longest there are
+    ends = qkv.copy()
+    ends[..., 4], ends[..., 5] = -128, 127
+    parts = {}
+    fast_ops.attention(ends, 1, an_attention(largest, 2), record=parts.__setitem__)
+    assert (parts["context.acc"] == np.array([-128, 127]) * 255 * 4096).all()
+    assert (parts["row_reciprocal"] == 2**35 // (255 * 4096)).all()
+    assert (parts["row_shift"] == 21).all()
+    expected = rshift_round(np.array([-128, 127]) * 255 * 4096 * (2**35 // (255 * 4096)), 21)
+    assert (parts["context.normalized"] == expected).all()
     with pytest.raises(ValueError, match="4097 tokens"):
         fast_ops.attention(np.zeros((1, 4097, 6), np.int8), 1, an_attention(Softmax(table), 2))
 

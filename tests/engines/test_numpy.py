@@ -147,8 +147,8 @@ def test_batch_equals_single_and_trace(model, images):
 def test_trace_names_order_and_shapes(model, images):
     steps = model.trace(images[0])
     block = "norm1 qkv.acc qkv attn.score.acc attn.score attn.softmax attn.context.acc "
-    block += "attn.row_reciprocal attn.context.normalized attn.context proj.acc proj residual1 "
-    block += "norm2 fc1.acc fc1 gelu fc2.acc fc2 residual2"
+    block += "attn.row_reciprocal attn.row_shift attn.context.normalized attn.context "
+    block += "proj.acc proj residual1 norm2 fc1.acc fc1 gelu fc2.acc fc2 residual2"
     names = ["image", "patch_embed.acc", "patch_embed", "embed"]
     names += [f"blocks.{i}.{step}" for i in range(4) for step in block.split()]
     names += ["norm", "head.acc", "head"]

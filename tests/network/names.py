@@ -1,7 +1,7 @@
 """What the trace of an integer network must have in common with the float model's tensors."""
 
 from fqvit_hw import QuantizedModel
-from fqvit_hw.network.step import Role
+from fqvit_hw.network.step import Operation, Role
 
 
 def trace_names(network) -> list[str]:
@@ -18,6 +18,15 @@ def same_names_and_shapes(qm: QuantizedModel, real: dict, trace: dict) -> None:
     assert list(trace) == trace_names(qm.network)
     for name, codes in trace.items():
         step = steps.by_tensor[name]
-        if step.name in real and name != step.row_reciprocal:
+        if step.name in real and name not in (step.row_reciprocal, step.row_shift):
             assert codes.shape == tuple(real[step.name].shape[1:]), name
-            assert name in qm.scales
+            assert (name in qm.scales) != is_sum_of_values(qm.network, name), name
+
+
+def is_sum_of_values(network, name: str) -> bool:
+    """An accumulator of a context whose unit is the sum of its own row: it has no scale."""
+    step = network.steps.by_tensor[name]
+    if step.operation is not Operation.CONTEXT or name != step.acc:
+        return False
+    (block,) = (block for block in network.steps.blocks if block.name == step.block)
+    return block.softmax.parameters(network).codes.of_maximum

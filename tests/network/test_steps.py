@@ -22,8 +22,9 @@ MADE_BY = {
 }
 BLOCK = [
     "norm1", "qkv.acc", "qkv", "attn.score.acc", "attn.score", "attn.softmax", "attn.context.acc",
-    "attn.row_reciprocal", "attn.context.normalized", "attn.context", "proj.acc", "proj",
-    "residual1", "norm2", "fc1.acc", "fc1", "gelu", "fc2.acc", "fc2", "residual2",
+    "attn.row_reciprocal", "attn.row_shift", "attn.context.normalized", "attn.context",
+    "proj.acc", "proj", "residual1", "norm2", "fc1.acc", "fc1", "gelu", "fc2.acc", "fc2",
+    "residual2",
 ]  # fmt: skip
 
 
@@ -53,11 +54,12 @@ def test_names_of_a_swin_in_order():
     ]  # fmt: skip
 
 
-def test_without_row_norm_two_tensors_are_missing():
+def test_without_row_norm_three_tensors_are_missing():
     context = vit_steps(1).blocks[0].context
     assert context.tensors(row_norm=False) == (context.acc, context.name)
     assert set(context.tensors()) - set(context.tensors(row_norm=False)) == {
-        "blocks.0.attn.row_reciprocal", "blocks.0.attn.context.normalized",
+        "blocks.0.attn.row_reciprocal", "blocks.0.attn.row_shift",
+        "blocks.0.attn.context.normalized",
     }  # fmt: skip
 
 
@@ -161,7 +163,8 @@ def test_the_step_of_every_tensor():
     assert list(steps.by_tensor) == traced(steps)
     score = steps.by_tensor["layers.1.blocks.0.attn.score.acc"]
     assert score is steps.stages[1].blocks[0].score and score.label == "1.0.attn.score"
-    assert steps.by_tensor["layers.1.blocks.0.attn.row_reciprocal"].role is Role.CONTEXT
+    for name in ("row_reciprocal", "row_shift"):
+        assert steps.by_tensor[f"layers.1.blocks.0.attn.{name}"].role is Role.CONTEXT
 
 
 def test_imports_no_torch():

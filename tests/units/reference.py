@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from math import floor
 
 HALF = Fraction(1, 2)
@@ -41,3 +42,10 @@ def log_int_softmax_code(e: int, S: int) -> int:
     floor_log2 = k.bit_length() - 1
     code = floor_log2 + (2 * k >= 3 << floor_log2)
     return min(code, 15)
+
+
+@cache
+def nearest_code(e: int, largest: int, values) -> int:
+    """The code of the value nearest to e / largest of 255, on exact rationals; ties go up."""
+    wanted = Fraction(255 * e, largest)
+    return min(range(len(values)), key=lambda code: (abs(values[code] - wanted), -values[code]))

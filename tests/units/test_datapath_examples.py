@@ -14,14 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fqvit_hw.attention_codes import BOOKS, LIS4, MODES
 from fqvit_hw.formats import (
     BETA,
     EPSILON,
     EXPONENTIAL,
     GAMMA,
+    MAX_ACC,
     NORM_RECIPROCAL,
     RECIPROCAL,
     RESIDUAL_MULTIPLIER,
+    ROW_SHIFT,
 )
 from fqvit_hw.units import (
     Gelu,
@@ -41,13 +44,16 @@ from fqvit_hw.units import (
     residual,
     row_reciprocal,
     softmax,
+    values,
 )
 from fqvit_hw.units.attention import normalize_rows
+from tests.units.reference import nearest_code
 from tests.units.test_gelu import make as make_gelu
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "datapath.md"
 
 CODES = np.array([[1, 2, 4, 15]])  # what example_softmax finds
+MAXIMUM_CODES = np.array([[0, 2, 6, 9, 15]])  # what example_maximum finds
 VALUES = np.array([50, -100, 20, 127])
 
 
@@ -147,12 +153,74 @@ def example_softmax() -> str:
     )
 
 
+def example_books() -> str:
+    def book(bits: int) -> str:
+        return " ".join(str(value) for value in BOOKS[bits])
+
+    assert BOOKS[8] == tuple(range(255, -1, -1))
+    return "\n".join(
+        [f"max{bits}   {book(bits)}" for bits in (4, 3, 5)] + ["max8   255 254 253 ... 1 0"]
+    )
+
+
+def example_maximum() -> str:
+    x, mode = [40, 33, 20, 8, -60], MODES["max4"]
+    e = [round(2**23 * exp(-0.1 * d)) for d in range(256)]
+    table = np.array([nearest_code(v, e[0], mode.values) for v in e])
+    d = [max(x) - v for v in x]
+    codes = softmax(np.array([x]), Softmax(table, "max4"))
+    assert codes.tolist() == MAXIMUM_CODES.tolist()
+    found = values(codes, mode)[0].tolist()
+
+    def row(values):
+        return "".join(f"{v:>9}" for v in values)
+
+    return "\n".join(
+        [
+            "x       =" + row(x),
+            "d       =" + row(d),
+            "255 e   =" + row(f"{255 * e[v] / e[0]:.2f}" for v in d) + "     over E[0]",
+            "code    =" + row(codes[0].tolist()),
+            "value   =" + row(found) + f"     W = {sum(found)}",
+        ]
+    )
+
+
+def example_mean() -> str:
+    mode, v = MODES["max4"], [50, -100, 20, 127, -7]
+    weight = [mode.values[code] for code in MAXIMUM_CODES[0].tolist()]
+    W = sum(weight)
+    L = W.bit_length()
+    R = 2 ** (L + 15) // W
+    reciprocal, shift = row_reciprocal(MAXIMUM_CODES, mode)
+    assert (reciprocal, shift) == (R, L + 1)
+    acc = matmul(values(MAXIMUM_CODES, mode), np.array([v]))
+    total = sum(w * x for w, x in zip(weight, v, strict=True))
+    assert acc == total
+    product = total * R
+    normalized = normalize_rows(acc, reciprocal, shift)
+    assert normalized == shifted(product, L + 1)
+    y = requantize(normalized, Requantize(32768, 29, 0, 8))
+    terms = " + ".join(f"{w} * {x}" for w, x in zip(weight, v, strict=True))
+    return "\n".join(
+        [
+            "codes " + " ".join(map(str, MAXIMUM_CODES[0])) + ", v " + " ".join(map(str, v)),
+            f"acc = {terms} = {total}",
+            f"W = {W}   L = {L}   reciprocal = 2^{L + 15} div W = {R}",
+            f"product = {product}   shifted by {L + 1} = {normalized[0, 0]} "
+            f"(that is {int(normalized[0, 0]) / 2**14:.4f} v steps; exactly {total / W:.4f})",
+            f"requantized with M = 32768, N = 29 (v's own scale): {y[0, 0]}",
+        ]
+    )
+
+
 def example_context() -> str:
     weight = [0 if c == 15 else 1 << (14 - c) for c in CODES[0].tolist()]
-    W, R = sum(weight), int(row_reciprocal(CODES)[0, 0])
+    reciprocal, shift = row_reciprocal(CODES, MODES["lis4"])
+    W, R = sum(weight), int(reciprocal[0, 0])
     acc = bitshift_matmul(CODES, VALUES[:, None])
     product = int(acc[0, 0]) * R
-    normalized = normalize_rows(acc, np.array([[R]]))
+    normalized = normalize_rows(acc, reciprocal, shift)
     assert acc[0, 0] == sum(w * v for w, v in zip(weight, VALUES.tolist(), strict=True))
     assert normalized[0, 0] == shifted(product, 15)
     y = requantize(normalized, Requantize(32768, 29, 0, 8))
@@ -205,8 +273,8 @@ def example_pool() -> str:
 
 
 EXAMPLES = [example_image, example_requantize, example_matmul, example_layernorm,
-            example_softmax, example_context, example_gelu, example_residual,
-            example_pool]  # fmt: skip
+            example_books, example_maximum, example_softmax, example_mean, example_context,
+            example_gelu, example_residual, example_pool]  # fmt: skip
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda f: f.__name__)
@@ -222,12 +290,29 @@ def test_example_stands_in_the_document(example):
         f"B_c ({BETA}, ",
         f"\n| R | {NORM_RECIPROCAL} |",
         f"\nE of 256 {EXPONENTIAL} entries",
-        f"\n| recip | {RECIPROCAL} |",
+        f"\n| recip | {RECIPROCAL} |  | 2^15..2^16 |",
+        f"\n| recip | {RECIPROCAL} | 2^29 / ",
+        f"\n| acc | {MAX_ACC} |",
+        f"\n| W | {MODES['max4'].row_sum} |",
+        f"\n| L + 1 | {ROW_SHIFT} |",
+        f"\n| acc | {LIS4.accumulator} |",
+        f"\n| W | {LIS4.row_sum} |",
         f"Mx, My ({RESIDUAL_MULTIPLIER}) ",
     ],
 )
 def test_width_stands_in_the_document(text):
     assert text in DOCUMENT.read_text()
+
+
+def test_books_stand_in_the_readme_of_the_golden_vectors():
+    readme = (DOCUMENT.parents[1] / "golden" / "README.md").read_text()
+    for number, (name, mode) in enumerate(MODES.items()):
+        what = "codes" if mode.of_maximum else "exponentials"
+        width = mode.bits if mode.of_maximum else EXPONENTIAL.width
+        row = f"| {number} | `{name}` | {what}, {width} bits | {mode.bits} bits | "
+        assert row in readme
+        if mode.of_maximum and mode.bits < 8:
+            assert f"{row}{' '.join(map(str, mode.values))} |" in readme
 
 
 if __name__ == "__main__":

@@ -100,8 +100,12 @@ def test_stated_formats_hold_what_their_comments_derive():
     assert formats.PRODUCT.min <= -(2**31) * (2**16 - 1)  # acc * M
     assert -formats.BITSHIFT_ACC.min > 128 * (3 * 2**13 - 1)  # 128 * (largest row sum)
     assert IntFormat(22).max < 128 * (3 * 2**13 - 1)  # and 22 bits would not do
-    assert formats.ROW_SUM.max >= 3 * 2**13 - 1
-    assert formats.RECIPROCAL.max >= 2**formats.RECIPROCAL_FRACTION // 2**13
+    # 2^(L + 15) / W for W of at least 2^(L - 1); 2^29 / W for W of at least 2^13
+    assert formats.RECIPROCAL.max >= 2 ** (formats.RECIPROCAL_FRACTION + 1)
+    assert formats.RECIPROCAL.max >= 2 ** (14 + formats.RECIPROCAL_FRACTION) // 2**13
+    assert formats.ROW_SHIFT.max >= (255 * formats.MAX_TOKENS).bit_length() + 1
+    assert -formats.MAX_ACC.min > 128 * 255 * formats.MAX_TOKENS > -IntFormat(27).min
+    assert formats.CONTEXT_ACC.max >= 128 << formats.CONTEXT_FRACTION
     assert formats.NORM_RECIPROCAL.max >= 2**33 // 2 ** (formats.ROOT_BITS - 1)
     assert formats.NORM.max**2 > (formats.MAX_CHANNELS - 1) * 2**32 * (1 + 2**-15)
     # |code - zero| <= 255 at PTF factor 3, and a full row of tokens of the largest exponential

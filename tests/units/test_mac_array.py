@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from fqvit_hw.formats import MAX_ACC, IntFormat
 from fqvit_hw.units import Linear, bitshift_matmul, matmul
 
 
@@ -119,6 +120,14 @@ def test_bitshift_holds_the_largest_softmax_row_and_refuses_what_no_row_can_be()
     two = np.zeros((1, 2), np.uint8)
     with pytest.raises(OverflowError, match=r"bitshift: worst accumulator: int23 .* needs 24 bits"):
         bitshift_matmul(two, np.zeros((2, 1), np.int8))
+
+
+def test_values_of_the_maximum_need_28_bits_for_4096_tokens():
+    """An ordinary product of uint8 values: 128 * 255 * 4096 in magnitude, below 2^27."""
+    v = np.repeat(np.array([[-128], [127]], np.int8), 4096, axis=1)
+    y = matmul(np.full((1, 4096), 255, np.uint8), v)
+    assert y.tolist() == [[-128 * 255 * 4096, 127 * 255 * 4096]]
+    assert MAX_ACC.min <= y.min() < IntFormat(27).min and y.max() <= MAX_ACC.max
 
 
 @pytest.mark.parametrize(

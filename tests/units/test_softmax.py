@@ -12,6 +12,7 @@ from math import ceil, exp, floor
 import numpy as np
 import pytest
 
+from fqvit_hw.attention_codes import LIS4
 from fqvit_hw.units import Softmax, row_reciprocal, softmax
 from fqvit_hw.units.softmax import log2_code
 from tests.units.reference import half_up, log_int_softmax_code
@@ -237,13 +238,15 @@ def test_row_reciprocal_exhaustive_over_row_sums():
     W = np.arange(2**13, 3 * 2**13)
     # bit b of W is one code of 14 - b; absent bits are codes of 15
     codes = np.stack([np.where(W >> b & 1, 14 - b, 15) for b in range(15)], axis=-1)
-    assert row_reciprocal(codes)[:, 0].tolist() == [2**29 // w for w in W.tolist()]
+    reciprocal, shift = row_reciprocal(codes, LIS4)
+    assert reciprocal[:, 0].tolist() == [2**29 // w for w in W.tolist()]
+    assert (shift == 15).all()
 
 
-@pytest.mark.parametrize("codes", [[15, 15], [2], [0, 0, 0]])
+@pytest.mark.parametrize("codes", [[15, 15], [2, 3, 4, 5], [0, 0]])
 def test_row_reciprocal_refuses_sums_that_no_row_has(codes):
-    with pytest.raises(OverflowError, match="softmax: row"):
-        row_reciprocal(np.array([codes]))
+    with pytest.raises(OverflowError, match="softmax: row sum"):
+        row_reciprocal(np.array([codes]), LIS4)
 
 
 def test_a_row_masked_everywhere_is_refused():

@@ -13,7 +13,7 @@ from fqvit_hw.sim.blocks.stream import row_beats
 from fqvit_hw.units import Softmax as Parameters
 from fqvit_hw.units import row_reciprocal, softmax
 from fqvit_hw.units.softmax import log2_code
-from fqvit_hw.vectors.corners import nearest
+from fqvit_hw.vectors.softmax_corners import nearest
 from tests.rtl.streams import drive
 
 EVERY_MODE = ("max4", "lis4", "uniform8")
