@@ -9,7 +9,10 @@ from .text import sentence, stored, table
 
 SHAPES = {  # block: what it does; its lanes or shape in `base`
     "requantize": ("accumulators to 8 to 32 bits", "{c.lanes} lanes"),
-    "mac_array": ("weight-stationary dot products, with powers of two as operands or shifters", "{c.rows} x {c.cols}"),
+    "mac_array": (
+        "weight-stationary dot products, with powers of two as operands or shifters",
+        "{c.rows} x {c.cols}",
+    ),
     "layernorm": (
         "PTF LayerNorm: two passes, root and reciprocal pipelined over rows",
         "{c.lanes} lanes, {c.max_channels} channels",
