@@ -10,7 +10,7 @@ from .text import sentence, stored, table
 SHAPES = {  # block: what it does; its lanes or shape in `base`
     "requantize": ("accumulators to 8 to 32 bits", "{c.lanes} lanes"),
     "mac_array": (
-        "weight-stationary dot products, with powers of two as operands or shifters",
+        "weight-stationary dot products, powers of two as operands or by shifters",
         "{c.rows} x {c.cols}",
     ),
     "layernorm": (

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+from ..model import QuantizedModel
 
 CHUNK = 10  # images at a time
 
@@ -35,13 +38,22 @@ def float_logits(model, images, mean, std) -> np.ndarray:
     return np.concatenate(chunks)
 
 
-def integer_logits(model, calibration, images, config, mean, std, engine, name) -> np.ndarray:
+def networks(model, calibration, configs, mean, std) -> Iterator[tuple[str, QuantizedModel]]:
+    """The integer network of every configuration, by name, calibrated anew only where the one
+    before does not serve."""
+    from ..calibrate import calibrated
+
+    found = None
+    for name, config in configs.items():
+        if found is None or not found.serves(config):
+            found = calibrated(model, calibration, config, mean=mean, std=std)
+        yield name, found.build(config)
+
+
+def integer_logits(qm: QuantizedModel, images, engine, name: str) -> np.ndarray:
     """The integer logits times their scale, float64 (B, classes)."""
     from tqdm import tqdm
 
-    from .. import quantize
-
-    qm = quantize(model, calibration, config, mean=mean, std=std)
     starts = tqdm(range(0, len(images), CHUNK), desc=name, leave=False)
     chunks = [qm.run(images[i : i + CHUNK], engine=engine) for i in starts]
     return np.concatenate(chunks) * qm.logit_scale

@@ -2,21 +2,68 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Any
+
 import numpy as np
 
 from ..config import QuantConfig
 from ..errors import UserError, UserTypeError
 from ..model import QuantizedModel
+from ..network.scale import Scale
 from .build import build_network
 from .choose import calibrate
-from .fold import fold, ranges_to_fold, unfit, unfolded
-from .gram import observe_inputs
+from .fold import Folded, fold, ranges_to_fold, unfit, unfolded
+from .gram import Gram, observe_inputs
 from .guard import check_same
 from .supported import check_supported
+
+# Fields of a QuantConfig that ask nothing of the images: networks that differ in these alone are
+# built from one calibration.
+BUILT = (
+    "attention", "exponential", "row_norm", "weight_bits", "weight_rounding", "bias_correction",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """A float model, folded, and what the images told of it.
+
+    scales: of all tensors; means, grams: of the inputs of its Linears, grams empty unless
+    config.weight_rounding needs them; mean, std: of the preprocessing
+    """
+
+    model: Any
+    folded: Folded
+    scales: dict[str, Scale]
+    means: dict[str, np.ndarray]
+    grams: dict[str, Gram]
+    config: QuantConfig
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def serves(self, config: QuantConfig) -> bool:
+        """Whether `build` makes of it what `quantize` makes of the model."""
+        same = replace(config, **{name: getattr(self.config, name) for name in BUILT})
+        return same == self.config and (config.weight_rounding == "nearest" or bool(self.grams))
+
+    def build(self, config: QuantConfig) -> QuantizedModel:
+        """The integer network. Raises ValueError for a configuration that it does not serve."""
+        if not self.serves(config):
+            raise ValueError(f"calibrated for {self.config}, which does not serve {config}")
+        network, logit_scale, scales = build_network(
+            self.model, self.scales, self.means, self.grams, config, self.mean, self.std
+        )
+        return QuantizedModel(network, config, logit_scale, unfolded(scales, self.folded))
 
 
 def quantize(model, calibration, config: QuantConfig, *, mean=None, std=None) -> QuantizedModel:
     """See fqvit_hw.quantize."""
+    return calibrated(model, calibration, config, mean=mean, std=std).build(config)
+
+
+def calibrated(model, calibration, config: QuantConfig, *, mean=None, std=None) -> Calibrated:
+    """The part of `quantize` that looks at the images, and takes the time."""
     if not isinstance(config, QuantConfig):
         raise UserTypeError(f"config: expected a QuantConfig, got {type(config).__name__}")
     check_supported(model)
@@ -33,8 +80,7 @@ def quantize(model, calibration, config: QuantConfig, *, mean=None, std=None) ->
     grams = {}
     if config.weight_rounding == "output":
         grams = observe_inputs(changed, images, mean, std, scales)
-    network, logit_scale, scales = build_network(changed, scales, means, grams, config, mean, std)
-    return QuantizedModel(network, config, logit_scale, unfolded(scales, folded))
+    return Calibrated(changed, folded, scales, means, grams, config, mean, std)
 
 
 def spaced(images: np.ndarray, number: int) -> np.ndarray:

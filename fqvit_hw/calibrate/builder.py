@@ -187,6 +187,7 @@ class Builder(Generic[Family]):
         score_acc = q * k * attn.scale
         codes = MODES[config.attention]
         self.scales[scores.acc] = Scale(score_acc)
+        self.scales[steps.softmax.name] = Scale(1, codes=codes.name)
         if codes.unit:  # else a row's own sum is the unit
             self.scales[contexts.acc] = Scale(v / codes.unit)
         context_acc = v / (codes.unit or 1)

@@ -54,7 +54,8 @@ def calibrate(model, images, mean, std, config: QuantConfig):
         )
     scales = {steps.image.name: Scale(1.0)}
     for step, found in ranges.items():
-        if step.role is not Role.LOGITS:  # its scale follows from its weights
+        # scales of logits follow from weights, those of attention maps from their mode
+        if step.role not in (Role.LOGITS, Role.PROBABILITY):
             scales[step.name] = scale_of(step, found, config)
         if step.role is Role.QKV:  # one scale per column, as for every layer
             columns = model.get_submodule(step.block).attn.qkv.out_features
@@ -124,8 +125,6 @@ def scale_of(step: Step, found: Range, config: QuantConfig) -> Scale:
         return qkv_scale(found, config)
     if step.role is Role.PRE_ACTIVATION:
         return Scale(gelu_step(gelu_width(step.name, high, config)))
-    if step.role is Role.PROBABILITY:
-        return Scale(1, codes=config.attention)
     if step.role is Role.BRANCH and config.branch_width == 16:
         return Scale(symmetric(low, high, INT16) * HEADROOM)
     if step.role is Role.ACTIVATION:  # what lies far below a step of the index is zero

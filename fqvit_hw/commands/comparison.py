@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..accuracy.comparison import Row, float_logits, integer_logits, summarize
+from ..accuracy.comparison import Row, float_logits, integer_logits, networks, summarize
 from ..command_line import positive
 from ..config import QuantConfig
 from ..errors import UserError
@@ -48,8 +48,8 @@ def compare(args, configs: Mapping[str, QuantConfig]) -> tuple[list[Row], int, f
         raise UserError(f"{args.data}: none of the chosen images can be read")
     images, labels = test.images, np.array(test.labels)
     rows, real = [], float_logits(model, images, mean, std)
-    for name, config in configs.items():
-        logits = integer_logits(model, calibration, images, config, mean, std, args.engine, name)
+    for name, qm in networks(model, calibration, configs, mean, std):
+        logits = integer_logits(qm, images, args.engine, name)
         rows.append(summarize(name, real, logits, labels))
         print(f"{rows[-1].name}: {rows[-1].snr:.2f} dB", flush=True)
     top1 = float(np.mean(real.argmax(1) == labels))

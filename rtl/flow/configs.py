@@ -8,6 +8,7 @@ accelerator; its blocks would be those of `base`, with more lanes.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from amaranth.lib import wiring
@@ -24,14 +25,23 @@ def blocks_of(config: str) -> tuple[str, ...]:
     return tuple(name for name, block in BLOCKS.items() if config in block.configurations)
 
 
-def parameters(block: str, config: str) -> Any:
-    """The frozen dataclass that the block is made from."""
+def parameters(block: str, config: str, modes: tuple[str, ...] = ()) -> Any:
+    """The frozen dataclass that the block is made from; modes: attention modes that it builds
+    instead of the configuration's. Raises UserError for a block that has none."""
     chosen = BLOCKS[block]
-    return load(chosen.parameters)(**chosen.configurations[config])
+    made = load(chosen.parameters)(**chosen.configurations[config])
+    if not modes:
+        return made
+    if not hasattr(made, "modes"):
+        raise UserError(f"block {block} builds no attention modes")
+    try:
+        return replace(made, modes=modes)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
-def component(block: str, config: str) -> wiring.Component:
-    return load(BLOCKS[block].component)(parameters(block, config))
+def component(block: str, config: str, modes: tuple[str, ...] = ()) -> wiring.Component:
+    return load(BLOCKS[block].component)(parameters(block, config, modes))
 
 
 def choose(kind: str, name: str | None, names: Iterable[str]) -> tuple[str, ...]:

@@ -21,10 +21,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fqvit_hw.attention_codes import MODES
 from fqvit_hw.command_line import Parser, program
 from fqvit_hw.places import BUILD
 
-from .configs import BLOCKS, CONFIGS, select
+from .configs import BLOCKS, CONFIGS, parameters, select
 from .tools import WORKERS, aligned, run, run_all, save
 from .verilog import emit
 
@@ -97,15 +98,19 @@ def mapping(block: str, target: str, top: str) -> str:
     return f"read_verilog {top}.v; {passes}"
 
 
-def synthesize(block: str, config: str, target: str, build: Path = OUT) -> Usage:
-    """Run Yosys on one block; the folder holds the source, the log and Yosys's statistics."""
-    folder = build / config / block / target
+def synthesize(
+    block: str, config: str, target: str, modes: tuple[str, ...] = (), build: Path = OUT
+) -> Usage:
+    """Run Yosys on one block, with other attention modes than the configuration's if some are
+    given; the folder holds the source, the log and Yosys's statistics."""
+    label = " ".join([config, *modes])
+    folder = build / label.replace(" ", "-") / block / target
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{block}.v").write_text(emit(block, config))
+    (folder / f"{block}.v").write_text(emit(block, config, modes))
     log, statistics = folder / "log.txt", folder / "stat.json"
     statistics.unlink(missing_ok=True)
     script = f"{mapping(block, target, block)}; tee -q -o stat.json stat -json"
-    usage = Usage(block, config, target)
+    usage = Usage(block, label, target)
     start = time.monotonic()
     usage.failure = run("yosys", ["-p", script], folder, log.name)
     usage.seconds = round(time.monotonic() - start, 1)
@@ -160,10 +165,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--config", help=f"one of {', '.join(CONFIGS)}; default: {' and '.join(SYNTHESIZED)}"
     )
     parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all of them")
+    parser.add_argument("--target", choices=PASSES, help=f"default: {' and '.join(PASSES)}")
+    parser.add_argument(
+        "--modes", nargs="+", default=[], metavar="MODE",
+        help=f"build these attention modes instead of the configuration's: {', '.join(MODES)}",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, default=BUILD / "synth.json", metavar="FILE")
     options = parser.parse_args(arguments)
     pairs = select(options.config, options.block, SYNTHESIZED)
-    jobs = [(b, c, t) for b, c in pairs for t in PASSES]
+    modes = tuple(options.modes)
+    for block, config in pairs:
+        parameters(block, config, modes)  # what cannot be built is refused before anything runs
+    targets = [options.target] if options.target else PASSES
+    jobs = [(b, c, t, modes) for b, c in pairs for t in targets]
     print(
         f"{len(jobs)} runs of Yosys, {WORKERS} at a time; the large ones take minutes", flush=True
     )

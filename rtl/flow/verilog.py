@@ -164,9 +164,10 @@ def source(block: str, config: str, arguments: Mapping[str, object], made: wirin
     return "".join(f"// {line}\n" for line in header) + convert(made, block)
 
 
-def emit(block: str, config: str) -> str:
-    """The Verilog of one block in a named configuration."""
-    return source(block, config, vars(parameters(block, config)), component(block, config))
+def emit(block: str, config: str, modes: tuple[str, ...] = ()) -> str:
+    """The Verilog of one block in a named configuration, or with other attention modes."""
+    arguments = vars(parameters(block, config, modes))
+    return source(block, config, arguments, component(block, config, modes))
 
 
 def missing_linters() -> list[str]:

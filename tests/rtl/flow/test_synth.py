@@ -12,7 +12,7 @@ from fqvit_hw.rtl.flow.verilog import convert
 
 @pytest.mark.parametrize(("target", "dsps"), [("ecp5", 8), ("xc7", 8)])
 def test_a_small_block_counts(target, dsps, tmp_path):
-    usage = synth.synthesize("requantize", "tiny", target, tmp_path)
+    usage = synth.synthesize("requantize", "tiny", target, build=tmp_path)
     assert usage.failure is None
     assert usage.luts > 100 and usage.ffs > 100
     assert usage.dsps == dsps  # a 32 x 16 product takes two multipliers
@@ -43,8 +43,8 @@ def test_a_failure_names_block_and_log(tmp_path, monkeypatch, capsys):
 
 
 def test_yosys_that_fails_is_a_failure(tmp_path, monkeypatch):
-    monkeypatch.setattr(synth, "emit", lambda block, config: "module gelu(; endmodule\n")
-    usage = synth.synthesize("gelu", "tiny", "ecp5", tmp_path)
+    monkeypatch.setattr(synth, "emit", lambda *job: "module gelu(; endmodule\n")
+    usage = synth.synthesize("gelu", "tiny", "ecp5", build=tmp_path)
     assert "yosys: " in usage.failure and "log.txt" in usage.failure
 
 
@@ -60,7 +60,7 @@ def test_yosys_that_fails_is_a_failure(tmp_path, monkeypatch):
 def test_the_accelerator_fits_its_chip(
     luts, dsps, config, status, verdict, tmp_path, monkeypatch, capsys
 ):
-    def made(block, config, target):
+    def made(block, config, target, modes):
         return synth.Usage(block, config, target, luts=luts, ffs=1000, dsps=dsps, brams=208)
 
     monkeypatch.setattr(synth, "synthesize", made)
@@ -72,6 +72,23 @@ def test_the_accelerator_fits_its_chip(
         f"{dsps} / 156 multipliers, 208 / 208 block RAMs: {verdict}"
     )
     assert line in capsys.readouterr().out.splitlines()
+
+
+def test_other_attention_modes(tmp_path, monkeypatch, capsys):
+    """They replace the configuration's, and the result says so; a block without modes refuses."""
+    seen = []
+
+    def emitted(block, config, modes):
+        seen.append((block, config, modes))
+        return "module softmax(input a, output b); assign b = a; endmodule\n"
+
+    monkeypatch.setattr(synth, "emit", emitted)
+    usage = synth.synthesize("softmax", "tiny", "ecp5", ("max5", "max3"), tmp_path)
+    assert (usage.config, usage.failure) == ("tiny max5 max3", None)
+    assert seen == [("softmax", "tiny", ("max5", "max3"))]
+    for block, mode, said in (("gelu", "max5", "gelu builds no"), ("softmax", "max9", "max9")):
+        assert synth.main(["--block", block, "--config", "tiny", "--modes", mode]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_an_attention_on_ecp5_is_mapped_by_modules():
