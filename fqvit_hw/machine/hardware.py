@@ -72,6 +72,7 @@ class Hardware:
             value = getattr(self, field.name)
             if field.type == "int" and (type(value) is not int or value < 1):
                 raise ValueError(f"Hardware.{field.name}: expected at least 1, got {value!r}")
+        object.__setattr__(self, "modes", tuple(self.modes))  # a file has a list
         if not self.modes or not set(self.modes) <= set(MODES):
             raise ValueError(
                 f"Hardware.modes: expected some of {', '.join(MODES)}, got {self.modes!r}"
