@@ -13,9 +13,11 @@ __all__ = ["FIGURES", "ROOT"]
 
 MAKERS: tuple[Callable[[], str], ...] = (
     *(accuracy.accuracy, accuracy.digits, accuracy.ablation, accuracy.ingredients),
+    accuracy.frontier,
     *(accuracy.features, speed.speed, speed.shares, speed.calibration_time),
     *(machine.machines, machine.performance, machine.deit_tiny, machine.waits, machine.vit_base),
-    *(machine.program, blocks.blocks, blocks.resources, blocks.whole_machine, blocks.routed),
+    *(machine.program, blocks.blocks, blocks.resources, blocks.before_and_after),
+    *(blocks.whole_machine, blocks.routed),
     *(checks.benches, checks.networks, checks.mutants, checks.golden, checks.results),
 )
 FIGURES = {make.__name__: make for make in MAKERS}

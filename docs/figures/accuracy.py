@@ -54,6 +54,26 @@ def ablation() -> str:
     return table(("configuration", "logit SNR", "agreement with float", "top-1"), rows)
 
 
+def frontier() -> str:
+    """A row for each width of attention codes and of weights; LUTs of the softmax where its RTL was
+    mapped with that mode alone, memory of the codes of a token of DeiT-Tiny's."""
+    from fqvit_hw.attention_codes import MODES
+    from fqvit_hw.machine.hardware import ECP5_85K as hw  # noqa: N811
+
+    luts = {u["config"].split()[-1]: u for u in stored("synth_modes") if not u["failure"]}
+    rows = []
+    for row in stored("frontier_deit_tiny")["rows"]:
+        attention, weights = map(int, row["name"].split(" / "))
+        mode = next(m for m in MODES.values() if m.of_maximum and m.bits == attention)
+        built = weights == 8 and mode.name in luts
+        area = (f"{luts[mode.name]['luts']:,}", f"{hw.codes * hw.rows * attention // 8192} KiB")
+        snr, agrees = f"{row['snr']:.1f} dB", percent(row, "agreement")
+        rows.append((attention, weights, snr, agrees, *(area if built else ("", ""))))
+    softmax = "LUTs of `softmax`, `ecp5_85k`"
+    head = ("attention", "weights", "logit SNR", "agreement with float", softmax, "code memory")
+    return table(head, rows)
+
+
 def percent(row: dict, name: str) -> str:
     return f"{row[name]:.2%} ± {row[name + '_error']:.2%}"
 

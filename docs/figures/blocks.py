@@ -63,6 +63,23 @@ def resources() -> str:
     return table(("block", "configuration", *ecp5, *xilinx), rows)
 
 
+def before_and_after() -> str:
+    """The blocks that attention codes of the row's maximum changed, with `lis4` alone and now."""
+    found = [
+        {(u["block"], u["config"], u["target"]): u for u in stored(name)}
+        for name in ("synth_lis4", "synth")
+    ]
+    rows = []
+    for key, before in found[0].items():
+        if key in found[1]:
+            now, family = found[1][key], {"ecp5": "ECP5", "xc7": "7-series"}[key[2]]
+            pairs = (f"{before[k]:,g} / {now[k]:,g}" for k in ("luts", "ffs", "dsps", "brams"))
+            rows.append((f"`{key[0]}`", f"`{key[1]}`", family, *pairs))
+    return table(
+        ("block", "configuration", "family", "LUTs", "FFs", "multipliers", "block RAMs"), rows
+    )
+
+
 def sites(usage: dict, kind: str) -> str:
     return "failed" if usage["failure"] else f"{usage[kind]:g}"
 

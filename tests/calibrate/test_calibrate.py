@@ -14,8 +14,10 @@ from tests.network.names import same_names_and_shapes
 
 torch = pytest.importorskip("torch", reason="calibration needs torch")
 
-from fqvit_hw.calibrate import fixed_point, tables  # noqa: E402
+from fqvit_hw.attention_codes import MODES  # noqa: E402
+from fqvit_hw.calibrate import calibrated, fixed_point, tables  # noqa: E402
 from fqvit_hw.calibrate.float_steps import float_steps, normalize  # noqa: E402
+from fqvit_hw.network.file import content_sha256  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -371,11 +373,26 @@ def test_lifted_exponential(step):
     table, exact = tables.lifted_exponential(step), tables.exact_exponential(step)
     assert table[0] == exact[0] == 1 << 23
     np.testing.assert_allclose(table[1:], 0.92 * exact[1:], atol=0.5)
-    config = QuantConfig(attention="uniform8")
-    assert config.exponential == "lifted" and config.softmax_table == "exact"
+    kinds = {a: QuantConfig(exponential="lifted", attention=a).softmax_table for a in MODES}
+    assert kinds == dict.fromkeys(MODES, "exact") | {"lis4": "lifted"}
 
 
 def test_polynomial_exponential_limit():
     assert tables.polynomial_exponential("layer", 1.67).max() < 1 << 24
     with pytest.raises(ValueError, match="layer: i-exp"):
         tables.polynomial_exponential("layer", 1.6711)
+
+
+def test_one_calibration_serves_what_asks_nothing_of_the_images(monkeypatch):
+    """The networks are those that `quantize` makes; another configuration is refused."""
+    model, images = tiny_vit(), random_images(4)
+    best = QuantConfig()
+    found = calibrated(model, images, best, mean=MEAN, std=STD)
+    for change in ({}, {"attention": "lis4", "exponential": "lifted"}, {"weight_bits": 5}):
+        config = replace(best, **change)
+        qm = quantize(model, images, config, mean=MEAN, std=STD)
+        assert content_sha256(found.build(config)) == content_sha256(qm)
+    other = replace(best, gelu_index_width=10)
+    assert not found.serves(other)
+    with pytest.raises(ValueError, match="does not serve"):
+        found.build(other)

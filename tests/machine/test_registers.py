@@ -91,5 +91,5 @@ def test_the_page_is_current():
 
 
 def test_a_page_without_marks_is_refused():
-    with pytest.raises(ValueError, match="expected one line <!-- layouts"):
+    with pytest.raises(ValueError, match="expected one line <!-- modes"):
         document.current("nothing here\n")
