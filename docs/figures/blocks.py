@@ -73,7 +73,10 @@ def before_and_after() -> str:
     for key, before in found[0].items():
         if key in found[1]:
             now, family = found[1][key], {"ecp5": "ECP5", "xc7": "7-series"}[key[2]]
-            pairs = (f"{before[k]:,g} / {now[k]:,g}" for k in ("luts", "ffs", "dsps", "brams"))
+            kinds = ("luts", "ffs", "dsps", "brams")
+            pairs = (
+                " / ".join(f"{u[k]:,g}" if k in u else "" for u in (before, now)) for k in kinds
+            )
             rows.append((f"`{key[0]}`", f"`{key[1]}`", family, *pairs))
     return table(
         ("block", "configuration", "family", "LUTs", "FFs", "multipliers", "block RAMs"), rows
