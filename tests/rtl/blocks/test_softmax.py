@@ -116,6 +116,7 @@ def test_latency_and_cycles(tokens, modes):
         *((m, EVERY_MODE) for m in EVERY_MODE),
         ("max4", ("max4",)),
         ("max5", ("max3", "max5", "max8")),
+        ("max8", ("max3", "max5", "max8")),
     ],
 )
 @pytest.mark.parametrize("stall", [0.0, 0.4])
