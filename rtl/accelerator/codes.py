@@ -8,7 +8,7 @@ The arithmetic is that of `rtl.blocks.softmax`.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -18,7 +18,7 @@ from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Opcode
 
 from ..blocks.softmax import Softmax, SoftmaxConfig
-from ..parts.code_values import is_mode
+from ..parts.code_values import by_mode
 from ..parts.packed import packed
 from ..parts.row_walk import RowWalk
 from .ports import instruction, write_port
@@ -185,16 +185,6 @@ class Codes(wiring.Component):
         with m.Elif(queue.r_en & out.last):
             m.d.sync += fed.eq(1)
 
-    def zero_code(self, m: Module, mode: Value) -> Value:
-        """The code of 0."""
-        first, *others = self.hw.attention
-        code = Signal(self.hw.code_bits, name="zero_code")
-        m.d.comb += code.eq(first.zero_code)
-        for codes in others:
-            with m.If(is_mode(mode, codes)):
-                m.d.comb += code.eq(codes.zero_code)
-        return code
-
     def write(self, m: Module, job, softmax: Softmax) -> None:
         """Every beat to its lanes of the row's word; the last one to the word's end."""
         hw, E = self.hw, self.hw.lanes
@@ -204,7 +194,8 @@ class Codes(wiring.Component):
         with m.If(step):
             m.d.sync += column.eq(Mux(beat.last, 0, column + E))
         live = [column + n < job.columns for n in range(E)]
-        bits, zero = hw.code_bits, self.zero_code(m, job.mode)
+        bits = hw.code_bits
+        zero = by_mode(m, job.mode, {c: c.zero_code for c in hw.attention}, bits, "zero_code")
         codes = packed((Mux(live[n], beat.data[n], zero) for n in range(E)), bits)
         places = hw.rows // E  # of a beat in a word
         lane, place = column[: ceil_log2(hw.rows)], Signal(range(max(places, 2)))

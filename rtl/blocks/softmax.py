@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
@@ -17,13 +17,13 @@ from fqvit_hw.attention_codes import (
     MODES,
     UNIFORM8,
     AttentionCodes,
-    entry_bits,
     has_exponentials,
 )
-from fqvit_hw.formats import EXPONENTIAL, INT8, MAX_TOKENS, RECIPROCAL, ROW_SHIFT, UINT8, ceil_log2
+from fqvit_hw.formats import EXPONENTIAL, INT8, MAX_TOKENS, RECIPROCAL, ROW_SHIFT, ceil_log2
 
 from ..parts.checks import check_fields, check_modes
 from ..parts.code_values import MODE_BITS, is_mode, value_of
+from ..parts.distance_table import DistanceTable, scores, writes
 from ..parts.packed import packed
 from ..parts.pipeline import pipeline
 from ..parts.position import inside, position
@@ -31,7 +31,6 @@ from ..parts.row_reciprocal import RowReciprocal
 from ..parts.row_ring import Handover, Ring
 from ..parts.softmax_code import AttentionCode
 
-DISTANCE = UINT8  # m - x, 0..255: the table's address
 SLACK = 8  # beats a ring must hold beyond one row: the way from its last write to its first read
 ROWS_DEPTH = 8  # reciprocals that may wait, rows still in the pipeline included
 
@@ -76,7 +75,7 @@ class SoftmaxConfig:
         """From a beat read for the last time, of e or of scores, to its codes."""
         if self.exponentials:
             return AttentionCode.latency_of(UNIFORM8 in self.built)
-        return 3  # distance, table, code
+        return DistanceTable.latency
 
     def latency(self, tokens: int) -> int:
         """From the handshake of a row's last beat to its first output beat, no row in the way.
@@ -118,13 +117,8 @@ class SoftmaxConfig:
         )
 
     @property
-    def entry_bits(self) -> int:
-        """Of the table: exponentials, or codes alone."""
-        return entry_bits(self.built)
-
-    @property
     def table(self) -> data.StructLayout:
-        return data.StructLayout({"addr": DISTANCE.width, "data": self.entry_bits})
+        return writes(self.built)
 
     @property
     def i(self) -> data.StructLayout:
@@ -149,7 +143,7 @@ class SoftmaxConfig:
     @property
     def x(self) -> data.ArrayLayout:
         """A beat between load and the pass that looks its distances up."""
-        return data.ArrayLayout(data.StructLayout({"x": signed(INT8.width), "keep": 1}), self.lanes)
+        return scores(self.lanes)
 
     @property
     def e(self) -> data.ArrayLayout:
@@ -224,7 +218,6 @@ class Softmax(wiring.Component):
         m = Module()
         c = self.parameters
         m.submodules.x_ring = x_ring = Ring(c.x.size, c.depth)
-        m.d.comb += self.table.ready.eq(1)
         # empty: all of the row is masked
         highest = Handover(m, data.StructLayout({"x": signed(INT8.width), "empty": 1}), "highest")
         self.load(m, x_ring, highest)
@@ -239,57 +232,18 @@ class Softmax(wiring.Component):
         self.pass_2(m, e_ring, total, self.codes_of_exponentials)
         return m
 
-    def of_mode(self, m: Module, name: str, values: list[int]) -> Signal:
-        """An entry of the table that depends on the mode; values: one for each mode built."""
-        entry = Signal(self.parameters.entry_bits, name=name)
-        m.d.comb += entry.eq(values[0])
-        for codes, value in zip(self.parameters.built[1:], values[1:], strict=True):
-            with m.If(is_mode(self.config.mode, codes)):
-                m.d.comb += entry.eq(value)
-        return entry
-
-    def lookup(self, m: Module, ring: Ring, highest: Handover, enable: Value) -> data.View:
-        """Entries of the table for the beat that was read from `ring` three steps of `enable`
-        before: distance, table, entry. Of a row whose pass starts with `highest.start`."""
-        c = self.parameters
-        row_highest = Signal(signed(INT8.width))
-        beat_row_highest = Signal.like(row_highest)
-        score, keep = data.View(c.x, ring.read_data), [Signal(c.lanes, name="keep")]
-        keep.append(Signal.like(keep[0], name="keep_later"))
-        entries = Signal(data.ArrayLayout(c.entry_bits, c.lanes), reset_less=True)
-        # what a pair that is left out has: 0, or the code of 0; a code has its mode's bits
-        built = c.built
-        masked = self.of_mode(m, "masked", [b.zero_code if b.of_maximum else 0 for b in built])
-        used = self.of_mode(
-            m, "used", [(b.format if b.of_maximum else EXPONENTIAL).max for b in built]
-        )
-        with m.If(highest.start):
-            m.d.sync += row_highest.eq(highest.value.x)
-        with m.If(enable):
-            m.d.sync += [
-                beat_row_highest.eq(row_highest),
-                keep[0].eq(Cat(lane.keep for lane in score)),
-                keep[1].eq(keep[0]),
-            ]
-        for n, lane in enumerate(score):
-            # a table for each lane: a block RAM has one read port of this width beside the write
-            table = memory.Memory(shape=unsigned(c.entry_bits), depth=256, init=[])
-            m.submodules[f"table{n}"] = table
-            write, read = table.write_port(), table.read_port()
-            distance = Signal(DISTANCE.width, name=f"distance_{n}", reset_less=True)
-            m.d.comb += [
-                read.addr.eq(distance),
-                read.en.eq(enable),
-                write.en.eq(self.table.valid),
-                write.addr.eq(self.table.payload.addr),
-                write.data.eq(self.table.payload.data),
-            ]
-            with m.If(enable):
-                m.d.sync += [
-                    distance.eq(beat_row_highest - lane.x),  # arbitrary where it is left out
-                    entries[n].eq(Mux(keep[1][n], read.data & used, masked)),
-                ]
-        return entries
+    def lookup(self, m: Module, ring: Ring, highest: Handover, advance: Value) -> DistanceTable:
+        """The entries of a row in `ring` whose pass starts with `highest.start`."""
+        m.submodules.lookup = lookup = DistanceTable(self.parameters.lanes, self.parameters.built)
+        wiring.connect(m, wiring.flipped(self.table), lookup.table)
+        m.d.comb += [
+            lookup.advance.eq(advance),
+            lookup.mode.eq(self.config.mode),
+            lookup.start.eq(highest.start),
+            lookup.highest.eq(highest.value.x),
+            lookup.x.eq(ring.read_data),
+        ]
+        return lookup
 
     def load(self, m: Module, x_ring: Ring, highest: Handover) -> None:
         """Write the row into `x_ring`, find its maximum and whether it is masked everywhere."""
@@ -352,7 +306,7 @@ class Softmax(wiring.Component):
         # 1: score read, 2: distance, 3: table, 4: e, 5: sum of the beat. From here on nothing
         # stalls: the place in e_ring is reserved
         valid, lasts = Signal(5), Signal(5)
-        e = self.lookup(m, x_ring, highest, Const(1))
+        e = self.lookup(m, x_ring, highest, Const(1)).entry
         m.d.sync += [valid.eq(Cat(issue, valid)), lasts.eq(Cat(last, lasts))]
         m.d.comb += [e_ring.write.eq(valid[3]), e_ring.write_data.eq(e)]
 
@@ -426,7 +380,7 @@ class Softmax(wiring.Component):
 
     def codes_of_scores(self, m: Module, ring: Ring, highest: Handover, advance) -> list[Value]:
         """Modes of the row's maximum alone: what the table says."""
-        codes = self.lookup(m, ring, highest, advance)
+        codes = self.lookup(m, ring, highest, advance).entry
         return [codes[n] for n in range(self.parameters.lanes)]
 
     def codes_of_exponentials(self, m: Module, ring: Ring, total: Handover, advance) -> list[Value]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from amaranth.hdl import Const, Module, Signal, Value
 
@@ -14,6 +14,19 @@ MODE_BITS = (len(MODES) - 1).bit_length()
 def is_mode(mode: Value, codes: AttentionCodes) -> Value:
     """Does a `mode`, MODE_BITS wide, name this one?"""
     return mode == list(MODES.values()).index(codes)
+
+
+def by_mode(
+    m: Module, mode: Value, values: Mapping[AttentionCodes, int], width: int, name: str
+) -> Signal:
+    """A number that depends on the mode. values: of every mode that is built."""
+    first, *others = values
+    number = Signal(width, name=name)
+    m.d.comb += number.eq(values[first])
+    for codes in others:
+        with m.If(is_mode(mode, codes)):
+            m.d.comb += number.eq(values[codes])
+    return number
 
 
 def value_bits(modes: Sequence[AttentionCodes]) -> int:

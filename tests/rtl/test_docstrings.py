@@ -37,6 +37,7 @@ from fqvit_hw.rtl.blocks.requantize import Requantize, RequantizeConfig
 from fqvit_hw.rtl.blocks.residual import Residual, ResidualConfig
 from fqvit_hw.rtl.blocks.softmax import Softmax, SoftmaxConfig
 from fqvit_hw.rtl.parts.accumulator import Accumulator, AccumulatorConfig
+from fqvit_hw.rtl.parts.distance_table import DistanceTable
 from fqvit_hw.rtl.parts.moments import Moments, Variance, VarianceConfig
 from fqvit_hw.rtl.parts.normalize import Normalize
 from fqvit_hw.rtl.parts.replay import Replay, ReplayConfig
@@ -59,6 +60,7 @@ COMPONENTS = [
     InverseRoot(InverseRootConfig(24, 8)),
     RowNorm(RowNormConfig(4, 16, bits=28, wide=True)),
     RowReciprocal(4, tuple(MODES.values()), 17),
+    DistanceTable(4, tuple(MODES.values())),
     Ring(8, 16),
     AttentionCode(4, 28, uniform8=True),
     Log2Code(4, 28),
