@@ -90,11 +90,17 @@ def score_cases(mode: str, rng: np.random.RandomState) -> Iterator[Case]:
     steep = exponentials(0.3)
     q, k = np.arange(-8, 8)[:, None], rng.randint(-11, 12, (16, 1))
     v = rng.randint(-128, 128, (16, 3))
-    yield attention_case(f"{mode}_score_ties", attention_of(mode, steep, HALF), q, k, v)
+    yield one_channel(f"{mode}_score_ties", attention_of(mode, steep, HALF), q, k, v)
     for end, zero in (("low", -128), ("high", 127)):
         p = attention_of(mode, steep, scalar_requantize(1 << 15, 15, zero))
         near = rng.randint(-2, 3, (9, 1))
-        yield attention_case(f"{mode}_{end}_scores", p, near, near[::-1], v[:9])
+        yield one_channel(f"{mode}_{end}_scores", p, near, near[::-1], v[:9])
+
+
+def one_channel(name: str, p: Attention, q, k, v, **more) -> Case:
+    """q, k: (N, 1), of the channels that v has the first; the others are 0."""
+    q, k = (np.pad(x, ((0, 0), (0, v.shape[1] - 1))) for x in (q, k))
+    return attention_case(name, p, q, k, v, **more)
 
 
 def tie_case(mode: str) -> Case:
@@ -109,7 +115,7 @@ def tie_case(mode: str) -> Case:
     q = np.ones((2, 1), int)
     k = np.array([[1], [0]]) if mode == "lis4" else q
     v = [[1, -1, 0, 0], [0, 0, 2, -2]] if mode == "lis4" else [[2, -2, 1, -7], [2, -2, 3, 3]]
-    return attention_case(f"{mode}_context_ties", p, q, k, np.array(v))
+    return one_channel(f"{mode}_context_ties", p, q, k, np.array(v))
 
 
 def half_case(mode: str) -> Case:
@@ -117,7 +123,7 @@ def half_case(mode: str) -> Case:
     p = attention_of(mode, exponentials(0.1), context=scalar_requantize(1 << 15, 30, 0))
     q = np.ones((4, 1), int)
     v = np.array([[1, -1], [-1, 1], [2, 0], [0, -128]])
-    return attention_case(f"{mode}_context_halves", p, q, q, v, mask=~np.eye(4, dtype=bool))
+    return one_channel(f"{mode}_context_halves", p, q, q, v, mask=~np.eye(4, dtype=bool))
 
 
 def extreme_case(mode: str, tokens: int, rng: np.random.RandomState) -> Case:

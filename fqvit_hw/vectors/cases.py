@@ -200,6 +200,8 @@ def residual_case(name: str, p: Residual, x, branch) -> Case:
 
 def attention_case(name: str, p: Attention, q, k, v, bias=None, mask=None) -> Case:
     """One head: q, k, v int8 (N, D), bias int32 (N, N), mask bool (N, N) -> context (N, D)."""
+    if not q.shape == k.shape == v.shape:
+        raise ValueError(f"{name}: q, k, v of one head: {q.shape}, {k.shape}, {v.shape}")
     pairs = (len(q), len(k))
     bias = np.zeros(pairs, np.int32) if bias is None else bias
     mask = np.zeros(pairs, bool) if mask is None else np.broadcast_to(mask, pairs)

@@ -10,6 +10,7 @@ import pytest
 from amaranth.hdl import Elaboratable, Module
 from amaranth.lib import wiring
 
+from fqvit_hw.attention_codes import entry_bits
 from fqvit_hw.machine.hardware import BASE, ECP5_85K, LARGE, TINY
 from fqvit_hw.machine.isa import Error, Instruction, Opcode, Space, Unit
 from fqvit_hw.rtl.accelerator.axi_read import AxiRead
@@ -104,7 +105,7 @@ def collect(ctx, load, hw, spaces) -> None:
                     spaces[space][at + k] = data >> 8 * k & 255
     for port, space, size in (
         (load.gelu_table, Space.GELU_TABLE, 1),
-        (load.exp_table, Space.SOFTMAX_TABLE, 4),
+        (load.softmax_table, Space.SOFTMAX_TABLE, 4),
     ):
         if ctx.get(port.valid):
             at, value = ctx.get(port.payload.addr) * size, ctx.get(port.payload.data)
@@ -189,6 +190,8 @@ def test_tables(hw):
     norm[3::4][1::2] = 0
     exp = norm.copy()
     exp[3::4] = 0
+    if entry_bits(hw.attention) < 8:  # codes alone: the low bits of each entry
+        exp[1::4], exp[2::4], exp[::4] = 0, 0, exp[::4] & (1 << entry_bits(hw.attention)) - 1
 
     def table(space, chunk, piece, base=0):
         fields = {"space": space, "chunk": chunk, "base": base, "piece": piece, "pieces": 1,
