@@ -75,7 +75,8 @@ def frontier() -> str:
 
 
 def percent(row: dict, name: str) -> str:
-    return f"{row[name]:.2%} ± {row[name + '_error']:.2%}"
+    """Empty where nobody wrote it down."""
+    return f"{row[name]:.2%} ± {row[name + '_error']:.2%}" if name in row else ""
 
 
 def ingredients() -> str:
