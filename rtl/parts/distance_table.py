@@ -86,7 +86,8 @@ class DistanceTable(wiring.Component):
         m = Module()
         bits, lanes = entry_bits(self.modes), len(self.x)
         highest = Signal(signed(INT8.width))
-        beat_highest, keep, keep_later = Signal.like(highest), Signal(lanes), Signal(lanes)
+        beat_highest = Signal(signed(INT8.width))  # a name of its own, in the Verilog too
+        keep, keep_later = Signal(lanes), Signal(lanes)
         with m.If(self.start):
             m.d.sync += highest.eq(self.highest)
         with m.If(self.advance):
