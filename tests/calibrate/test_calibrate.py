@@ -396,3 +396,5 @@ def test_one_calibration_serves_what_asks_nothing_of_the_images(monkeypatch):
     assert not found.serves(other)
     with pytest.raises(ValueError, match="does not serve"):
         found.build(other)
+    nearest = replace(best, weight_rounding="nearest")  # which needs no second moments
+    assert not calibrated(model, images, nearest, mean=MEAN, std=STD).serves(best)
