@@ -26,6 +26,7 @@ CONFIGURATIONS = {
 SMALL = ("8x16", "6x10_columns")
 LARGEST = {"small": 400, "full": 6_000}  # beats of a case; longer ones only by name
 TOKENS = {"small": (1, 5, 17), "full": (1, 5, 17, 50, 197)}
+MAX_ROWS = 33  # of long dot products: with one accumulator each row loads all its tiles again
 
 component = MacArray
 
@@ -45,13 +46,14 @@ def transactions(config: MacArrayConfig, size: str) -> Iterator[Transaction]:
 
 def random_cases(tokens: int) -> Iterator[Case]:
     rng = np.random.default_rng(tokens)
-    for k, o in ((1, 1), (tokens, 16), (37, 21)):
+    few = min(tokens, MAX_ROWS)
+    for rows, k, o in ((tokens, 1, 1), (few, tokens, 16), (few, 37, 21)):
         weight, bias = rng.integers(-128, 128, (o, k)), rng.integers(-(2**30), 2**30, o)
         for low in (-128, 0):  # int8 and uint8
-            a = rng.integers(low, low + 256, (tokens, k))
-            yield matmul_case(f"random_{tokens}x{k}x{o}_from{low}", Linear(weight, bias), a)
-    # one row of softmax codes: few strong ones, many weak
-    codes = np.minimum(np.argsort(rng.random((tokens, tokens)), 1) + 1, ZERO_CODE)
+            a = rng.integers(low, low + 256, (rows, k))
+            yield matmul_case(f"random_{rows}x{k}x{o}_from{low}", Linear(weight, bias), a)
+    # rows of softmax codes: few strong ones, many weak
+    codes = np.minimum(np.argsort(rng.random((few, tokens)), 1) + 1, ZERO_CODE)
     yield bitshift_case(f"codes_{tokens}", codes, rng.integers(-128, 128, (tokens, 21)))
 
 
