@@ -6,7 +6,7 @@ from ..machine.hardware import BURST_BYTES
 from ..machine.isa import INSTRUCTION_BYTES, Instruction, Opcode
 from .scheduler import Process
 from .shared import QUEUES_OF, Shared
-from .timing import FETCH, QUEUE, START
+from .timing import ASK, FETCH, QUEUE, START
 
 
 class Sequencer:
@@ -52,5 +52,5 @@ class Sequencer:
             yield None, t
             t, times = self.shared.bus.read(t, self.shared.hw.burst)
             arrived += times
-            t += 1
+            t += ASK
         return t

@@ -10,7 +10,8 @@ from ..formats import ceil_log2
 from ..machine.hardware import Hardware
 
 START = 1  # the first cycle with a request of the sequencer
-REQUEST = 1  # a request taken to its address on the bus
+REQUEST = 5  # a request taken to its address on the bus
+ASK = 2  # a request of a client to its next one
 FETCH = 2  # a beat read to the sequencer's instruction register
 QUEUE = 1  # an instruction sent to the cycle in which its unit may take it
 ISSUE = 4  # a GEMM taken to its first beat

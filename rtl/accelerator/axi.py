@@ -6,7 +6,6 @@ side without prefixes; the top gives them their names (m_axi_araddr, s_axil_awad
 
 from __future__ import annotations
 
-from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -84,12 +83,3 @@ def axi_lite() -> wiring.Signature:
             "rready": In(1),
         }
     )
-
-
-def allowed(hw: Hardware, request: Value, size: Value) -> Value:
-    """Of a burst request: does it lie inside the memory map, has it a beat, is its address
-    a beat's? (Every client ends its bursts at multiples of BURST_BYTES.)
-    """
-    shift = hw.bus_bytes.bit_length() - 1
-    inside = request.address + (request.beats << shift) <= size
-    return inside & (request.beats != 0) & (request.address[:shift] == 0)

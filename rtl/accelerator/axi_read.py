@@ -9,8 +9,9 @@ from amaranth.lib.wiring import In, Out
 from fqvit_hw.machine.hardware import BUS_ADDRESS, Hardware
 from fqvit_hw.machine.isa import Error
 
-from .axi import ERRORS, INCR, allowed, read_channels
-from .ports import ADDRESS, burst_request, memory_reader
+from .axi import ERRORS, INCR, read_channels
+from .ports import ADDRESS, memory_reader
+from .window import Window, held
 
 OUTSTANDING = 32  # bursts asked for and not completely answered
 
@@ -18,7 +19,8 @@ OUTSTANDING = 32  # bursts asked for and not completely answered
 class AxiRead(wiring.Component):
     """Takes the bursts of its clients, one after another, and hands out the beats.
 
-    Among the clients that ask, the one after the last one served is next.
+    Every request waits in a register of its client; among those, the one after the last one served
+    goes next into the window (`rtl.accelerator.window`), which checks it.
 
     Parameters
     ----------
@@ -48,22 +50,23 @@ class AxiRead(wiring.Component):
 
     Latency
     -------
-    A request taken in cycle t is on AR in t + 1. A beat reaches its client in the cycle of its R
+    A request taken in cycle t is on AR in t + 5. A beat reaches its client in the cycle of its R
     handshake.
 
     Throughput
     ----------
-    A request a cycle while ARREADY is high; a beat a cycle.
+    A request a cycle while ARREADY is high, one of a client every two cycles; a beat a cycle.
 
     Back-pressure
     -------------
-    A request waits while an AR is not taken or OUTSTANDING bursts are under way. RREADY is always
+    A request waits while an AR is not taken or OUTSTANDING bursts, the window's included, may be
+    under way. RREADY is always
     1: clients ask only for what they have room for.
 
     Errors
     ------
-    A request that is not `allowed` in the map is not taken: Error.ADDRESS. RRESP not OKAY:
-    Error.READ.
+    A request that is not right (`rtl.accelerator.window`) does not reach AR: Error.ADDRESS. RRESP
+    not OKAY: Error.READ.
     """
 
     def __init__(self, hw: Hardware, clients: int):
@@ -89,39 +92,58 @@ class AxiRead(wiring.Component):
             width=max((n - 1).bit_length(), 1), depth=OUTSTANDING
         )
 
-        # The first client that asks, beginning after the one served last.
+        # The first client whose request is there, beginning after the one served last.
+        there = Signal(n)
         chosen, served = Signal(range(max(n, 2))), Signal(range(max(n, 2)))
-        request, asked = Signal(burst_request(hw)), Signal()
+        picked = Signal(n)
+        waiting = []
+        for k, client in enumerate(self.clients):
+            valid, request = held(m, client, f"client{k}", picked[k], self.drain)
+            m.d.comb += there[k].eq(valid)
+            waiting.append(request)
         with m.Switch(served):
             for last in range(n):
                 with m.Case(last):
                     for k in reversed(range(last + 1, last + 1 + n)):
-                        with m.If(self.clients[k % n].request.valid):
+                        with m.If(there[k % n]):
                             m.d.comb += chosen.eq(k % n)
-        with m.Switch(chosen):
-            for k, client in enumerate(self.clients):
-                with m.Case(k):
-                    m.d.comb += request.eq(client.request.payload)
-        m.d.comb += asked.eq(Cat(client.request.valid for client in self.clients).any())
 
-        right, may, take = Signal(), Signal(), Signal()
+        # One is picked when `order` has room for it and for those in the window.
+        m.submodules.window = window = Window(hw)
+        free, take = Signal(), Signal()
+        with m.Switch(chosen):
+            for k, request in enumerate(waiting):
+                with m.Case(k):
+                    m.d.comb += [
+                        window.i.payload.eq(request),
+                        picked[k].eq(window.i.valid & window.i.ready),
+                    ]
         m.d.comb += [
-            right.eq(allowed(hw, request, self.size)),
-            may.eq(asked & ~self.drain & order.w_rdy & (~axi.arvalid | axi.arready)),
-            take.eq(may & right),
-            order.w_en.eq(take),
-            order.w_data.eq(chosen),
+            window.base.eq(self.base),
+            window.size.eq(self.size),
+            window.clear.eq(self.drain),
+            window.i.valid.eq(there.any() & (order.level <= OUTSTANDING - 1 - Window.STAGES)),
         ]
-        for k, client in enumerate(self.clients):
-            m.d.comb += client.request.ready.eq(take & (chosen == k))
-        with m.If(take):
+        with m.If(picked.any()):
+            m.d.sync += served.eq(chosen)
+        # In the order in which they leave the window.
+        clients = Signal(len(chosen) * Window.STAGES)
+        with m.If(window.i.ready):
+            m.d.sync += clients.eq(Cat(chosen, clients))
+        burst = window.o.payload
+        m.d.comb += [
+            free.eq(~axi.arvalid | axi.arready),
+            window.o.ready.eq(free),
+            take.eq(window.o.valid & free & burst.right & ~self.drain),
+            order.w_en.eq(take),
+            order.w_data.eq(clients[-len(chosen) :]),
+        ]
+        with m.If(free):
             m.d.sync += [
-                served.eq(chosen),
-                axi.araddr.eq(self.base + request.address),
-                axi.arlen.eq(request.beats - 1),
+                axi.arvalid.eq(take),
+                axi.araddr.eq(burst.address),
+                axi.arlen.eq(burst.beats - 1),
             ]
-        with m.If(~axi.arvalid | axi.arready):
-            m.d.sync += axi.arvalid.eq(take)
 
         arrived = Signal()
         m.d.comb += [
@@ -131,7 +153,9 @@ class AxiRead(wiring.Component):
             order.r_en.eq(axi.rvalid & axi.rlast),
             arrived.eq(axi.rvalid & ~self.drain),
             self.beats.eq(Mux(arrived, 1 << order.r_data, 0)),
-            self.errors[Error.ADDRESS].eq(may & ~right),
+            self.errors[Error.ADDRESS].eq(
+                window.o.valid & window.o.ready & ~burst.right & ~self.drain
+            ),
             self.errors[Error.READ].eq(arrived & (axi.rresp != 0)),
             self.idle.eq(~axi.arvalid & ~order.r_rdy),
         ]

@@ -9,8 +9,9 @@ from amaranth.lib.wiring import In, Out
 from fqvit_hw.machine.hardware import BUS_ADDRESS, Hardware
 from fqvit_hw.machine.isa import Error
 
-from .axi import ERRORS, INCR, allowed, write_channels
+from .axi import ERRORS, INCR, write_channels
 from .ports import ADDRESS, memory_writer
+from .window import Window, held
 
 OUTSTANDING = 8  # bursts taken and not acknowledged
 
@@ -44,22 +45,22 @@ class AxiWrite(wiring.Component):
 
     Latency
     -------
-    A request taken in cycle t is on AW in t + 1; a beat taken in t is on W in t + 1. Beats are
-    taken from the cycle after that of their request on.
+    A request taken in cycle t is on AW in t + 5; a beat taken in t is on W in t + 1. Beats are
+    taken from t + 6 on.
 
     Throughput
     ----------
-    A beat a cycle.
+    A request every two cycles; a beat a cycle, and a cycle between two bursts.
 
     Back-pressure
     -------------
-    A request waits while an AW is not taken or OUTSTANDING bursts are not acknowledged, a beat
-    while a W is not taken. BREADY is always 1.
+    A request waits while an AW is not taken or OUTSTANDING bursts are not acknowledged (four more
+    may wait behind it), a beat while a W is not taken. BREADY is always 1.
 
     Errors
     ------
-    A request that is not `allowed` in the map is not taken: Error.ADDRESS. BRESP not OKAY:
-    Error.WRITE.
+    A request that is not right (`rtl.accelerator.window`) does not reach AW: Error.ADDRESS. BRESP
+    not OKAY: Error.WRITE.
     """
 
     def __init__(self, hw: Hardware):
@@ -80,54 +81,60 @@ class AxiWrite(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw, axi = self.hw, self.axi
-        request, beats = self.client.request, self.client.beats
+        beats = self.client.beats
         shift = hw.bus_bytes.bit_length() - 1
-        m.submodules.lengths = lengths = fifo.SyncFIFO(
-            width=len(request.payload.beats), depth=OUTSTANDING
-        )
+        m.submodules.lengths = lengths = fifo.SyncFIFO(width=len(axi.awlen), depth=OUTSTANDING)
         outstanding = Signal(range(OUTSTANDING + 1))
 
-        right, may, take, acknowledged = Signal(), Signal(), Signal(), Signal()
-        room = outstanding != OUTSTANDING
+        m.submodules.window = window = Window(hw)
+        there, waiting = held(m, self.client, "client", window.i.ready, self.drain)
+        burst, go, take, acknowledged = window.o.payload, Signal(), Signal(), Signal()
         m.d.comb += [
-            right.eq(allowed(hw, request.payload, self.size)),
-            may.eq(request.valid & ~self.drain & room & (~axi.awvalid | axi.awready)),
-            take.eq(may & right),
-            request.ready.eq(take),
+            window.base.eq(self.base),
+            window.size.eq(self.size),
+            window.clear.eq(self.drain),
+            window.i.valid.eq(there),
+            window.i.payload.eq(waiting),
+            window.o.ready.eq((outstanding != OUTSTANDING) & (~axi.awvalid | axi.awready)),
+            go.eq(window.o.valid & window.o.ready & ~self.drain),
+            take.eq(go & burst.right),
             lengths.w_en.eq(take),
-            lengths.w_data.eq(request.payload.beats),
+            lengths.w_data.eq(burst.beats - 1),
             axi.awsize.eq(shift),
             axi.awburst.eq(INCR),
             axi.bready.eq(1),
             acknowledged.eq(axi.bvalid),
             self.client.done.eq(acknowledged & ~self.drain),
-            self.errors[Error.ADDRESS].eq(may & ~right),
+            self.errors[Error.ADDRESS].eq(go & ~burst.right),
             self.errors[Error.WRITE].eq(acknowledged & ~self.drain & (axi.bresp != 0)),
             self.idle.eq((outstanding == 0) & ~axi.awvalid),
         ]
         m.d.sync += outstanding.eq(outstanding + take - acknowledged)
-        with m.If(take):
-            m.d.sync += [
-                axi.awaddr.eq(self.base + request.payload.address),
-                axi.awlen.eq(request.payload.beats - 1),
-            ]
         with m.If(~axi.awvalid | axi.awready):
-            m.d.sync += axi.awvalid.eq(take)
+            m.d.sync += [
+                axi.awvalid.eq(take),
+                axi.awaddr.eq(burst.address),
+                axi.awlen.eq(burst.beats - 1),
+            ]
 
-        # W has a register, so that a beat stays on the bus when its client is reset.
-        free, move, last = Signal(), Signal(), Signal()
-        sent = Signal.like(request.payload.beats)
+        # A burst at a time, `left` beats of it behind the next one. A cycle passes between two.
+        active, left, last = Signal(), Signal.like(axi.awlen), Signal()
+        free, move = Signal(), Signal()
         m.d.comb += [
-            free.eq(lengths.r_rdy & (~axi.wvalid | axi.wready)),
+            last.eq(left == 0),
+            lengths.r_en.eq(~active),
+            # W has a register, so that a beat stays on the bus when its client is reset
+            free.eq(active & (~axi.wvalid | axi.wready)),
             move.eq(free & (beats.valid | self.drain)),
             beats.ready.eq(free & ~self.drain),
-            last.eq(sent + 1 == lengths.r_data),
-            lengths.r_en.eq(move & last),
             self.beat.eq(axi.wvalid & axi.wready & ~self.drain),
         ]
+        with m.If(~active):
+            m.d.sync += [active.eq(lengths.r_rdy), left.eq(lengths.r_data)]
+        with m.Elif(move):
+            m.d.sync += [active.eq(~last), left.eq(left - 1)]
         with m.If(move):
             m.d.sync += [
-                sent.eq(Mux(last, 0, sent + 1)),
                 axi.wdata.eq(beats.payload.data),
                 axi.wstrb.eq(Mux(self.drain, 0, beats.payload.strobe)),
                 axi.wlast.eq(last),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from fqvit_hw.cycles.timing import REQUEST
 from fqvit_hw.machine.hardware import BURST_BYTES, TINY
 from fqvit_hw.machine.isa import Error
+from fqvit_hw.rtl.accelerator.axi_read import OUTSTANDING as READS
 from fqvit_hw.rtl.accelerator.axi_read import AxiRead
 from fqvit_hw.rtl.accelerator.axi_write import OUTSTANDING, AxiWrite
+from fqvit_hw.rtl.accelerator.window import Window
 from tests.rtl.bus import simulate
 
 BUS = TINY.bus_bytes
@@ -39,6 +42,9 @@ def test_addresses(name, base):
             assert ctx.get(client.request.ready)
             await ctx.tick()
             ctx.set(client.request.valid, 0)
+            for _ in range(REQUEST - 1):
+                assert not ctx.get(valid)
+                await ctx.tick()
             assert ctx.get(valid) and ctx.get(address) == base + at
             await ctx.tick()
 
@@ -61,7 +67,7 @@ def test_addresses(name, base):
     ],
 )
 def test_the_end_of_the_memory_map(name, address, beats, size, right):
-    dut, client, _, ready, _ = side(name)
+    dut, client, valid, ready, _ = side(name)
 
     async def process(ctx):
         ctx.set(dut.base, 0x12_3456_0000)
@@ -69,37 +75,98 @@ def test_the_end_of_the_memory_map(name, address, beats, size, right):
         ctx.set(ready, 1)
         ctx.set(client.request.payload, {"address": address, "beats": beats})
         ctx.set(client.request.valid, 1)
-        assert ctx.get(client.request.ready) == right
-        assert ctx.get(dut.errors) == (0 if right else 1 << Error.ADDRESS)
+        assert ctx.get(client.request.ready)
         await ctx.tick()
+        ctx.set(client.request.valid, 0)
+        seen = []
+        for _ in range(REQUEST + 2):
+            seen.append((ctx.get(valid), ctx.get(dut.errors)))
+            await ctx.tick()
+        bad = 1 << Error.ADDRESS
+        assert [v for v, _ in seen] == [n == REQUEST - 1 and right for n in range(len(seen))]
+        assert [e for _, e in seen] == [
+            bad * (n == REQUEST - 2 and not right) for n in range(len(seen))
+        ]
 
     simulate(dut, process)
 
 
 @pytest.mark.parametrize("moves", [True, False])
 def test_write_bursts_under_way(moves):
-    """OUTSTANDING are taken and not one more, whether W is taken and only B waits, or W waits."""
-    dut, client, _, ready, _ = side("write")
+    """OUTSTANDING reach AW and not one more, whether W is taken and only B waits, or W waits."""
+    dut, client, valid, ready, _ = side("write")
 
     async def process(ctx):
+        sent = 0
+
+        async def run(cycles):
+            nonlocal sent
+            for _ in range(cycles):
+                sent += ctx.get(valid)  # AWREADY is 1
+                await ctx.tick()
+
         ctx.set(dut.size, 1 << 16)
         ctx.set(ready, 1)
         ctx.set(dut.axi.wready, int(moves))
         ctx.set(client.request.payload, {"address": 0, "beats": 1})
         ctx.set(client.request.valid, 1)
         ctx.set(client.beats.valid, 1)
-        taken = 0
-        for _ in range(4 * OUTSTANDING):
-            taken += ctx.get(client.request.ready)
-            await ctx.tick()
-        assert taken == OUTSTANDING and not ctx.get(dut.idle)
+        await run(5 * OUTSTANDING)
+        assert sent == OUTSTANDING and not ctx.get(dut.idle)
         ctx.set(dut.axi.wready, 1)
-        for _ in range(3):  # each answer makes room for one
+        for n in range(1, 4):  # each answer makes room for one
             ctx.set(dut.axi.bvalid, 1)
-            assert not ctx.get(client.request.ready)
-            await ctx.tick()
+            await run(1)
             ctx.set(dut.axi.bvalid, 0)
-            assert ctx.get(client.request.ready)
+            await run(5)
+            assert sent == OUTSTANDING + n
+
+    simulate(dut, process)
+
+
+@pytest.mark.parametrize("name", ["read", "write"])
+def test_a_drain_forgets_what_is_on_its_way(name):
+    """Requests that wait or are in the window never reach the bus; later ones do."""
+    dut, client, valid, ready, address = side(name)
+
+    async def process(ctx):
+        ctx.set(dut.size, 1 << 16)
+        ctx.set(ready, 1)
+        ctx.set(client.request.valid, 1)
+        for cycles in range(1, REQUEST):
+            ctx.set(client.request.payload, {"address": 0, "beats": 1})
+            for _ in range(cycles):
+                assert not ctx.get(valid)
+                await ctx.tick()
+            ctx.set(dut.drain, 1)
+            for _ in range(REQUEST + 2):
+                assert not ctx.get(client.request.ready) and not ctx.get(valid)
+                await ctx.tick()
+            assert ctx.get(dut.idle)
+            ctx.set(dut.drain, 0)
+        ctx.set(client.request.payload, {"address": BUS, "beats": 1})
+        for _ in range(REQUEST):
+            assert not ctx.get(valid)
             await ctx.tick()
+        assert ctx.get(valid) and ctx.get(address) == BUS
+
+    simulate(dut, process)
+
+
+def test_reads_under_way():
+    """At most OUTSTANDING, and never fewer than those without the window's, if no answer comes."""
+    dut = AxiRead(TINY, 3)
+
+    async def process(ctx):
+        ctx.set(dut.size, 1 << 16)
+        ctx.set(dut.axi.arready, 1)
+        for client in dut.clients:
+            ctx.set(client.request.payload, {"address": 0, "beats": 1})
+            ctx.set(client.request.valid, 1)
+        sent = 0
+        for _ in range(4 * READS):
+            sent += ctx.get(dut.axi.arvalid)
+            await ctx.tick()
+        assert READS - Window.STAGES <= sent <= READS
 
     simulate(dut, process)
