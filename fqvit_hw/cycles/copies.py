@@ -8,7 +8,7 @@ from ..machine.hardware import BURST_BYTES
 from ..machine.isa import Instruction, Space, Unit
 from .scheduler import Process
 from .shared import Shared
-from .timing import LOAD_BEAT, LOAD_START, READ, STORE, WRITE
+from .timing import LOAD_ASK, LOAD_BEAT, LOAD_START, LOAD_WAIT, READ, STORE, WRITE
 
 
 class Loads:
@@ -29,7 +29,7 @@ class Loads:
             waits = []
             for n in (0, 1):
                 waits.append((yield from self.shared.waited(instruction, n)))
-            t = max(t + LOAD_START, *(wait + 1 for wait in waits))
+            t = max(t + LOAD_START, *(wait + LOAD_WAIT for wait in waits))
             size = instruction.pieces * instruction.piece
             for outer in range(instruction.count2):
                 for middle in range(instruction.count1):
@@ -47,6 +47,7 @@ class Loads:
                             beats = -(-(stop - begin) // hw.bus_bytes)
                             asked += beats
                             t, times = yield from self.shared.burst(t, beats, asked, self.popped)
+                            t += LOAD_ASK - 1
                             chunks = (stop - at) >> instruction.chunk
                             tail = (stop - 1) % hw.bus_bytes + 1  # bytes used of the last beat
                             tail = min(tail >> instruction.chunk, chunks)

@@ -6,7 +6,7 @@ from ..machine.hardware import BURST_BYTES
 from ..machine.isa import INSTRUCTION_BYTES, Instruction, Opcode
 from .scheduler import Process
 from .shared import QUEUES_OF, Shared
-from .timing import ASK, FETCH, QUEUE, START
+from .timing import ASK, DECODE, FETCH, QUEUE, START
 
 
 class Sequencer:
@@ -17,7 +17,7 @@ class Sequencer:
         self.end = 0
 
     def work(self) -> Process:
-        """Two bursts are asked for ahead; an instruction takes its beats and one cycle more."""
+        """Two bursts are asked for ahead; an instruction takes its beats and three cycles more."""
         per_burst = BURST_BYTES // INSTRUCTION_BYTES
         beats = INSTRUCTION_BYTES // self.shared.hw.bus_bytes
         bursts = -(-len(self.instructions) // per_burst)
@@ -30,6 +30,7 @@ class Sequencer:
             if n % per_burst == per_burst - 1:
                 ahead = min(n // per_burst + 3, bursts) - len(arrived) // self.shared.hw.burst
                 asked = yield from self.fetch(max(asked, t), ahead, arrived)
+            t += DECODE
             if instruction.opcode is Opcode.END:
                 break
             queues = [self.shared.queues[name] for name in QUEUES_OF[instruction.opcode]]

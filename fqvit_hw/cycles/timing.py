@@ -9,11 +9,12 @@ from ..attention_codes import UNIFORM8, has_exponentials
 from ..formats import ceil_log2
 from ..machine.hardware import Hardware
 
-START = 1  # the first cycle with a request of the sequencer
+START = 2  # the first cycle with a request of the sequencer
 REQUEST = 5  # a request taken to its address on the bus
 ASK = 2  # a request of a client to its next one
 FETCH = 2  # a beat read to the sequencer's instruction register
-QUEUE = 1  # an instruction sent to the cycle in which its unit may take it
+DECODE = 2  # an instruction is whole to it is sent
+QUEUE = 2  # an instruction sent to the cycle in which its unit may take it
 ISSUE = 4  # a GEMM taken to its first beat
 ROW = 2  # a count seen to the row that waited for it; one more for the first row
 CHUNK = 2  # an instruction taken by the epilogue to its first chunk
@@ -22,8 +23,10 @@ WRITE = 12  # a chunk entering the epilogue to its write
 ROOM = 8  # rows of accumulators between the array and the epilogue
 JOBS = 2  # GEMMs whose weights may be asked for before the oldest one is unpacked
 UNPACK = 2  # a beat of weights read to its write
-LOAD_START = 13  # a LOAD there to its first request
-LOAD_BEAT = 2  # a beat read to its first chunk taken; written a cycle later
+LOAD_START = 17  # a LOAD there to its first request
+LOAD_WAIT = 6  # a count seen to the first request of the LOAD that waited for it
+LOAD_ASK = 3  # a burst of a LOAD to the next one
+LOAD_BEAT = 3  # a beat read to its first chunk taken; written a cycle later
 OUTSTANDING = 32  # bursts under way on the bus
 SCORES = 1  # a score written to its handshake with the softmax
 SCORES_WAITING = 32  # beats of scores between the epilogue and the softmax

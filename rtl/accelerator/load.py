@@ -19,12 +19,14 @@ from fqvit_hw.machine.isa import Opcode
 from fqvit_hw.machine.layouts import GELU_ENTRIES, SOFTMAX_ENTRIES
 
 from ..blocks.layernorm import LayerNormConfig
+from ..parts.elastic import Elastic
+from .burst import STEPS, Burst
 from .load_write import write_chunks
 from .nest import Nest
 from .ports import LOAD, PROGRESS, instruction, memory_reader, reached, write_port
 
 PIECES = LOAD["pieces"].width
-LATENCY = PIECES + 1
+LATENCY = PIECES + 3 + STEPS
 
 
 def gelu_table() -> data.StructLayout:
@@ -71,13 +73,14 @@ class Load(wiring.Component):
     Latency
     -------
     The bytes of a line (pieces * piece) are multiplied bit by bit, so the first burst is asked for
-    LATENCY cycles after the instruction has come, or one cycle after its waits are satisfied if
-    that is later. A beat that arrives in cycle t is taken apart from t + 2 on; a chunk taken in t
+    LATENCY = 17 cycles after the instruction has come, or 6 cycles after its waits are satisfied if
+    that is later. A beat that arrives in cycle t is taken apart from t + 3 on; a chunk taken in t
     is written in t + 1. Two cycles after the last chunk is written the next instruction may begin.
 
     Throughput
     ----------
-    A burst a cycle is asked for, without a gap between lines; a chunk a cycle is written.
+    A burst every 3 cycles is asked for, without a gap between lines; a chunk a cycle is written,
+    three cycles for a line of one or two chunks.
 
     Back-pressure
     -------------
@@ -121,54 +124,77 @@ class Load(wiring.Component):
 
         # Multiply, wait, then let both halves run until the writing half is done.
         length, bit = Signal(range(1 << 32)), Signal(range(PIECES + 1))
-        waited = Signal()
+        term, pieces = Signal.like(length), Signal.like(i.pieces)  # piece << bit, pieces >> bit
+        waits, waited, fresh = Signal(), Signal(), Signal(init=1)
         begin, running, finish = Signal(), Signal(), Signal()
         m.d.comb += [
+            waits.eq(self.i.valid & ~running),
             waited.eq(
-                reached(m, "reached0", self.progress, i.wait0_unit, i.wait0_count)
-                & reached(m, "reached1", self.progress, i.wait1_unit, i.wait1_count)
+                reached(m, "reached0", self.progress, i.wait0_unit, i.wait0_count, waits)
+                & reached(m, "reached1", self.progress, i.wait1_unit, i.wait1_count, waits)
             ),
-            begin.eq(self.i.valid & ~running & (bit == PIECES) & waited),
             self.i.ready.eq(finish),
         ]
+        m.d.sync += begin.eq(waits & ~begin & (bit == PIECES) & waited)
         with m.If(finish):
-            m.d.sync += [running.eq(0), bit.eq(0), length.eq(0)]
+            m.d.sync += running.eq(0)
         with m.Elif(begin):
             m.d.sync += running.eq(1)
-        with m.Elif(self.i.valid & (bit != PIECES)):
-            m.d.sync += bit.eq(bit + 1)
-            with m.If(i.pieces.bit_select(bit, 1)):
-                m.d.sync += length.eq(length + (i.piece << bit))
+        with m.If(~self.i.valid | finish):
+            m.d.sync += [bit.eq(0), length.eq(0), fresh.eq(1)]
+        with m.Elif(fresh):
+            m.d.sync += [fresh.eq(0), term.eq(i.piece), pieces.eq(i.pieces)]
+        with m.Elif(bit != PIECES):
+            m.d.sync += [bit.eq(bit + 1), term.eq(term << 1), pieces.eq(pieces >> 1)]
+            with m.If(pieces[0]):
+                m.d.sync += length.eq(length + term)
 
-        self.ask(m, begin, length, beats.r_en)
-        m.d.comb += finish.eq(write_chunks(m, self, begin, beats))
+        self.ask(m, begin, length, beats.r_rdy & beats.r_en)
+        # the queue's memory answers late, the writing half decides late
+        m.submodules.front = front = Elastic(hw.bus)
+        m.d.comb += [
+            front.i.valid.eq(beats.r_rdy),
+            front.i.payload.eq(beats.r_data),
+            beats.r_en.eq(front.i.ready),
+            finish.eq(write_chunks(m, self, begin, front.o)),
+        ]
         return m
 
     def ask(self, m: Module, begin: Value, length: Value, popped: Value) -> None:
-        """The asking half: bursts of beats `at`.. of the line, `left` beats of it to come."""
-        hw, i = self.hw, self.i.payload
-        shift, burst = ceil_log2(hw.bus_bytes), hw.burst
-        asking, line, burst_taken = Signal(), Signal(), Signal()
+        """The asking half: bursts of beats `at`.. of the line, `left` beats of it to come.
+
+        Where the next line begins and how many beats it has is worked out ahead, a step a cycle: a
+        burst takes three.
+        """
+        hw, i, request = self.hw, self.i.payload, self.reader.request
+        shift = ceil_log2(hw.bus_bytes)
+        asking, line, taken = Signal(), Signal(), Signal()
         room = Signal(range(hw.prefetch + 1), init=hw.prefetch)
         at, left = Signal(32 - shift), Signal(range(1 << (33 - shift)))
         nest = Nest.build(m, "ask", i, begin, line, i.address, [i.from0, i.from1, i.from2])
 
-        here, request = Signal(range(burst + 1)), self.reader.request
-        m.d.comb += [
-            here.eq(burst - at[: ceil_log2(burst)]),
-            request.payload.beats.eq(Mux(left < here, left, here)),
-            request.payload.address.eq(at << shift),
-            request.valid.eq(asking & (room >= request.payload.beats)),
-            burst_taken.eq(request.valid & request.ready),
-            line.eq(burst_taken & (left <= here)),
+        def beats(first: Value) -> Value:
+            return (first[:shift] + length + hw.bus_bytes - 1) >> shift
+
+        next_first, next_left = Signal.like(nest.after), Signal.like(left)
+        final_line = Signal()
+        m.d.sync += [
+            next_first.eq(nest.after),
+            final_line.eq(nest.last[2]),
+            next_left.eq(beats(next_first)),
         ]
-        m.d.sync += room.eq(room - Mux(burst_taken, request.payload.beats, 0) + popped)
-        with m.If(begin | line):
-            first = Mux(begin, i.address, nest.after)
-            m.d.sync += [
-                asking.eq(begin | ~nest.last[2]),
-                at.eq(first >> shift),
-                left.eq((first[:shift] + length + hw.bus_bytes - 1) >> shift),
-            ]
-        with m.Elif(burst_taken):
-            m.d.sync += [at.eq(at + here), left.eq(left - here)]
+        burst = Burst.of(m, hw, at, left, room, begin | taken)
+        m.d.comb += [
+            request.payload.beats.eq(burst.beats),
+            request.payload.address.eq(at << shift),
+            request.valid.eq(asking & burst.ready),
+            taken.eq(request.valid & request.ready),
+            line.eq(taken & burst.final),
+        ]
+        m.d.sync += room.eq(room - Mux(taken, burst.beats, 0) + popped)
+        with m.If(begin):
+            m.d.sync += [asking.eq(1), at.eq(i.address >> shift), left.eq(beats(i.address))]
+        with m.Elif(line):
+            m.d.sync += [asking.eq(~final_line), at.eq(next_first >> shift), left.eq(next_left)]
+        with m.Elif(taken):
+            m.d.sync += [at.eq(at + burst.beats), left.eq(left - burst.beats)]

@@ -1,7 +1,7 @@
 """The writing half of LOAD: beats taken apart into chunks, a chunk a cycle to memory or table.
 
-    queue of beats -> chunk of the beat -> register -> acts, stream, GELU_TABLE, SOFTMAX_TABLE
-                                                    -> entry of NORM_TABLE, collected
+    queue of beats -> chunk of the beat -> registers -> acts, stream, GELU_TABLE, SOFTMAX_TABLE
+                                                     -> entry of NORM_TABLE, collected
 
 Everything here is built into the module of a `Load`, whose ports it drives.
 """
@@ -18,8 +18,10 @@ from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Space
 from fqvit_hw.machine.layouts import NORM, SOFTMAX
 
+from ..parts.elastic import Elastic
 from .layouts import struct
-from .nest import Nest
+from .nest import Nest, count_down
+from .ports import LOAD
 
 
 def widest_chunk(hw: Hardware) -> int:
@@ -27,32 +29,33 @@ def widest_chunk(hw: Hardware) -> int:
     return min(hw.bus_bytes, max(hw.rows, hw.stream_bytes, hw.norm_lanes * NORM.bytes))
 
 
-@dataclass(frozen=True)
-class Taken:
-    """A chunk in the cycle in which it is taken from its beat (`go`): `size` bytes of the beat from
-    `offset` on, for byte `to` of the space; does it end a line, an outer step, the instruction?
+def chunk_layout(hw: Hardware) -> data.StructLayout:
+    """A chunk on its way: the lowest of `bytes`, for byte `place` of the space; does it end a line,
+    an outer step, the instruction?
     """
-
-    go: Value
-    offset: Value
-    size: Value
-    to: Value
-    line: Value
-    outer: Value
-    all: Value
+    return data.StructLayout(
+        {
+            "bytes": widest_chunk(hw) * 8,
+            "place": LOAD["base"].width,
+            "line": 1,
+            "outer": 1,
+            "all": 1,
+        }
+    )
 
 
 @dataclass(frozen=True)
 class Held:
-    """The chunk in the register, if `valid`: `chunk` repeats its `size` bytes, `place` is the byte
-    of the space; `written`: it leaves in this cycle; `ends_line`: it is the line's last one.
+    """The chunk that is to be written, if `valid`: `chunk` repeats its bytes, `place` is the first
+    one's in the space; within: how many there are less 1, ones: a bit for each of them; `written`: it leaves in this cycle; `ends_line`: it is the line's last one.
     """
 
     valid: Value
     written: Value
     chunk: Value
     place: Value
-    size: Value
+    within: Value
+    ones: Value
     ends_line: Value
 
     def spread(self, width: int) -> Value:
@@ -62,105 +65,110 @@ class Held:
     def mask(self, m: Module, name: str, word: int) -> Value:
         """The bytes of the chunk in a word of `word` bytes."""
         among = Signal(word, name=name)
-        m.d.comb += among.eq(((1 << self.size) - 1) << self.place[: ceil_log2(word)])
+        m.d.comb += among.eq(self.ones << self.place[: ceil_log2(word)])
         return among
 
 
 def write_chunks(m: Module, load: wiring.Component, begin: Value, beats) -> Value:
-    """begin: the first cycle of the instruction of `load`; beats: the queue's output.
+    """begin: the first cycle of the instruction of `load`; beats: the stream of beats.
 
     Returns: the instruction's last chunk was written in the cycle before.
     """
-    advance, finish = Signal(), Signal()  # the register takes a chunk
-    taken = walk(m, load, begin, beats, advance)
-    held = hold(m, load, beats, taken, advance, finish)
+    m.submodules.chunks = chunks = Elastic(chunk_layout(load.hw))
+    widest = widest_chunk(load.hw)
+    within, ones = Signal(range(widest)), Signal(widest)  # size - 1; a bit for each byte
+    m.d.sync += within.eq((1 << load.i.payload.chunk) - 1)  # known long before `begin`
+    m.d.sync += ones.eq(Cat(n <= within for n in range(widest)))
+    walk(m, load, begin, beats, within, chunks.i)
+    held, finish = hold(m, load, within, ones, chunks.o)
     to_memories(m, load, held)
     to_tables(m, load, held)
     to_norm_table(m, load, held)
     return finish
 
 
-def walk(m: Module, load: wiring.Component, begin: Value, beats, advance: Value) -> Taken:
+def walk(m: Module, load: wiring.Component, begin: Value, beats, within: Value, chunks) -> None:
     """Line by line, piece by piece, chunk by chunk, through the beats and the space."""
     hw, i = load.hw, load.i.payload
     shift = ceil_log2(hw.bus_bytes)
     writing, go = Signal(), Signal()
-    size = Signal(range(widest_chunk(hw) + 1))
-    offset = Signal(shift)
+    offset = Signal(shift)  # of the chunk in its beat
     to, to_piece = Signal.like(i.base), Signal.like(i.base)
-    pieces, left = Signal.like(i.pieces), Signal.like(i.piece)
-    piece_end, line_end, beat_end = Signal(), Signal(), Signal()
+    piece = Signal.like(i.piece)  # chunks of it
+    line_end, beat_end = Signal(), Signal()
     next_line = go & line_end
+    turn = Signal(2)  # a cycle, two cycles after `next_line` or `begin`
+    m.d.sync += piece.eq(i.piece >> i.chunk)
+    piece_end = count_down(m, "piece_end", begin, go, piece)
+    last_piece = count_down(m, "last_piece", begin, go & piece_end, i.pieces)
+    moved = Signal()  # to the next line
     source = Nest.build(
-        m, "source", i, begin, next_line, i.address[:shift],
+        m, "source", i, begin, moved, i.address[:shift],
         [step[:shift] for step in (i.from0, i.from1, i.from2)],
     )  # fmt: skip
-    target = Nest.build(m, "target", i, begin, next_line, i.base, [i.to0, i.to1, i.to2])
-    m.d.comb += [
-        size.eq(1 << i.chunk),
-        go.eq(writing & beats.r_rdy & advance),
-        piece_end.eq(left == size),
-        line_end.eq(piece_end & (pieces == 1)),
-        beat_end.eq(Cat(offset, C(0, 1)) + size == hw.bus_bytes),
-        beats.r_en.eq(go & (beat_end | line_end)),
+    target = Nest.build(m, "target", i, begin, moved, i.base, [i.to0, i.to1, i.to2])
+    # What comes after this line, in registers: true from its third cycle on. A line of one or two
+    # chunks waits for it (`turn`).
+    next_offset, next_to = Signal.like(offset), Signal.like(to)
+    outer_last, all_last = Signal(), Signal()
+    m.d.sync += [
+        next_offset.eq(source.after),
+        next_to.eq(target.after),
+        outer_last.eq(target.last[1]),
+        all_last.eq(target.last[2]),
+        moved.eq(next_line),
+        turn.eq(Cat(begin | next_line, turn)),
     ]
-    with m.If(begin | next_line):
-        m.d.sync += [
-            writing.eq(begin | ~target.last[2]),
-            offset.eq(Mux(begin, i.address[:shift], source.after)),
-            to.eq(Mux(begin, i.base, target.after)),
-            to_piece.eq(Mux(begin, i.base, target.after)),
-            pieces.eq(i.pieces),
-            left.eq(i.piece),
-        ]
+    m.d.comb += [
+        line_end.eq(piece_end & last_piece),
+        beat_end.eq((offset | within[:shift]) == hw.bus_bytes - 1),
+        chunks.valid.eq(writing & beats.valid & ~(turn.any() & line_end)),
+        go.eq(chunks.valid & chunks.ready),
+        beats.ready.eq(go & (beat_end | line_end)),
+        chunks.payload.place.eq(to),
+        chunks.payload.line.eq(line_end),
+        chunks.payload.outer.eq(line_end & outer_last),
+        chunks.payload.all.eq(line_end & all_last),
+    ]
+    with m.If(begin):
+        m.d.sync += [writing.eq(1), offset.eq(i.address[:shift])]
+        m.d.sync += [to.eq(i.base), to_piece.eq(i.base)]
     with m.Elif(go):
-        m.d.sync += offset.eq(offset + size)
-        with m.If(piece_end):
-            following = to_piece + i.to_piece
-            m.d.sync += [to.eq(following), to_piece.eq(following)]
-            m.d.sync += [pieces.eq(pieces - 1), left.eq(i.piece)]
-        with m.Else():
-            m.d.sync += [to.eq(to + size), left.eq(left - size)]
-    outer, all_ = (line_end & last for last in target.last[1:])
-    return Taken(go, offset, size, to, line_end, outer, all_)
+        following = to_piece + i.to_piece
+        m.d.sync += [
+            offset.eq(Mux(line_end, next_offset, offset + within + 1)),
+            to.eq(Mux(line_end, next_to, Mux(piece_end, following, to + within + 1))),
+        ]
+        with m.If(line_end):
+            m.d.sync += [writing.eq(~all_last), to_piece.eq(next_to)]
+        with m.Elif(piece_end):
+            m.d.sync += to_piece.eq(following)
+
+    width = widest_chunk(hw) * 8
+    m.d.comb += chunks.payload.bytes.eq((beats.payload >> Cat(C(0, 3), offset))[:width])
 
 
 def hold(
-    m: Module, load: wiring.Component, beats, taken: Taken, advance: Signal, finish: Signal
-) -> Held:
-    """The register in front of the memories, which may refuse what it holds."""
-    i, widest = load.i.payload, widest_chunk(load.hw)
-    valid, chunk = Signal(), Signal(widest * 8)
-    place, chunk_size = Signal.like(taken.to), Signal.like(taken.size)
-    ends = Signal(data.StructLayout({"line": 1, "outer": 1, "all": 1}))
-    written, refused, last_written = Signal(), Signal(), Signal()
-    with m.If(advance):
-        m.d.sync += valid.eq(taken.go)
-    with m.If(taken.go):
-        shifted = (beats.r_data >> Cat(C(0, 3), taken.offset))[: widest * 8]
-        with m.Switch(i.chunk):
-            for n in range(ceil_log2(widest) + 1):
-                part = shifted[: 8 << n] ^ Cat(C(0, 7), i.flip).replicate(1 << n)
-                with m.Case(n):
-                    m.d.sync += chunk.eq(part.replicate(widest >> n))
-        m.d.sync += [
-            place.eq(taken.to),
-            chunk_size.eq(taken.size),
-            ends.line.eq(taken.line),
-            ends.outer.eq(taken.outer),
-            ends.all.eq(taken.all),
-        ]
+    m: Module, load: wiring.Component, within: Value, ones: Value, chunks
+) -> tuple[Held, Value]:
+    """The chunk in front of the memories, which may refuse it."""
+    i, ends, widest = load.i.payload, chunks.payload, widest_chunk(load.hw)
+    chunk, refused, written, last_written = Signal(widest * 8), Signal(), Signal(), Signal()
+    with m.Switch(i.chunk):
+        for n in range(ceil_log2(widest) + 1):
+            part = ends.bytes[: 8 << n] ^ Cat(C(0, 7), i.flip).replicate(1 << n)
+            with m.Case(n):
+                m.d.comb += chunk.eq(part.replicate(widest >> n))
     m.d.comb += [
-        advance.eq(~valid | written),
-        written.eq(valid & ~refused),
         refused.eq((load.acts.valid & ~load.acts.ready) | (load.stream.valid & ~load.stream.ready)),
-        finish.eq(last_written),
+        chunks.ready.eq(~refused),
+        written.eq(chunks.valid & chunks.ready),
     ]
     m.d.sync += [
         load.credit.eq(Mux(written & ends.outer, i.credit, 0)),
         last_written.eq(written & ends.all),
     ]
-    return Held(valid, written, chunk, place, chunk_size, ends.line)
+    return Held(chunks.valid, written, chunk, ends.place, within, ones, ends.line), last_written
 
 
 def to_memories(m: Module, load: wiring.Component, held: Held) -> None:
@@ -199,7 +207,7 @@ def to_norm_table(m: Module, load: wiring.Component, held: Held) -> None:
     collected, number = Signal(entry * 8), Signal.like(load.norm_table.payload.addr)
     full = Signal()
     here = held.written & (load.i.payload.space == Space.NORM_TABLE)
-    at_end = held.place[: ceil_log2(entry)] + held.size == entry
+    at_end = (held.place[: ceil_log2(entry)] | held.within) == entry - 1
     m.d.sync += full.eq(here & (held.ends_line | at_end))
     with m.If(here):
         every = Cat(bit.replicate(8) for bit in held.mask(m, "norm_mask", entry))

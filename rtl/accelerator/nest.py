@@ -8,6 +8,19 @@ from dataclasses import dataclass
 from amaranth.hdl import Module, Mux, Signal, Value
 
 
+def count_down(m: Module, name: str, load: Value, step: Value, total: Value) -> Signal:
+    """Is this the last of `total` steps? Begins again after it, and at `load`. The answer is a
+    register: it is worked out one step ahead.
+    """
+    left, last, single = Signal.like(total, name=f"{name}_left"), Signal(name=name), Signal()
+    m.d.sync += single.eq(total == 1)
+    with m.If(load | (step & last)):
+        m.d.sync += [left.eq(total), last.eq(single)]
+    with m.Elif(step):
+        m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
+    return last
+
+
 @dataclass
 class Nest:
     """Three nested loops over lines: last: is this the last line of loop 0, of 1 and 0, of all?
@@ -27,21 +40,21 @@ class Nest:
         one.
         """
         counts = [i.count0, i.count1, i.count2]
-        left = [Signal.like(counts[n], name=f"{name}_left{n}") for n in range(3)]
         # of each loop's turn
         start = [Signal(len(base), name=f"{name}_start{n}") for n in range(3)]
         last = [Signal(name=f"{name}_last{n}") for n in range(3)]
         after = Signal(len(base), name=f"{name}_after")
+        step = go
         for n in range(3):
-            m.d.comb += last[n].eq((left[n] == 1) & (last[n - 1] if n else 1))
+            final = count_down(m, f"{name}_final{n}", load, step, counts[n])
+            m.d.comb += last[n].eq(final & (last[n - 1] if n else 1))
+            step = step & final
         turns = [start[n] + steps[n] for n in range(3)]
         m.d.comb += after.eq(Mux(last[1], turns[2], Mux(last[0], turns[1], turns[0])))
         with m.If(load):
             m.d.sync += [start[n].eq(base) for n in range(3)]
-            m.d.sync += [left[n].eq(counts[n]) for n in range(3)]
         with m.Elif(go):
             for n in range(3):
                 with m.If(last[n - 1] if n else 1):
                     m.d.sync += start[n].eq(after)
-                    m.d.sync += left[n].eq(Mux(last[n], counts[n], left[n] - 1))
         return cls(last, after)

@@ -15,6 +15,7 @@ from .layouts import struct
 LOAD = INSTRUCTIONS[Opcode.LOAD].fields
 COUNT = LOAD["wait0_count"].width  # bits of a progress counter
 ADDRESS = LOAD["address"].width  # bits of a byte address in the memory map
+WAIT = 2  # cycles from a count to the answer of `reached`
 FETCHED = REGISTERS[Register.STATUS].layout.fields["fetched"].width  # bits of that count
 
 
@@ -80,9 +81,19 @@ def memory_writer(hw: Hardware) -> wiring.Signature:
     )
 
 
-def reached(m: Module, name: str, progress, unit: Value, count: Value) -> Value:
-    """Has `unit` counted up to `count`? Counts do not wrap within a program."""
+def reached(m: Module, name: str, progress, unit: Value, count: Value, asked: Value) -> Value:
+    """Has `unit` counted up to `count`? Known WAIT cycles late: the choice of the counter and the
+    comparison have a register each.
+
+    asked: there is a wait; 0 for a cycle before `unit` or `count` become others. Counts only grow
+    (they do not wrap within a program), so what was reached stays reached.
+    """
     counts = Array([0, *(progress[name] for name in PROGRESS.members), 0][: 1 << len(unit)])
+    have, chosen = Signal(COUNT, name=f"{name}_have"), Signal(name=f"{name}_chosen")
     done = Signal(name=name)
-    m.d.comb += done.eq((unit == Unit.NONE) | (counts[unit] >= count))
+    m.d.sync += [
+        have.eq(counts[unit]),
+        chosen.eq(asked),
+        done.eq(asked & chosen & ((unit == Unit.NONE) | (have >= count))),
+    ]
     return done

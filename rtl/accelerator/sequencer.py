@@ -61,7 +61,8 @@ class Sequencer(wiring.Component):
 
     Latency
     -------
-    An instruction is sent on in the cycle after its last beat is taken from the queue.
+    An instruction is sent on three cycles after its last beat is taken from the queue; its unit sees it
+    another two later.
 
     Throughput
     ----------
@@ -104,17 +105,25 @@ class Sequencer(wiring.Component):
         whole, sent = Signal(), Signal()  # the instruction register is full, is emptied
         room = Signal(range(depth + 1), init=depth)
         taken, popped = Signal(), Signal()
+        # Known a cycle late, which does no harm: but for a burst taken or a start, `at` stands still
+        # and there is ever more room.
+        known, fits, drained = Signal(), Signal(), Signal()
         m.d.comb += [
-            beyond.eq(at + BURST_BYTES > self.size),
             request.payload.address.eq(at),
             request.payload.beats.eq(hw.burst),
-            request.valid.eq(running & Mux(beyond, (room == depth) & ~whole, room >= hw.burst)),
+            request.valid.eq(running & known & Mux(beyond, drained, fits)),
             taken.eq(request.valid & request.ready),
             popped.eq(beats.r_rdy & beats.r_en),
             beats.w_en.eq(self.reader.valid),
             beats.w_data.eq(self.reader.data),
         ]
-        m.d.sync += room.eq(room - Mux(taken, hw.burst, 0) + popped)
+        m.d.sync += [
+            beyond.eq(at + BURST_BYTES > self.size),
+            fits.eq(room >= hw.burst),
+            drained.eq((room == depth) & ~whole),
+            known.eq(~(self.start | taken)),
+            room.eq(room - Mux(taken, hw.burst, 0) + popped),
+        ]
         with m.If(self.start):
             m.d.sync += [at.eq(self.program), running.eq(1)]
         with m.Elif(taken):
@@ -134,7 +143,8 @@ class Sequencer(wiring.Component):
         for name in UNITS:
             port = getattr(self, name)
             width = len(port.payload.as_value())
-            queue = queues[name] = fifo.SyncFIFO(width=width, depth=hw.queue)
+            # a register at the output: units decide at once on what they are given
+            queue = queues[name] = fifo.SyncFIFOBuffered(width=width, depth=hw.queue + 1)
             m.submodules[f"{name}_queue"] = queue
             m.d.comb += [
                 port.valid.eq(queue.r_rdy),
@@ -142,23 +152,30 @@ class Sequencer(wiring.Component):
                 queue.r_en.eq(port.ready),
                 queue.w_data.eq(word[:width]),
             ]
+        # A cycle to decode: where does it go, is it END, is it nothing? Another one to find room.
         opcode = word[: OPCODE.width]
-        names = {op: [n for n, o in UNITS.items() if o is op] for op in UNITS.values()}
-        bad = Signal()
-        m.d.comb += self.errors.eq(bad << Error.OPCODE)
+        decoded, ends, bad = Signal(), Signal(), Signal()
+        goes = {name: Signal(name=f"goes_to_{name}") for name in UNITS}
+        m.d.sync += [
+            decoded.eq(whole & ~sent),
+            ends.eq(opcode == Opcode.END),
+            bad.eq(~Cat(opcode == op for op in {*UNITS.values(), Opcode.END}).any()),
+            *(goes[name].eq(opcode == op) for name, op in UNITS.items()),
+        ]
+        # Between two instructions pass more cycles than it takes to see what the first one left.
+        free = {name: Signal(name=f"free_{name}") for name in UNITS}
+        m.d.sync += [free[name].eq(queues[name].w_rdy) for name in UNITS]
+        room = Cat(~goes[name] | free[name] for name in UNITS).all()
+        m.d.sync += sent.eq(decoded & ~sent & ~ends & ~bad & room)
+        m.d.comb += [queues[name].w_en.eq(sent & goes[name]) for name in UNITS]
         counted, empty = Signal(), Signal()  # this instruction is in `fetched`; no queue holds any
-        m.d.comb += empty.eq(~Cat(queue.r_rdy for queue in queues.values()).any())
-        with m.If(whole):
+        with m.If(decoded):
             m.d.sync += [counted.eq(~sent), self.fetched.eq(self.fetched + (counted == 0))]
-        with m.If(whole), m.Switch(opcode):
-            for op, units in names.items():
-                with m.Case(op):
-                    m.d.comb += sent.eq(Cat(queues[name].w_rdy for name in units).all())
-                    m.d.comb += [queues[name].w_en.eq(sent) for name in units]
-            with m.Case(Opcode.END):
-                m.d.comb += self.done.eq(running & counted & empty & self.idle)
-                with m.If(self.done):
-                    m.d.sync += running.eq(0)
-            with m.Default():
-                m.d.comb += bad.eq(running & counted)
+        m.d.sync += empty.eq(~Cat(queue.r_rdy | queue.level.any() for queue in queues.values()).any())
+        m.d.comb += [
+            self.done.eq(running & counted & ends & decoded & empty & self.idle),
+            self.errors.eq((running & counted & bad & decoded) << Error.OPCODE),
+        ]
+        with m.If(self.done):
+            m.d.sync += running.eq(0)
         return m

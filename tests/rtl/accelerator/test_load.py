@@ -11,6 +11,7 @@ from amaranth.hdl import Elaboratable, Module
 from amaranth.lib import wiring
 
 from fqvit_hw.attention_codes import entry_bits
+from fqvit_hw.cycles.timing import REQUEST
 from fqvit_hw.machine.hardware import BASE, ECP5_85K, LARGE, TINY
 from fqvit_hw.machine.isa import Error, Instruction, Opcode, Space, Unit
 from fqvit_hw.rtl.accelerator.axi_read import AxiRead
@@ -221,8 +222,8 @@ def test_timing():
     """The first AR after the instruction, and a chunk a cycle without stalls."""
     memory = Memory(contents(3), 8, MAP)
     _, _, first = compare(SMALL, [line(1024)], memory)
-    assert first == [LATENCY + 1]
-    assert memory.cycle == LATENCY + 1 + 1 + 2 + 1024 // 4 + 2
+    assert first == [LATENCY + REQUEST]
+    assert memory.cycle == LATENCY + REQUEST + 1 + 3 + 1024 // 4 + 2
 
 
 def test_waits():
