@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,12 +13,14 @@ from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Epilogue, Opcode
 
 from ..blocks.gelu import GeluConfig
+from ..parts.count_down import count_down
 from ..parts.packed import packed
 from ..parts.row_norm import sum_bits
 from ..parts.row_walk import RowWalk
 from .codes import SCORES_WAITING, reciprocal_beat, scores_beat, scores_job
 from .epilogue_math import LATENCY, PARAMS, READ, EpilogueMath
 from .ports import PROGRESS, instruction, reached, read_port, write_port
+from .scratchpad import READ as READ_LATENCY
 from .tiles import lane_writer
 from .trace import trace
 
@@ -81,8 +83,8 @@ class EpilogueUnit(wiring.Component):
     ----------
     A chunk a cycle. A row of a column tile takes as many cycles as it has chunks with columns below
     `columns`, at least one; rows, column tiles and passes follow each other without a bubble. The
-    first chunk of the next instruction may enter two cycles after it is taken, 14 cycles after the
-    last one entered.
+    first chunk of the next instruction may enter three cycles after it is taken, 15 cycles after
+    the last one entered.
 
     Back-pressure
     -------------
@@ -173,38 +175,55 @@ class EpilogueUnit(wiring.Component):
             m.d.sync += ins.eq(self.i.payload)
 
         chunk = Signal.like(self.params_addr)
-        inner, outer = Signal.like(ins.inner), Signal.like(ins.outer)
+        per_tile = hw.cols // E
         tile = Signal(len(ins.columns) - ceil_log2(hw.cols))
         pass_tile = Signal.like(tile)  # the pass's first
         column = Signal.like(ins.columns)
-        m.d.comb += column.eq(Cat(Const(0, ceil_log2(E)), chunk, tile))
+        place = Cat(chunk, tile) if per_tile > 1 else tile  # columns before the chunk / E
+        m.d.comb += column.eq(Cat(Const(0, ceil_log2(E)), place))
         ends_tile, ends_row, ends_pass, ends = (
             Signal(name=f"ends_{what}") for what in ("tile", "row", "pass", "instruction")
         )
+        last_inner = count_down(m, "last_inner", start, fire & ends_tile, ins.inner)
         walk = RowWalk(m, ins, "to", start, fire & ends_row)
+        last_outer = count_down(m, "last_outer", start, fire & ends_pass, ins.outer)
         m.d.comb += [
-            ends_tile.eq((chunk == hw.cols // E - 1) | (column + E >= ins.columns)),
-            ends_row.eq(ends_tile & (inner == ins.inner - 1)),
+            ends_row.eq(ends_tile & last_inner),
             ends_pass.eq(ends_row & walk.last),
-            ends.eq(ends_pass & (outer == ins.outer - 1)),
+            ends.eq(ends_pass & last_outer),
         ]
+
+        # `ends_tile` is worked out a chunk ahead: the tile's last chunk, or the row's
+        def is_last(following: Value, chunk_of_tile: Value | int) -> Value:
+            return (chunk_of_tile == per_tile - 1) | (following + 1 >= chunks)
+
+        chunks = Signal(len(place) + 1)  # with columns, of a row of all tiles
+        with m.If(take):
+            m.d.sync += chunks.eq((self.i.payload.columns + (E - 1)) >> ceil_log2(E))
+        bits = ceil_log2(per_tile)
+        next_tile_ends = is_last((tile + 1) << bits, 0)
+        pass_ends = Signal()  # the first chunk of the pass ends its tile
         with m.If(start):
-            m.d.sync += [active.eq(1), first.eq(1), outer.eq(0), tile.eq(0), pass_tile.eq(0)]
+            m.d.sync += [active.eq(1), first.eq(1), tile.eq(0), pass_tile.eq(0)]
+            m.d.sync += [ends_tile.eq(is_last(Const(0), 0)), pass_ends.eq(is_last(Const(0), 0))]
         with m.If(fire):
             m.d.sync += [first.eq(0), chunk.eq(Mux(ends_tile, 0, chunk + 1))]
+            m.d.sync += ends_tile.eq(is_last(place + 1, chunk + 1))
             with m.If(ends_tile):
-                m.d.sync += [inner.eq(inner + 1), tile.eq(tile + 1)]
+                m.d.sync += [tile.eq(tile + 1), ends_tile.eq(next_tile_ends)]
             with m.If(ends_row):
-                m.d.sync += [inner.eq(0), tile.eq(pass_tile)]
+                m.d.sync += [tile.eq(pass_tile), ends_tile.eq(pass_ends)]
             with m.If(ends_pass):
-                m.d.sync += [outer.eq(outer + 1), tile.eq(tile + 1), pass_tile.eq(tile + 1)]
+                m.d.sync += [tile.eq(tile + 1), pass_tile.eq(tile + 1)]
+                m.d.sync += [ends_tile.eq(next_tile_ends), pass_ends.eq(next_tile_ends)]
             with m.If(ends):
                 m.d.sync += active.eq(0)
 
         some = column < ins.columns
         places = Signal(range(SCORES_WAITING + 1), init=SCORES_WAITING)
         scored = Signal()
-        waited = reached(m, "waited", self.progress, ins.wait2_unit, ins.wait2_count)
+        asks = start | (active & first)
+        waited = reached(m, "waited", self.progress, ins.wait2_unit, ins.wait2_count, asks)
         m.d.comb += [
             scored.eq(fire & is_op[Epilogue.SCORES] & some),
             fire.eq(
@@ -264,40 +283,48 @@ class EpilogueUnit(wiring.Component):
         return places
 
     def write(self, m: Module, is_op, marks, places, math) -> None:
-        """Stage 6 reads the stream for stage 7; the last stage writes."""
+        """A word of the stream is read for stage READ; the last stage writes."""
         hw, E = self.hw, self.hw.lanes
-        mark, place = marks[READ - 1], places[READ - 1]
-        at = places[READ].at >> ceil_log2(E)
+
+        def decided(stage: int, *ops: Epilogue) -> Signal:
+            """Is a chunk of one of these in `stage`, with columns? Worked out a stage before, so
+            that who is refused for it knows at once.
+            """
+            before, wanted = marks[stage - 1], Signal()
+            some = before.valid & before.mask.any()
+            m.d.sync += wanted.eq(some & Cat(is_op[op] for op in ops).any())
+            return wanted
+
+        read = READ - 1 - READ_LATENCY
+        at = places[READ - 1].at >> ceil_log2(E)
         m.d.comb += [
-            self.stream_read.valid.eq(mark.valid & mark.mask.any() & is_op[Epilogue.RESIDUAL]),
-            self.stream_read.addr.eq(place.addr),
-            math.x.eq(self.stream_read.data.word_select(at, E * INT16.width)),
+            self.stream_read.valid.eq(decided(read, Epilogue.RESIDUAL)),
+            self.stream_read.addr.eq(places[read].addr),
         ]
+        m.d.sync += math.x.eq(self.stream_read.data.word_select(at, E * INT16.width))
         mark, place, result = marks[LATENCY], places[LATENCY], math.result
-        valid = Signal()
         codes = packed(result, INT8.width)
         halves = packed(result, INT16.width)
         logits = is_op[Epilogue.LOGITS]
         wide = Cat(bit.replicate(2) for bit in mark.mask)
         wide_lanes = result.as_value().replicate(hw.cols // (2 * E))
         m.d.comb += [
-            valid.eq(mark.valid & mark.mask.any()),
-            self.acts.valid.eq(valid & (is_op[Epilogue.CODES8] | is_op[Epilogue.GELU])),
+            self.acts.valid.eq(decided(LATENCY, Epilogue.CODES8, Epilogue.GELU)),
             self.acts.addr.eq(place.addr),
             self.acts.data.eq(codes.replicate(hw.rows // E)),
             self.acts.mask.eq(mark.mask << place.at),
-            self.stream.valid.eq(valid & (is_op[Epilogue.RESIDUAL] | logits)),
+            self.stream.valid.eq(decided(LATENCY, Epilogue.RESIDUAL, Epilogue.LOGITS)),
             self.stream.addr.eq(place.addr),
             self.stream.data.eq(Mux(logits, wide_lanes, halves.replicate(hw.cols // E))),
             self.stream.mask.eq(Mux(logits, wide, mark.mask) << place.at),
-            self.tiles.valid.eq(valid & (is_op[Epilogue.KEYS] | is_op[Epilogue.VALUES])),
+            self.tiles.valid.eq(decided(LATENCY, Epilogue.KEYS, Epilogue.VALUES)),
             self.tiles.kind.eq(is_op[Epilogue.VALUES]),
             self.tiles.tile.eq(place.addr),
             self.tiles.lane.eq(place.lane),
             self.tiles.at.eq(place.at),
             self.tiles.data.eq(codes),
             self.tiles.mask.eq(mark.mask),
-            self.scores.valid.eq(valid & is_op[Epilogue.SCORES]),
+            self.scores.valid.eq(decided(LATENCY, Epilogue.SCORES)),
             self.scores.payload.data.eq(codes),
             self.scores.payload.last.eq(mark.ends),
             self.finished.eq(mark.valid & mark.ends_row),

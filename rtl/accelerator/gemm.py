@@ -21,6 +21,7 @@ from ..parts.code_values import is_mode, value_of
 from ..parts.dot import Dot
 from ..parts.packed import extend, packed
 from .ports import COUNT, PROGRESS, instruction, read_port
+from .scratchpad import READ
 from .tiles import tile_reader
 from .weights import weight_ring
 
@@ -67,6 +68,7 @@ class Gemm(wiring.Component):
 
         0  `acts` or `codes` is addressed; tiles are given back (`ring.release`)
         1  the tile is addressed; `finished`, `state` and `count` tell of the beat
+        2  the operand's word is there, and the tile in cycle 3
         d  d = Gemm.latency: the row that the beat completes can be taken from `o`
 
     A GEMM taken from `i` in cycle t is issued from cycle t + 4 on, if wait1 and the wait of row 0
@@ -113,7 +115,7 @@ class Gemm(wiring.Component):
     @property
     def latency(self) -> int:
         """The word read, the sums, the accumulator, the queue."""
-        return 1 + self.dot.stages + Accumulator.latency + 1
+        return READ + self.dot.stages + Accumulator.latency + 1
 
     @property
     def job(self) -> data.StructLayout:
@@ -138,7 +140,7 @@ class Gemm(wiring.Component):
         next_, start, known, late = self._fetch(m)
         job, active = Signal(self.job), Signal()
         issue = Signal()
-        index, last, end = self._loops(m, job, issue)
+        index, first, last, end = self._loops(m, job, next_, start, issue)
         with m.If(start):
             m.d.sync += [job.eq(next_), active.eq(1), self.count.eq(self.count + 1)]
         with m.Elif(end["outer"]):
@@ -148,9 +150,9 @@ class Gemm(wiring.Component):
         row_open = self._row_wait(m, job, next_, start, active, end)
         tile = self._tile(m, job, next_, start, issue, last, end)
         word = self._word(m, job, next_, start, issue, index, last, end)
-        tile_there, room, completes = Signal(), Signal(range(ROOM + 1), init=ROOM), Signal()
+        room, completes = Signal(range(ROOM + 1), init=ROOM), Signal()
+        tile_there = job.resident | self._loaded(m, job, issue, index, last)
         m.d.comb += [
-            tile_there.eq(job.resident | (index["k_tiles"] < self.ring.loaded)),
             completes.eq(last["k_tiles"] & last["k_groups"]),
             issue.eq(active & row_open & tile_there & (~completes | (room != 0))),
         ]
@@ -166,9 +168,9 @@ class Gemm(wiring.Component):
             self.codes.addr.eq(word),
         ]
         m.d.sync += self.tile.addr.eq(tile)
-        first = (index["k_tiles"] == 0) & (index["k_groups"] == 0)
+        starts = first["k_tiles"] & first["k_groups"]
         row = Mux(job.k_groups != 0, index["rows"], 0)  # else the newest row is all that is needed
-        self._sums(m, job, issue, Cat(row[: self.sum_bits], first, completes))
+        self._sums(m, job, issue, Cat(row[: self.sum_bits], starts, completes))
         return m
 
     @property
@@ -210,18 +212,43 @@ class Gemm(wiring.Component):
         counts = [self.progress[name] for name in PROGRESS.members]
         return Array([Const(-1, COUNT), *counts, Const(-1, COUNT)])[unit]
 
-    def _loops(self, m: Module, job, issue):
-        """index: of each loop, last: it is in its last round, end: that one's last beat goes."""
-        index, last, end = {}, {}, {}
+    def _loops(self, m: Module, job, next_, start, issue):
+        """index: of the loops of K tiles and rows; first, last: a loop is in that round; end: its
+        last beat goes. first and last are registers, worked out a round ahead.
+        """
+        index, first, last, end = {}, {}, {}, {}
         step = issue
         for name in LOOPS:
-            index[name] = Signal(len(job[name]), name=f"{name}_index")
-            last[name], end[name] = Signal(name=f"{name}_last"), Signal(name=f"{name}_end")
-            m.d.comb += [last[name].eq(index[name] == job[name]), end[name].eq(step & last[name])]
-            with m.If(step):
-                m.d.sync += index[name].eq(Mux(last[name], 0, index[name] + 1))
+            total = job[name]  # less 1
+            first[name], last[name] = Signal(name=f"{name}_first"), Signal(name=f"{name}_last")
+            end[name] = Signal(name=f"{name}_end")
+            left, single = Signal.like(total, name=f"{name}_left"), Signal(name=f"{name}_single")
+            m.d.comb += end[name].eq(step & last[name])
+            m.d.sync += single.eq(next_[name] == 0)  # of the next GEMM, known when it may start
+            one = Signal(name=f"{name}_one")  # of this one
+            with m.If(start):
+                m.d.sync += [left.eq(next_[name]), one.eq(single)]
+                m.d.sync += [first[name].eq(1), last[name].eq(single)]
+            with m.Elif(end[name]):
+                m.d.sync += [left.eq(total), first[name].eq(1), last[name].eq(one)]
+            with m.Elif(step):
+                m.d.sync += [left.eq(left - 1), first[name].eq(0), last[name].eq(left == 1)]
+            if name in ("k_tiles", "rows"):
+                index[name] = Signal(len(total), name=f"{name}_index")
+                with m.If(start | end[name]):
+                    m.d.sync += index[name].eq(0)
+                with m.Elif(step):
+                    m.d.sync += index[name].eq(index[name] + 1)
             step = end[name]
-        return index, last, end
+        return index, first, last, end
+
+    def _loaded(self, m: Module, job, issue, index, last) -> Signal:
+        """Is the beat's streamed tile loaded? A register: it looks at the next beat's one."""
+        k, loaded, there = index["k_tiles"], self.ring.loaded, Signal(name="loaded")
+        releases = last["inner"] & last["rows"] & ~job.resident  # the tiles of this round
+        following = Mux(last["k_tiles"] & ~releases, loaded != 0, k + 1 < loaded)
+        m.d.sync += there.eq(Mux(issue, following, k < loaded))
+        return there
 
     def _row_wait(self, m: Module, job, next_, start, active, end):
         """Rows are allowed ahead, one a cycle, at most three; in later passes all of them are."""
@@ -342,11 +369,15 @@ class Gemm(wiring.Component):
         hw, dot = self.hw, self.dot
         m.submodules.accumulator = accumulator = Accumulator(self.accumulator)
         m.submodules.queue = queue = fifo.SyncFIFO(width=hw.cols * ACC.width, depth=ROOM)
-        stages = 1 + dot.stages
+        stages = READ + dot.stages
         valid = Signal(stages)
         beside = [told] + [Signal(len(told), name=f"told{n}") for n in range(stages)]
-        of_codes, mode = Signal(), Signal.like(job.mode)
-        m.d.sync += [valid.eq(Cat(issue, valid)), of_codes.eq(job.codes), mode.eq(job.mode)]
+        kind = [Cat(job.codes, job.mode)]  # of the operand, to the cycle of its word
+        for n in range(READ):
+            kind.append(Signal(len(kind[0]), name=f"kind{n}"))
+        of_codes, mode = kind[-1][0], kind[-1][1:]
+        m.d.sync += valid.eq(Cat(issue, valid))
+        m.d.sync += [after.eq(before) for before, after in pairwise(kind)]
         m.d.sync += [after.eq(before) for before, after in pairwise(beside)]
         codes = data.View(data.ArrayLayout(hw.code_bits, hw.rows), self.codes.data)
         tile = data.View(

@@ -19,8 +19,9 @@ from fqvit_hw.machine.isa import Space
 from fqvit_hw.machine.layouts import NORM, SOFTMAX
 
 from ..parts.elastic import Elastic
+from ..parts.count_down import count_down
 from .layouts import struct
-from .nest import Nest, count_down
+from .nest import Nest
 from .ports import LOAD
 
 
@@ -46,8 +47,9 @@ def chunk_layout(hw: Hardware) -> data.StructLayout:
 
 @dataclass(frozen=True)
 class Held:
-    """The chunk that is to be written, if `valid`: `chunk` repeats its bytes, `place` is the first
-    one's in the space; within: how many there are less 1, ones: a bit for each of them; `written`: it leaves in this cycle; `ends_line`: it is the line's last one.
+    """The chunk that is to be written, if `valid`: `chunk` repeats its bytes, `place` is where the
+    first one goes; within: how many there are less 1, ones: a bit for each of them; `written`: it
+    leaves in this cycle; `ends_line`: it is the line's last one.
     """
 
     valid: Value

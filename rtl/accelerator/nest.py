@@ -7,18 +7,7 @@ from dataclasses import dataclass
 
 from amaranth.hdl import Module, Mux, Signal, Value
 
-
-def count_down(m: Module, name: str, load: Value, step: Value, total: Value) -> Signal:
-    """Is this the last of `total` steps? Begins again after it, and at `load`. The answer is a
-    register: it is worked out one step ahead.
-    """
-    left, last, single = Signal.like(total, name=f"{name}_left"), Signal(name=name), Signal()
-    m.d.sync += single.eq(total == 1)
-    with m.If(load | (step & last)):
-        m.d.sync += [left.eq(total), last.eq(single)]
-    with m.Elif(step):
-        m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
-    return last
+from ..parts.count_down import count_down
 
 
 @dataclass

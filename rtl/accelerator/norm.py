@@ -15,10 +15,11 @@ from ..blocks.layernorm import LayerNorm, LayerNormConfig
 from ..parts.packed import packed
 from ..parts.row_walk import RowWalk
 from .ports import PROGRESS, instruction, reached, read_port, write_port
+from .scratchpad import READ
 from .trace import trace
 
-FEED = 2  # cycles from the read of a word to its first beat's handshake with LayerNorm
-WORDS = 4  # that may wait between the memory and LayerNorm: more than a read takes
+FEED = 1 + READ  # cycles from the read of a word to its first beat's handshake with LayerNorm
+WORDS = 6  # that may wait between the memory and LayerNorm: more than a read takes
 
 
 class Norm(wiring.Component):
@@ -53,7 +54,7 @@ class Norm(wiring.Component):
 
     Latency
     -------
-    From the read of a row's only word to its first beat written, without stalls: FEED = 2 + the
+    From the read of a row's only word to its first beat written, without stalls: FEED = 3 + the
     latency of LayerNorm (`rtl.blocks.layernorm`). What LayerNorm makes is written in the cycle in
     which it leaves.
 
@@ -118,10 +119,11 @@ class Norm(wiring.Component):
         active, first_row, first_word, last_word = Signal(), Signal(), Signal(), Signal()
         word, rest = Signal(range(-(-hw.max_channels // hw.cols) + 1)), Signal.like(ins.channels)
         count, used = Signal.like(ins.wait0_count), Signal(range(WORDS + 1))
-        step, arrives = Signal(), Signal()
+        step, arrives = Signal(), Signal(READ)
         walk = RowWalk(m, ins, "from", start, step & last_word)
-        waited0 = reached(m, "waited0", self.progress, ins.wait0_unit, count)
-        waited1 = reached(m, "waited1", self.progress, ins.wait1_unit, ins.wait1_count)
+        asks = active & first_word & ~(step & last_word)
+        waited0 = reached(m, "waited0", self.progress, ins.wait0_unit, count, asks)
+        waited1 = reached(m, "waited1", self.progress, ins.wait1_unit, ins.wait1_count, active)
         m.d.comb += [
             last_word.eq(rest <= hw.cols),
             self.stream.valid.eq(
@@ -130,9 +132,12 @@ class Norm(wiring.Component):
             self.stream.addr.eq(walk.addr + word),
             step.eq(self.stream.valid & self.stream.ready),
             queue.w_data.eq(self.stream.data),
-            queue.w_en.eq(arrives),
+            queue.w_en.eq(arrives[-1]),
         ]
-        m.d.sync += [arrives.eq(step), used.eq(used + step - (queue.r_en & queue.r_rdy))]
+        m.d.sync += [
+            arrives.eq(Cat(step, arrives)),
+            used.eq(used + step - (queue.r_en & queue.r_rdy)),
+        ]
         with m.If(step):
             m.d.sync += [word.eq(word + 1), rest.eq(rest - hw.cols), first_word.eq(0)]
             with m.If(last_word):

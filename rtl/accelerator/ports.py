@@ -31,7 +31,7 @@ PROGRESS = data.StructLayout({unit.name.lower(): COUNT for unit in Unit if unit 
 
 
 def read_port(depth: int, width: int) -> wiring.Signature:
-    """A client's side: `data` in the cycle after one with `valid` and `ready`, and only then."""
+    """A client's side: `data` two cycles after one with `valid` and `ready`, and only then."""
     return wiring.Signature(
         {"valid": Out(1), "ready": In(1), "addr": Out(range(max(depth, 2))), "data": In(width)}
     )

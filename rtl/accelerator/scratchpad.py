@@ -14,6 +14,8 @@ from .ports import read_port, write_port
 # tiles of 8 x 16 bytes.
 NO_COLLISIONS = {"no_rw_check": 1}
 
+READ = 2  # cycles from a read to its word
+
 # Bits of one memory: Yosys's time grows with the square of a memory's write enables (128 of them:
 # 42 s instead of 4), and Verilator is faster with a machine word than with a wide array.
 SLICE = 64
@@ -44,7 +46,7 @@ class Scratchpad(wiring.Component):
 
     Latency
     -------
-    A word read is there in the next cycle; a word written can be read in the next cycle.
+    A word read is there READ = 2 cycles later; a word written can be read in the next cycle.
 
     Throughput
     ----------
@@ -101,12 +103,15 @@ class Scratchpad(wiring.Component):
                 m.d.comb += Cat(write.en for write in writes).eq(mask)
                 m.d.comb += Cat(write.data for write in writes).eq(chosen["data"])
                 m.d.comb += [write.addr.eq(chosen["addr"]) for write in writes]
-        data = Cat(read.data for read in reads)
+        words = Cat(read.data for read in reads)
         if self.poison:
             (read, write), collided = slices[0], Signal.like(mask)  # all slices: the same addresses
             with m.If(read.en):
                 m.d.sync += collided.eq(Mux(read.addr == write.addr, mask, 0))
-            data = data ^ Cat(bit.replicate(self.granularity) for bit in collided)
+            words = words ^ Cat(bit.replicate(self.granularity) for bit in collided)
+        # a block RAM answers late, its own output register at once
+        data = Signal.like(words, reset_less=True)
+        m.d.sync += data.eq(words)
         for port in self.readers:
             m.d.comb += port.data.eq(data)
         return m

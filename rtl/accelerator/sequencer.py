@@ -171,7 +171,9 @@ class Sequencer(wiring.Component):
         counted, empty = Signal(), Signal()  # this instruction is in `fetched`; no queue holds any
         with m.If(decoded):
             m.d.sync += [counted.eq(~sent), self.fetched.eq(self.fetched + (counted == 0))]
-        m.d.sync += empty.eq(~Cat(queue.r_rdy | queue.level.any() for queue in queues.values()).any())
+        m.d.sync += empty.eq(
+            ~Cat(queue.r_rdy | queue.level.any() for queue in queues.values()).any()
+        )
         m.d.comb += [
             self.done.eq(running & counted & ends & decoded & empty & self.idle),
             self.errors.eq((running & counted & bad & decoded) << Error.OPCODE),

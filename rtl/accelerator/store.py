@@ -14,7 +14,10 @@ from fqvit_hw.formats import INT8, INT16, ceil_log2
 from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Opcode, Space
 
+from ..parts.count_down import count_down
+from .burst import Burst
 from .ports import ADDRESS, PROGRESS, instruction, memory_writer, reached, read_port
+from .scratchpad import READ
 
 BURSTS = 16  # asked for and not acknowledged; more than rtl.accelerator.axi_write takes
 
@@ -44,8 +47,9 @@ class Store(wiring.Component):
 
     Latency
     -------
-    A read that is granted in cycle t puts its last beat into the queue in t + 2 (words of at most a
-    beat) or, a beat a cycle, from t + 2 on.
+    The first word is read 4 cycles after the waits are satisfied. A read that is granted in cycle t
+    puts its last beat into the queue in t + 3 (words of at most a beat) or, a beat a cycle, from
+    t + 3 on; its burst is asked for 3 cycles later at the earliest.
 
     Throughput
     ----------
@@ -76,11 +80,12 @@ class Store(wiring.Component):
         depth = 2 * hw.burst
         m.submodules.beats = beats = fifo.SyncFIFOBuffered(width=hw.bus, depth=depth + 1)
         begin, running, finish = Signal(), Signal(), Signal()
-        waited = reached(m, "reached0", self.progress, i.wait0_unit, i.wait0_count) & reached(
-            m, "reached1", self.progress, i.wait1_unit, i.wait1_count
-        )
+        waits = self.i.valid & ~running & ~begin
+        waited = reached(
+            m, "reached0", self.progress, i.wait0_unit, i.wait0_count, waits
+        ) & reached(m, "reached1", self.progress, i.wait1_unit, i.wait1_count, waits)
+        m.d.sync += begin.eq(waits & waited)
         m.d.comb += [
-            begin.eq(self.i.valid & ~running & waited),
             self.i.ready.eq(finish),
             self.idle.eq(~self.i.valid),
             writer.beats.valid.eq(beats.r_rdy),
@@ -108,52 +113,50 @@ class Store(wiring.Component):
 
         reading, granted = Signal(), Signal()
         line, at = Signal.like(i.base), Signal.like(i.base)
-        words, lines = Signal.like(i.words), Signal.like(i.lines)
+        last_word = count_down(m, "last_word", begin, granted, i.words)
+        last_line = count_down(m, "last_line", begin, granted & last_word, i.lines)
         gap = Signal(range(max(beats_of.values()) + 1))  # cycles until the next word
         room = Signal(range(depth + 1), init=depth)
         popped = beats.r_rdy & beats.r_en
         cost, spacing = Signal(range(max(beats_of.values()) + 1)), Signal.like(gap)
+        fits = Signal()  # known a cycle late: there is room for the word read meanwhile, too
         first = {s: at_first(m, begin, granted, words_of[s], s) for s in ports}
         with m.Switch(i.space):
             for space, port in ports.items():
                 with m.Case(space):
                     m.d.comb += [
-                        port.valid.eq(reading & (gap == 0) & (room >= beats_of[space])),
+                        port.valid.eq(reading & (gap == 0) & fits),
                         granted.eq(port.valid & port.ready),
                         spacing.eq(beats_of[space] - 1),
                         # The first word of a beat takes the room of the beat.
                         cost.eq(Mux(first[space], beats_of[space], 0)),
                     ]
+                    m.d.sync += fits.eq(room >= 2 * beats_of[space])
         for port in ports.values():
             m.d.comb += port.addr.eq(at)
         m.d.sync += room.eq(room - Mux(granted, cost, 0) + popped)
-        with m.If(granted):
-            m.d.sync += gap.eq(spacing)
+        following = Signal.like(line)  # the next line's first word
+        m.d.sync += following.eq(line + i.stride)
+        with m.If(granted):  # `following` is there in the second cycle after a line's end
+            m.d.sync += gap.eq(Mux((i.words == 1) & (spacing == 0), 1, spacing))
         with m.Elif(gap != 0):
             m.d.sync += gap.eq(gap - 1)
         with m.If(begin):
             m.d.sync += [reading.eq(1), line.eq(i.base), at.eq(i.base)]
-            m.d.sync += [words.eq(i.words), lines.eq(i.lines)]
         with m.Elif(granted):
-            m.d.sync += [at.eq(at + 1), words.eq(words - 1)]
-            with m.If(words == 1):
-                m.d.sync += [
-                    line.eq(line + i.stride),
-                    at.eq(line + i.stride),
-                    words.eq(i.words),
-                    lines.eq(lines - 1),
-                    reading.eq(lines != 1),
-                ]
+            m.d.sync += at.eq(at + 1)
+            with m.If(last_word):
+                m.d.sync += [line.eq(following), at.eq(following), reading.eq(~last_line)]
 
         # The word read: its beats leave from the bottom; short words come in at the top.
-        arrives, held = Signal(), Signal(widest)
+        arrives, held = Signal(READ), Signal(widest)
         pending = Signal(range(max(beats_of.values()) + 1))
         gathered = Signal(range(max(words_of.values()) + 1))
-        m.d.sync += arrives.eq(granted)
+        m.d.sync += arrives.eq(Cat(granted, arrives))
         m.d.comb += [beats.w_data.eq(held), beats.w_en.eq(pending != 0)]
         with m.If(pending != 0):
             m.d.sync += [held.eq(held >> hw.bus), pending.eq(pending - 1)]
-        with m.If(arrives), m.Switch(i.space):
+        with m.If(arrives[-1]), m.Switch(i.space):
             for space, port in ports.items():
                 n, whole = words_of[space], Signal(name=f"whole_{space.name.lower()}")
                 m.d.comb += whole.eq(gathered == n - 1)
@@ -170,52 +173,46 @@ class Store(wiring.Component):
     def ask(self, m: Module, begin: Value, beats, finish: Value) -> None:
         """Asks for a burst when its beats are there, and counts the lines acknowledged."""
         hw, i, request = self.hw, self.i.payload, self.writer.request
-        shift, burst, depth = ceil_log2(hw.bus_bytes), hw.burst, 2 * hw.burst
+        shift, depth = ceil_log2(hw.bus_bytes), 2 * hw.burst
         m.submodules.ends = ends = fifo.SyncFIFO(width=2, depth=BURSTS)  # of a line, of all
         asking, taken = Signal(), Signal()
         there = Signal(range(2 * depth + 1))  # beats in the queue that no burst has been asked for
         line, at = Signal(ADDRESS - shift), Signal(ADDRESS - shift)
         left, whole = Signal(24), Signal(24)  # beats of the line
-        lines = Signal.like(i.lines)
         sizes = {Space.ACTS: hw.rows, Space.STREAM: hw.stream_bytes}
         with m.Switch(i.space):
             for space, size in sizes.items():
                 with m.Case(space):
                     m.d.comb += whole.eq((i.words * size) >> shift)
-        here, last = Signal(range(burst + 1)), Signal()
-        following = line + (i.to0 >> shift)
+        following = Signal.like(line)
+        m.d.sync += following.eq(line + (i.to0 >> shift))
+        size = Burst.of(m, hw, at, left, there, begin | taken)
+        line_end = taken & size.final
+        last_line = count_down(m, "last_line_asked", begin, line_end, i.lines)
         m.d.comb += [
-            here.eq(burst - at[: ceil_log2(burst)]),
-            last.eq(left <= here),
-            request.payload.beats.eq(Mux(last, left, here)),
+            request.payload.beats.eq(size.beats),
             request.payload.address.eq(at << shift),
-            request.valid.eq(asking & (there >= request.payload.beats) & ends.w_rdy),
+            request.valid.eq(asking & size.ready & ends.w_rdy),
             taken.eq(request.valid & request.ready),
             ends.w_en.eq(taken),
-            ends.w_data.eq(Cat(last, last & (lines == 1))),
+            ends.w_data.eq(Cat(size.final, size.final & last_line)),
             ends.r_en.eq(self.writer.done),
             self.finished.eq(self.writer.done & ends.r_data[0]),
             finish.eq(self.writer.done & ends.r_data[1]),
         ]
-        m.d.sync += there.eq(there + beats.w_en - Mux(taken, request.payload.beats, 0))
+        m.d.sync += there.eq(there + beats.w_en - Mux(taken, size.beats, 0))
+        first = i.address >> shift
         with m.If(begin):
+            m.d.sync += [asking.eq(1), left.eq(whole), line.eq(first), at.eq(first)]
+        with m.Elif(line_end):
             m.d.sync += [
-                asking.eq(1),
-                lines.eq(i.lines),
+                asking.eq(~last_line),
                 left.eq(whole),
-                line.eq(i.address >> shift),
-                at.eq(i.address >> shift),
+                line.eq(following),
+                at.eq(following),
             ]
         with m.Elif(taken):
-            m.d.sync += [at.eq(at + here), left.eq(left - here)]
-            with m.If(last):
-                m.d.sync += [
-                    line.eq(following),
-                    at.eq(following),
-                    left.eq(whole),
-                    lines.eq(lines - 1),
-                    asking.eq(lines != 1),
-                ]
+            m.d.sync += [at.eq(at + size.beats), left.eq(left - size.beats)]
 
 
 def at_first(m: Module, begin: Value, granted: Value, words: int, space: Space) -> Value | int:

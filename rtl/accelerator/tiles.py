@@ -13,7 +13,7 @@ from ..parts.packed import packed
 
 
 def tile_reader(hw: Hardware) -> wiring.Signature:
-    """The array's side: `data`, byte r * C + c, is the tile at the last cycle's `addr`."""
+    """The array's side: `data`, byte r * C + c, is the tile at the `addr` of two cycles ago."""
     return wiring.Signature({"addr": Out(range(hw.tiles)), "data": In(INT8.width * hw.tile_bytes)})
 
 
@@ -68,7 +68,7 @@ class Tiles(wiring.Component):
 
     Latency
     -------
-    A tile read is there in the next cycle. Written at the end of a cycle; a read of the same word
+    A tile read is there two cycles later. Written at the end of a cycle; a read of the same word
     in that cycle delivers the old one.
 
     Throughput
@@ -97,7 +97,10 @@ class Tiles(wiring.Component):
             shape=INT8.width * hw.tile_bytes, depth=hw.tiles, init=[]
         )
         read, write = ram.read_port(), ram.write_port(granularity=INT8.width)
-        m.d.comb += [read.addr.eq(self.array.addr), self.array.data.eq(read.data)]
+        # a block RAM answers late, its own output register at once
+        word = Signal.like(read.data, reset_less=True)
+        m.d.sync += word.eq(read.data)
+        m.d.comb += [read.addr.eq(self.array.addr), self.array.data.eq(word)]
 
         # the piece of a row or column that the epilogue writes: one bit a row, one bit a column
         piece = Signal(hw.cols)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from amaranth.hdl import Module, Signal, Value
 
+from .count_down import count_down
+
 
 class RowWalk:
     """`addr`, the word of the row at hand, `index`, its number, and `last`: step by step, without a
@@ -20,15 +22,15 @@ class RowWalk:
         )
         self.addr = Signal(len(base), name=f"{name}_addr")
         self.index = Signal(len(rows.rows), name=f"{name}_row")
-        self.last = Signal(name=f"{name}_last_row")
         group = Signal.like(self.addr, name=f"{name}_group")  # the group's first row
-        inside = Signal(len(rows.row_group), name=f"{name}_inside")  # rows before it in its group
-        m.d.comb += self.last.eq(self.index == rows.rows - 1)
-        with m.If(start | (step & self.last)):
-            m.d.sync += [self.addr.eq(base), group.eq(base), self.index.eq(0), inside.eq(0)]
+        self.last = count_down(m, f"{name}_last_row", start, step, rows.rows)
+        begin = start | (step & self.last)
+        ends_group = count_down(m, f"{name}_ends_group", begin, step, rows.row_group)
+        with m.If(begin):
+            m.d.sync += [self.addr.eq(base), group.eq(base), self.index.eq(0)]
         with m.Elif(step):
             m.d.sync += self.index.eq(self.index + 1)
-            with m.If(inside == rows.row_group - 1):
-                m.d.sync += [inside.eq(0), group.eq(group + jump), self.addr.eq(group + jump)]
+            with m.If(ends_group):
+                m.d.sync += [group.eq(group + jump), self.addr.eq(group + jump)]
             with m.Else():
-                m.d.sync += [inside.eq(inside + 1), self.addr.eq(self.addr + stride)]
+                m.d.sync += self.addr.eq(self.addr + stride)

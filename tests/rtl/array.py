@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.sim import Simulator
 
@@ -164,8 +164,10 @@ def run(chip: Chip, program: list[Instruction], pace: Pace | None = None, seed: 
             shape=len(port.data), depth=len(words), init=packed
         )
         read = ram.read_port()
-        m.d.comb += [read.addr.eq(port.addr), read.en.eq(port.valid), port.data.eq(read.data)]
-        m.d.comb += port.ready.eq(1)
+        m.d.comb += [read.addr.eq(port.addr), read.en.eq(port.valid), port.ready.eq(1)]
+        word = Signal.like(port.data, name=f"{name}_word")  # as a Scratchpad answers
+        m.d.sync += word.eq(read.data)
+        m.d.comb += port.data.eq(word)
 
     async def bench(ctx):
         for write in writes:

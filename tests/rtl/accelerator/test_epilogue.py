@@ -17,6 +17,7 @@ from fqvit_hw.machine.isa import INSTRUCTIONS, Epilogue, Opcode, Unit
 from fqvit_hw.rtl.accelerator.codes import Codes
 from fqvit_hw.rtl.accelerator.epilogue import LATENCY, EpilogueUnit
 from fqvit_hw.rtl.accelerator.epilogue_math import PARAMS
+from fqvit_hw.rtl.accelerator.scratchpad import READ
 from fqvit_hw.sim.blocks.stream import pack
 from fqvit_hw.units import (
     Gelu,
@@ -32,7 +33,7 @@ from fqvit_hw.units import (
 from fqvit_hw.units.attention import normalize_rows
 
 SIZES = {"tiny": TINY, "ecp5": ECP5_85K, "base": BASE}
-BETWEEN = 14  # cycles from an instruction's last chunk to the next one's first
+BETWEEN = 15  # cycles from an instruction's last chunk to the next one's first
 GELU_TABLE = np.random.default_rng(1).integers(-128, 128, 4096)
 # for every mode: exponentials, whose low bits are codes, 0 the first of them
 TABLE = np.sort(np.random.default_rng(2).integers(0, 1 << 24, 256))[::-1].copy()
@@ -268,7 +269,7 @@ class Machine:
                 put(port.ready, 1)
             at_i = at_row = at_params = 0
             E = hw.lanes
-            load = 0
+            load, words = 0, [0] * READ  # read in the last cycles
             for cycle in range(limit):
                 if finished == goal and code_finished == code_goal:
                     return
@@ -295,9 +296,9 @@ class Machine:
                     next_params = sum(v << (64 * k) for k, v in enumerate(chunk))
                 release = get(unit.params_release)
                 assert there or not release
-                next_word = 12345 * cycle
+                words.append(12345 * cycle)
                 if get(unit.stream_read.valid):
-                    next_word = self.memories["stream"].word(get(unit.stream_read.addr))
+                    words[-1] = self.memories["stream"].word(get(unit.stream_read.addr))
                 for name, port in (("acts", unit.acts), ("stream", unit.stream)):
                     if get(port.valid):
                         memory = self.memories[name]
@@ -331,7 +332,7 @@ class Machine:
                 if took_row:
                     put(unit.rows.valid, 0)
                 put(unit.params_data.as_value(), next_params)
-                put(unit.stream_read.data, next_word & ((1 << (16 * hw.cols)) - 1))
+                put(unit.stream_read.data, words[-READ] & ((1 << (16 * hw.cols)) - 1))
             raise AssertionError(f"{finished} of {goal} rows, {code_finished} of {code_goal}")
 
         sim = Simulator(m)

@@ -11,6 +11,7 @@ from amaranth.sim import Simulator
 from fqvit_hw.machine.hardware import BASE, ECP5_85K, TINY
 from fqvit_hw.machine.isa import INSTRUCTIONS, Opcode, Unit
 from fqvit_hw.rtl.accelerator.norm import FEED, Norm
+from fqvit_hw.rtl.accelerator.scratchpad import READ
 from fqvit_hw.sim.blocks.layernorm import parameters
 from fqvit_hw.sim.blocks.stream import pack, row_beats
 from fqvit_hw.units import LayerNorm, layernorm
@@ -84,7 +85,7 @@ def run(hw, cases, waits=None, stall: float = 0.0, seed: int = 0, limit: int = 8
             put(dut.params.valid, 1)
             await ctx.tick()
         put(dut.params.valid, 0)
-        at = 0
+        at, words = 0, [0] * READ  # read in the last cycles
         for cycle in range(limit):
             if len(finished) == goal:
                 assert at == len(program)
@@ -97,10 +98,10 @@ def run(hw, cases, waits=None, stall: float = 0.0, seed: int = 0, limit: int = 8
             put(dut.acts.ready, int(rng.random() >= stall))
             put(dut.progress.load, cycle // 100)
             took = offer and get(dut.i.ready)
-            word = 99 * cycle
+            words.append(99 * cycle)
             if get(dut.stream.valid) and get(dut.stream.ready):
                 reads.append(cycle)
-                word = sum(
+                words[-1] = sum(
                     (int(v) & 0xFFFF) << (16 * k)
                     for k, v in enumerate(stream[get(dut.stream.addr)])
                 )
@@ -119,7 +120,7 @@ def run(hw, cases, waits=None, stall: float = 0.0, seed: int = 0, limit: int = 8
             at += took
             if took:
                 put(dut.i.valid, 0)
-            put(dut.stream.data, word & ((1 << (16 * hw.cols)) - 1))
+            put(dut.stream.data, words[-READ] & ((1 << (16 * hw.cols)) - 1))
         raise AssertionError(f"{len(finished)} of {goal} rows")
 
     sim = Simulator(dut)

@@ -1,0 +1,19 @@
+"""A loop's counter that knows ahead when the last round comes."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, Value
+
+
+def count_down(m: Module, name: str, load: Value, step: Value, total: Value) -> Signal:
+    """Is this the last of `total` rounds? `step` ends one; the loop begins again after the last
+    one, and at `load`. The answer is a register: it is worked out one round ahead.
+
+    `total` holds still from `load` on.
+    """
+    left, last = Signal.like(total, name=f"{name}_left"), Signal(name=name)
+    with m.If(load | (step & last)):
+        m.d.sync += [left.eq(total), last.eq(total == 1)]
+    with m.Elif(step):
+        m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
+    return last
