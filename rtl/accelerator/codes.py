@@ -19,6 +19,7 @@ from fqvit_hw.machine.isa import Opcode
 
 from ..blocks.softmax import Softmax, SoftmaxConfig
 from ..parts.code_values import by_mode
+from ..parts.count_down import count_down
 from ..parts.packed import packed
 from ..parts.row_walk import RowWalk
 from .ports import instruction, write_port
@@ -87,7 +88,7 @@ class Codes(wiring.Component):
     Throughput
     ----------
     The scores of an instruction leave the queue as the softmax (`rtl.blocks.softmax`) takes them, E
-    a cycle; those of the next one wait in the queue until 2 cycles after the last row of the one
+    a cycle; those of the next one wait in the queue until 3 cycles after the last row of the one
     before is finished.
 
     Back-pressure
@@ -145,24 +146,21 @@ class Codes(wiring.Component):
     def jobs(self, m: Module, job) -> Signal:
         """The job at hand and one that waits. Returns: is there one, `start` a cycle ago?"""
         waiting, valid = Signal.like(job, name="waiting", reset_less=True), Signal()
-        loaded, self.start, active = Signal(), Signal(), Signal()
-        left = Signal(len(job.rows))  # rows to finish
+        loaded, fresh, self.start, active = Signal(), Signal(), Signal(), Signal()
+        last_row = count_down(m, "last_finished", self.start, self.finished, job.rows)
         ends = Signal()
         m.d.comb += [
-            ends.eq(self.finished & (left == 1)),
+            ends.eq(self.finished & last_row),
             self.job.ready.eq(~valid),
             self.busy.eq(valid | loaded),
         ]
         with m.If(self.job.valid & self.job.ready):
             m.d.sync += [valid.eq(1), waiting.eq(self.job.payload)]
-        m.d.sync += [left.eq(left - self.finished), self.start.eq(0), active.eq(loaded & ~ends)]
+        m.d.sync += [fresh.eq(0), self.start.eq(fresh), active.eq(loaded & ~ends & ~fresh)]
         with m.If(ends):
             m.d.sync += loaded.eq(0)
         with m.If(valid & (~loaded | ends)):
-            m.d.sync += [
-                valid.eq(0), loaded.eq(1), self.start.eq(1), active.eq(0),
-                job.eq(waiting), left.eq(waiting.rows),
-            ]  # fmt: skip
+            m.d.sync += [valid.eq(0), loaded.eq(1), fresh.eq(1), active.eq(0), job.eq(waiting)]
         return active
 
     def feed(self, m: Module, active: Signal, softmax: Softmax) -> None:

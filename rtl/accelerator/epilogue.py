@@ -83,7 +83,7 @@ class EpilogueUnit(wiring.Component):
     ----------
     A chunk a cycle. A row of a column tile takes as many cycles as it has chunks with columns below
     `columns`, at least one; rows, column tiles and passes follow each other without a bubble. The
-    first chunk of the next instruction may enter three cycles after it is taken, 15 cycles after
+    first chunk of the next instruction may enter four cycles after it is taken, 16 cycles after
     the last one entered.
 
     Back-pressure
@@ -138,22 +138,21 @@ class EpilogueUnit(wiring.Component):
                 "ends_row": 1,
                 "ends": 1,  # the instruction
                 "column": len(ins.columns),
-                "row": len(ins.to_base),  # word where its row begins
-                "token": len(ins.to_jump),
             }
         )
         marks = [Signal(mark, name=f"mark{n}") for n in range(LATENCY + 1)]
         m.d.sync += [after.eq(before) for before, after in pairwise(marks)]
         is_op = {op: ins.epilogue == op for op in Epilogue}
         m.d.comb += math.ins.eq(ins)
-        self.enter(m, ins, is_op, marks, math)
-        self.write(m, is_op, marks, self.place(m, ins, is_op, marks), math)
+        late = Signal(2)  # of stage 1: an instruction begins with the next chunk, a row ends
+        self.enter(m, ins, is_op, marks, late, math)
+        self.write(m, is_op, marks, self.place(m, ins, is_op, marks, late), math)
         return m
 
-    def enter(self, m: Module, ins, is_op, marks, math) -> None:
+    def enter(self, m: Module, ins, is_op, marks, late, math) -> None:
         """Stage 0: an instruction's rows, their column tiles and chunks; admission."""
         hw, E = self.hw, self.hw.lanes
-        loaded, start, active, first = Signal(), Signal(), Signal(), Signal()
+        loaded, taken, start, active, first = (Signal() for _ in range(5))
         free, take, fire = Signal(), Signal(), Signal()
         scores = self.i.payload.epilogue == Epilogue.SCORES
         m.d.comb += [
@@ -168,7 +167,7 @@ class EpilogueUnit(wiring.Component):
             getattr(self.job.payload, name).eq(getattr(self.i.payload, name))
             for name in scores_job().members
         ]
-        m.d.sync += start.eq(take)
+        m.d.sync += [taken.eq(take), start.eq(taken)]
         with m.If(free):
             m.d.sync += loaded.eq(take)
         with m.If(take):
@@ -185,11 +184,11 @@ class EpilogueUnit(wiring.Component):
             Signal(name=f"ends_{what}") for what in ("tile", "row", "pass", "instruction")
         )
         last_inner = count_down(m, "last_inner", start, fire & ends_tile, ins.inner)
-        walk = RowWalk(m, ins, "to", start, fire & ends_row)
+        last_row = count_down(m, "last_row", start, fire & ends_row, ins.rows)
         last_outer = count_down(m, "last_outer", start, fire & ends_pass, ins.outer)
         m.d.comb += [
             ends_row.eq(ends_tile & last_inner),
-            ends_pass.eq(ends_row & walk.last),
+            ends_pass.eq(ends_row & last_row),
             ends.eq(ends_pass & last_outer),
         ]
 
@@ -198,8 +197,7 @@ class EpilogueUnit(wiring.Component):
             return (chunk_of_tile == per_tile - 1) | (following + 1 >= chunks)
 
         chunks = Signal(len(place) + 1)  # with columns, of a row of all tiles
-        with m.If(take):
-            m.d.sync += chunks.eq((self.i.payload.columns + (E - 1)) >> ceil_log2(E))
+        m.d.sync += chunks.eq((ins.columns + (E - 1)) >> ceil_log2(E))
         bits = ceil_log2(per_tile)
         next_tile_ends = is_last((tile + 1) << bits, 0)
         pass_ends = Signal()  # the first chunk of the pass ends its tile
@@ -222,7 +220,13 @@ class EpilogueUnit(wiring.Component):
         some = column < ins.columns
         places = Signal(range(SCORES_WAITING + 1), init=SCORES_WAITING)
         scored = Signal()
-        asks = start | (active & first)
+        asks = taken | start | (active & first)
+        unscored, some_places = Signal(), Signal(init=1)
+        taken_place = fire & is_op[Epilogue.SCORES]  # a chunk without columns takes none: as good
+        m.d.sync += [
+            unscored.eq(~is_op[Epilogue.SCORES]),
+            some_places.eq(Mux(taken_place, places > 1, places != 0)),
+        ]
         waited = reached(m, "waited", self.progress, ins.wait2_unit, ins.wait2_count, asks)
         m.d.comb += [
             scored.eq(fire & is_op[Epilogue.SCORES] & some),
@@ -232,7 +236,7 @@ class EpilogueUnit(wiring.Component):
                 & (waited | ~first)
                 & (ins.scalar | self.params_ready)
                 & (~ins.codes | self.reciprocals.valid)
-                & (~is_op[Epilogue.SCORES] | (places != 0))
+                & (unscored | some_places)
             ),
             self.rows.ready.eq(fire & ends_tile),
             self.params_addr.eq(chunk),
@@ -252,11 +256,10 @@ class EpilogueUnit(wiring.Component):
             marks[0].ends_row.eq(ends_row),
             marks[0].ends.eq(ends),
             marks[0].column.eq(column),
-            marks[0].row.eq(walk.addr),
-            marks[0].token.eq(ins.to_jump + walk.index),
         ]
+        m.d.sync += late.eq(Cat(start, fire & ends_row))
 
-    def place(self, m: Module, ins, is_op, marks) -> list:
+    def place(self, m: Module, ins, is_op, marks, late) -> list:
         """Where each stage's chunk is written; from stage 3 on. addr: of the word, or the tile; at:
         the first of its lanes; lane: the column or row of a tile.
         """
@@ -270,10 +273,15 @@ class EpilogueUnit(wiring.Component):
         )
         places = [Signal(layout, name=f"place{n}") for n in range(LATENCY + 1)]
         word, base, group = (Signal(len(ins.to_base), name=n) for n in ("word", "base", "group"))
-        token = here.token
+        walk = RowWalk(m, ins, "to", late[0], late[1])
+        token = Signal.like(ins.to_jump)
+        with m.If(late[0] | (late[1] & walk.last)):
+            m.d.sync += token.eq(ins.to_jump)
+        with m.Elif(late[1]):
+            m.d.sync += token.eq(token + 1)
         m.d.sync += [
             word.eq(Mux(of_cols, doubled >> C, here.column >> R)),
-            base.eq(Mux(keys | values, ins.to_base, here.row)),
+            base.eq(Mux(keys | values, ins.to_base, walk.addr)),
             group.eq(Mux(keys | values, Mux(values, token >> R, token >> C) * ins.to_stride, 0)),
             places[2].at.eq(Mux(of_cols, doubled[:C], here.column[:R])),
             places[2].lane.eq(Mux(values, token[:R], token[:C])),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,6 +21,7 @@ from ..parts.code_values import is_mode, value_of
 from ..parts.dot import Dot
 from ..parts.packed import extend, packed
 from .ports import COUNT, PROGRESS, instruction, read_port
+from .row_wait import AHEAD, count_of
 from .scratchpad import READ
 from .tiles import tile_reader
 from .weights import weight_ring
@@ -66,14 +67,15 @@ class Gemm(wiring.Component):
     In cycles after the one in which a beat (row r, K tile k) is issued, which is the one that reads
     the operand's word:
 
-        0  `acts` or `codes` is addressed; tiles are given back (`ring.release`)
+        -1  tiles are given back (`ring.release`)
+        0  `acts` or `codes` is addressed
         1  the tile is addressed; `finished`, `state` and `count` tell of the beat
         2  the operand's word is there, and the tile in cycle 3
         d  d = Gemm.latency: the row that the beat completes can be taken from `o`
 
-    A GEMM taken from `i` in cycle t is issued from cycle t + 4 on, if wait1 and the wait of row 0
-    are satisfied. A count that is there in cycle t (`progress`) lets row 0 go in cycle t + 3,
-    another row in cycle t + 2.
+    A GEMM taken from `i` in cycle t is issued from cycle t + 5 on, if wait1 and the wait of row 0
+    are satisfied. A count that is there in cycle t (`progress`) lets row 0 go in cycle t + 4,
+    another row in cycle t + 3.
 
     Throughput
     ----------
@@ -84,8 +86,8 @@ class Gemm(wiring.Component):
     Back-pressure
     -------------
     A beat is issued when its row may be read, its tile is loaded and, if it completes a row of `o`,
-    one of the ROOM places of the queue is free: the place is taken with the beat and given back in
-    the cycle after the row was taken from `o`. So nothing behind ever stalls.
+    one of the ROOM places of the queue is free: the place is taken with the beat and given back two
+    cycles after the row was taken from `o`. So nothing behind ever stalls.
     """
 
     def __init__(self, hw: Hardware):
@@ -137,48 +139,76 @@ class Gemm(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        next_, start, known, late = self._fetch(m)
+        next_, start, known, late, have = self._fetch(m)
         job, active = Signal(self.job), Signal()
         issue = Signal()
         index, first, last, end = self._loops(m, job, next_, start, issue)
         with m.If(start):
-            m.d.sync += [job.eq(next_), active.eq(1), self.count.eq(self.count + 1)]
+            m.d.sync += [job.eq(next_), active.eq(1)]
         with m.Elif(end["outer"]):
             m.d.sync += active.eq(0)
         m.d.comb += start.eq(known & (end["outer"] | ~active))
 
-        row_open = self._row_wait(m, job, next_, start, active, end)
-        tile = self._tile(m, job, next_, start, issue, last, end)
-        word = self._word(m, job, next_, start, issue, index, last, end)
+        row_open = self._row_wait(m, job, next_, start, active, end, have)
+        releases = last["inner"] & last["rows"] & ~job.resident  # the tiles of this round
         room, completes = Signal(range(ROOM + 1), init=ROOM), Signal()
-        tile_there = job.resident | self._loaded(m, job, issue, index, last)
+        some_room = Signal(init=1)  # room that is given back shows a cycle later
+        tile_there = job.resident | self._loaded(m, issue, index, last, releases)
         m.d.comb += [
             completes.eq(last["k_tiles"] & last["k_groups"]),
-            issue.eq(active & row_open & tile_there & (~completes | (room != 0))),
+            issue.eq(active & row_open & tile_there & (~completes | some_room)),
         ]
         m.d.sync += [
-            self.finished.eq(end["inner"]),
             room.eq(room - (issue & completes) + (self.o.valid & self.o.ready)),
+            some_room.eq(Mux(issue & completes, room > 1, room != 0)),
         ]
         self._state(m, job, next_, active, issue, row_open, tile_there, late)
+
+        m.d.comb += self.ring.release.eq(Mux(end["rows"] & ~job.resident, job.k_tiles + 1, 0))
+
+        # Whether a beat goes takes a cycle, its addresses the next one: there all is a cycle late.
+        beat, late_job = Signal(self.beat), Signal(self.job, name="late_job")
+        m.d.sync += [
+            beat.go.eq(issue),
+            beat.start.eq(start),
+            beat.row.eq(Mux(job.k_groups != 0, index["rows"], 0)),  # else the newest row will do
+            beat.starts.eq(first["k_tiles"] & first["k_groups"]),
+            beat.completes.eq(completes),
+            *(beat.last[name].eq(last[name]) for name in LOOPS),
+            *(beat.end[name].eq(end[name]) for name in LOOPS),
+            late_job.eq(job),
+            self.finished.eq(beat.end.inner),
+        ]
+        with m.If(beat.start):
+            m.d.sync += self.count.eq(self.count + 1)
+        word = self._word(m, late_job, job, beat)
         m.d.comb += [
-            self.acts.valid.eq(issue & ~job.codes),
+            self.acts.valid.eq(beat.go & ~late_job.codes),
             self.acts.addr.eq(word),
-            self.codes.valid.eq(issue & job.codes),
+            self.codes.valid.eq(beat.go & late_job.codes),
             self.codes.addr.eq(word),
         ]
-        m.d.sync += self.tile.addr.eq(tile)
-        starts = first["k_tiles"] & first["k_groups"]
-        row = Mux(job.k_groups != 0, index["rows"], 0)  # else the newest row is all that is needed
-        self._sums(m, job, issue, Cat(row[: self.sum_bits], starts, completes))
+        m.d.sync += self.tile.addr.eq(self._tile(m, late_job, job, beat))
+        self._sums(m, late_job, beat)
         return m
+
+    @property
+    def beat(self) -> data.StructLayout:
+        """A beat that goes, or none; `start`: a GEMM begins with the next one."""
+        loops = data.StructLayout({name: 1 for name in LOOPS})
+        return data.StructLayout(
+            {"go": 1, "start": 1, "row": self.sum_bits, "starts": 1, "completes": 1,
+             "last": loops, "end": loops}
+        )  # fmt: skip
 
     @property
     def sum_bits(self) -> int:
         return (max(self.hw.sums, 2) - 1).bit_length()
 
     def _fetch(self, m: Module):
-        """The next GEMM waits in a register: `known` when it may start; `late`: what for."""
+        """The next GEMM waits in a register: `known` when it may start; `late`: what for; the count
+        of its wait0, a cycle late.
+        """
         gemm, next_ = self.i.payload, Signal(self.job, name="next")
         there, selected, known, start = Signal(), Signal(), Signal(), Signal()
         late = Signal(2)
@@ -196,8 +226,8 @@ class Gemm(wiring.Component):
             m.d.sync += there.eq(0)
         have = [Signal(COUNT, name=f"have_first{n}") for n in range(2)]
         m.d.sync += [
-            have[0].eq(self._count(next_.wait0_unit)),
-            have[1].eq(self._count(next_.wait1_unit)),
+            have[0].eq(count_of(self.progress, next_.wait0_unit)),
+            have[1].eq(count_of(self.progress, next_.wait1_unit)),
             selected.eq(there & ~start),
         ]
         short = Cat(have[0] < next_.wait0_count, have[1] < next_.wait1_count)
@@ -205,25 +235,22 @@ class Gemm(wiring.Component):
             known.eq(selected & ~start & (short == 0)),
             late.eq(Mux(selected & ~start, short, 0)),
         ]
-        return next_, start, known, late
-
-    def _count(self, unit: Value) -> Value:
-        """More than any count for NONE."""
-        counts = [self.progress[name] for name in PROGRESS.members]
-        return Array([Const(-1, COUNT), *counts, Const(-1, COUNT)])[unit]
+        return next_, start, known, late, have[0]
 
     def _loops(self, m: Module, job, next_, start, issue):
         """index: of the loops of K tiles and rows; first, last: a loop is in that round; end: its
         last beat goes. first and last are registers, worked out a round ahead.
         """
         index, first, last, end = {}, {}, {}, {}
-        step = issue
+        step, round_ = issue, Const(1)  # round_: all loops inside are in their last round
         for name in LOOPS:
             total = job[name]  # less 1
             first[name], last[name] = Signal(name=f"{name}_first"), Signal(name=f"{name}_last")
             end[name] = Signal(name=f"{name}_end")
             left, single = Signal.like(total, name=f"{name}_left"), Signal(name=f"{name}_single")
-            m.d.comb += end[name].eq(step & last[name])
+            together = Signal(name=f"{name}_together")
+            m.d.comb += [together.eq(round_ & last[name]), end[name].eq(issue & together)]
+            round_ = together
             m.d.sync += single.eq(next_[name] == 0)  # of the next GEMM, known when it may start
             one = Signal(name=f"{name}_one")  # of this one
             with m.If(start):
@@ -242,36 +269,47 @@ class Gemm(wiring.Component):
             step = end[name]
         return index, first, last, end
 
-    def _loaded(self, m: Module, job, issue, index, last) -> Signal:
-        """Is the beat's streamed tile loaded? A register: it looks at the next beat's one."""
+    def _loaded(self, m: Module, issue, index, last, releases) -> Signal:
+        """Is the beat's streamed tile loaded? A register: it looks at the next beat's one.
+
+        releases: after this round over K its tiles are no longer among the loaded ones.
+        """
         k, loaded, there = index["k_tiles"], self.ring.loaded, Signal(name="loaded")
-        releases = last["inner"] & last["rows"] & ~job.resident  # the tiles of this round
         following = Mux(last["k_tiles"] & ~releases, loaded != 0, k + 1 < loaded)
         m.d.sync += there.eq(Mux(issue, following, k < loaded))
         return there
 
-    def _row_wait(self, m: Module, job, next_, start, active, end):
-        """Rows are allowed ahead, one a cycle, at most three; in later passes all of them are."""
-        have, need, allowed, open_ = Signal(COUNT), Signal(COUNT), Signal(2), Signal()
-        more = Signal()
-        m.d.comb += more.eq(active & (allowed != 3) & (have >= need))
+    def _row_wait(self, m: Module, job, next_, start, active, end, first):
+        """Rows are allowed ahead, one a cycle, at most three; in later passes all of them are.
+
+        first: what the next GEMM's counter of wait0 was a cycle ago.
+        """
+        have, need, allowed = Signal(COUNT), Signal(COUNT), Signal(range(AHEAD + 1))
+        more, all_open, open_, known = Signal(), Signal(), Signal(), Signal.like(allowed)
+        m.d.comb += [
+            more.eq(active & (allowed != AHEAD) & (have >= need)),
+            known.eq(allowed + more),
+        ]
         m.d.sync += [
-            have.eq(self._count(Mux(start, next_.wait0_unit, job.wait0_unit))),
+            have.eq(Mux(start, first, count_of(self.progress, job.wait0_unit))),
             need.eq(need + (more & job.wait0_step)),
-            allowed.eq(allowed + more - end["inner"]),
+            allowed.eq(known - end["inner"]),
+            open_.eq(all_open | Mux(end["inner"], known > 1, known != 0)),
         ]
         with m.If(end["rows"]):
-            m.d.sync += open_.eq(1)
+            m.d.sync += [all_open.eq(1), open_.eq(1)]
         with m.If(start):
             m.d.sync += [
                 need.eq(next_.wait0_count + next_.wait0_step),  # of row 1
                 allowed.eq(1),  # row 0
-                open_.eq(0),
+                all_open.eq(0),
+                open_.eq(1),
             ]
-        return open_ | (allowed != 0)
+        return open_
 
-    def _word(self, m: Module, job, next_, start, issue, index, last, end):
+    def _word(self, m: Module, job, next_, beat):
         """Address of the operand: of the word, and where its row, group of rows and pass began."""
+        last, end = beat.last, beat.end
         bits = (max(self.hw.acts, self.hw.codes) - 1).bit_length()
         word, row, group, pass_ = (
             Signal(bits, name=f"{name}_word") for name in ("next", "row", "group", "pass")
@@ -288,7 +326,7 @@ class Gemm(wiring.Component):
         next_row = Mux(last["rows"], next_pass, following)
         with m.If(end["k_tiles"]):
             m.d.sync += word.eq(Mux(last["inner"], next_row, row))
-        with m.Elif(issue):
+        with m.Elif(beat.go):
             m.d.sync += word.eq(word + 1)
         with m.If(end["inner"]):
             m.d.sync += [row.eq(next_row), row_index.eq(row_index + 1)]
@@ -296,17 +334,17 @@ class Gemm(wiring.Component):
                 m.d.sync += [group.eq(next_row), row_index.eq(0)]
         with m.If(end["rows"]):
             m.d.sync += pass_.eq(next_pass)
-        with m.If(start):
+        with m.If(beat.start):
             m.d.sync += Cat(word, row, group, pass_).eq(next_.from_base[:bits].replicate(4))
             m.d.sync += row_index.eq(0)
         return word
 
-    def _tile(self, m: Module, job, next_, start, issue, last, end):
+    def _tile(self, m: Module, job, next_, beat):
         """Address of the tile: of the beat's, and where its column tile and its pass began.
 
         Weights follow each other in the ring: after a pass of all rows the oldest one is the next.
         """
-        hw = self.hw
+        hw, last, end = self.hw, beat.last, beat.end
         tile, column, pass_ = (
             Signal(range(hw.tiles), name=f"{name}_tile") for name in ("next", "column", "pass")
         )
@@ -319,20 +357,16 @@ class Gemm(wiring.Component):
             total.eq(Mux(jump, column, tile) + Mux(jump, job.tile_inner, job.tile_k)),
             following.eq(Mux(~job.resident & (total == hw.ring), 0, total)),
         ]
-        released = Signal()
-        m.d.comb += [
-            released.eq(end["rows"] & ~job.resident),
-            self.ring.release.eq(Mux(released, job.k_tiles + 1, 0)),
-        ]
+        released = end["rows"] & ~job.resident
         with m.If(released):
             m.d.sync += oldest.eq(following)
-        with m.If(issue):
+        with m.If(beat.go):
             m.d.sync += tile.eq(Mux(again, pass_, following))
         with m.If(end["k_tiles"]):
             m.d.sync += column.eq(Mux(again, pass_, following))
         with m.If(end["rows"]):
             m.d.sync += pass_.eq(following)
-        with m.If(start):
+        with m.If(beat.start):
             begin = Mux(next_.resident, next_.tile_base, Mux(released, following, oldest))
             m.d.sync += [tile.eq(begin), column.eq(begin), pass_.eq(begin)]
         return tile
@@ -351,7 +385,8 @@ class Gemm(wiring.Component):
             ),
             Mux(late != 0, waiting(Mux(late[0], next_.wait0_unit, next_.wait1_unit)), 0),
         )
-        m.d.sync += self.state.eq(Mux(issue, STATES.index("busy"), state))
+        now = Signal.like(self.state)
+        m.d.sync += [now.eq(Mux(issue, STATES.index("busy"), state)), self.state.eq(now)]
 
     def _operands(self, m: Module, codes, of_codes: Signal, mode: Signal) -> list[Value]:
         """Of the multipliers, but for powers of two: activations, or values of codes."""
@@ -364,8 +399,9 @@ class Gemm(wiring.Component):
             Mux(of_codes, extend(values[r], bits), extend(word[r], bits)).as_signed() for r in rows
         ]
 
-    def _sums(self, m: Module, job, issue, told) -> None:
+    def _sums(self, m: Module, job, beat) -> None:
         """From the words read to the queue; `told` (addr, first, last) travels beside the sums."""
+        told = Cat(beat.row, beat.starts, beat.completes)
         hw, dot = self.hw, self.dot
         m.submodules.accumulator = accumulator = Accumulator(self.accumulator)
         m.submodules.queue = queue = fifo.SyncFIFO(width=hw.cols * ACC.width, depth=ROOM)
@@ -376,7 +412,7 @@ class Gemm(wiring.Component):
         for n in range(READ):
             kind.append(Signal(len(kind[0]), name=f"kind{n}"))
         of_codes, mode = kind[-1][0], kind[-1][1:]
-        m.d.sync += valid.eq(Cat(issue, valid))
+        m.d.sync += valid.eq(Cat(beat.go, valid))
         m.d.sync += [after.eq(before) for before, after in pairwise(kind)]
         m.d.sync += [after.eq(before) for before, after in pairwise(beside)]
         codes = data.View(data.ArrayLayout(hw.code_bits, hw.rows), self.codes.data)

@@ -18,8 +18,8 @@ from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Space
 from fqvit_hw.machine.layouts import NORM, SOFTMAX
 
-from ..parts.elastic import Elastic
 from ..parts.count_down import count_down
+from ..parts.elastic import Elastic
 from .layouts import struct
 from .nest import Nest
 from .ports import LOAD

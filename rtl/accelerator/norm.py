@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
@@ -12,12 +12,16 @@ from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Opcode
 
 from ..blocks.layernorm import LayerNorm, LayerNormConfig
+from ..parts.count_down import count_down
+from ..parts.elastic import Elastic
 from ..parts.packed import packed
 from ..parts.row_walk import RowWalk
 from .ports import PROGRESS, instruction, reached, read_port, write_port
+from .row_wait import row_wait
 from .scratchpad import READ
 from .trace import trace
 
+START = 4  # cycles from an instruction taken to its first word read
 FEED = 1 + READ  # cycles from the read of a word to its first beat's handshake with LayerNorm
 WORDS = 6  # that may wait between the memory and LayerNorm: more than a read takes
 
@@ -55,14 +59,14 @@ class Norm(wiring.Component):
     Latency
     -------
     From the read of a row's only word to its first beat written, without stalls: FEED = 3 + the
-    latency of LayerNorm (`rtl.blocks.layernorm`). What LayerNorm makes is written in the cycle in
-    which it leaves.
+    latency of LayerNorm (`rtl.blocks.layernorm`) + 1. What LayerNorm makes is written in the cycle
+    after it leaves.
 
     Throughput
     ----------
     A word a cycle is read, a beat of L channels a cycle is taken: a word lasts C / L beats. The
     next instruction is taken in the cycle in which the last beat of the one before is written, and
-    reads its first word two cycles later.
+    reads its first word START = 4 cycles later.
 
     Back-pressure
     -------------
@@ -97,13 +101,13 @@ class Norm(wiring.Component):
             getattr(norm.config, name).eq(getattr(ins, name))
             for name in self.layernorm.layer.members
         ]
-        loaded, start, free, ends = Signal(), Signal(), Signal(), Signal()
+        loaded, taken, start, free, ends = (Signal() for _ in range(5))
         m.d.comb += [
             free.eq(~loaded | ends),
             self.i.ready.eq(free),
             self.busy.eq(loaded),
         ]
-        m.d.sync += start.eq(self.i.valid & free)
+        m.d.sync += [taken.eq(self.i.valid & free), start.eq(taken)]
         with m.If(free):
             m.d.sync += loaded.eq(self.i.valid)
         with m.If(self.i.valid & free):
@@ -116,37 +120,38 @@ class Norm(wiring.Component):
         """Words of the rows into a queue."""
         hw = self.hw
         m.submodules.words = queue = SyncFIFO(width=hw.cols * INT16.width, depth=WORDS)
-        active, first_row, first_word, last_word = Signal(), Signal(), Signal(), Signal()
-        word, rest = Signal(range(-(-hw.max_channels // hw.cols) + 1)), Signal.like(ins.channels)
-        count, used = Signal.like(ins.wait0_count), Signal(range(WORDS + 1))
-        step, arrives = Signal(), Signal(READ)
-        walk = RowWalk(m, ins, "from", start, step & last_word)
-        asks = active & first_word & ~(step & last_word)
-        waited0 = reached(m, "waited0", self.progress, ins.wait0_unit, count, asks)
-        waited1 = reached(m, "waited1", self.progress, ins.wait1_unit, ins.wait1_count, active)
+        active, first_row, first_word = Signal(), Signal(), Signal()
+        word = Signal(range(-(-hw.max_channels // hw.cols) + 1))
+        used, some_room = Signal(range(WORDS + 1)), Signal(init=1)
+        step, arrives, row_end = Signal(), Signal(READ), Signal()
+        words = (ins.channels + (hw.cols - 1)) >> ceil_log2(hw.cols)  # of a row
+        last_word = count_down(m, "last_word", start, step, words)
+        walk = RowWalk(m, ins, "from", start, row_end)
+        allowed = row_wait(m, self.progress, ins, start, active, row_end)
+        asks = start | active
+        waited1 = reached(m, "waited1", self.progress, ins.wait1_unit, ins.wait1_count, asks)
         m.d.comb += [
-            last_word.eq(rest <= hw.cols),
             self.stream.valid.eq(
-                active & (used != WORDS) & (~first_word | (waited0 & (waited1 | ~first_row)))
+                active & some_room & (~first_word | (allowed & (waited1 | ~first_row)))
             ),
             self.stream.addr.eq(walk.addr + word),
             step.eq(self.stream.valid & self.stream.ready),
+            row_end.eq(step & last_word),
             queue.w_data.eq(self.stream.data),
             queue.w_en.eq(arrives[-1]),
         ]
         m.d.sync += [
             arrives.eq(Cat(step, arrives)),
             used.eq(used + step - (queue.r_en & queue.r_rdy)),
+            some_room.eq(Mux(step, used < WORDS - 1, used != WORDS)),  # what is given back: later
         ]
         with m.If(step):
-            m.d.sync += [word.eq(word + 1), rest.eq(rest - hw.cols), first_word.eq(0)]
+            m.d.sync += [word.eq(word + 1), first_word.eq(0)]
             with m.If(last_word):
                 m.d.sync += [
                     word.eq(0),
-                    rest.eq(ins.channels),
                     first_word.eq(1),
                     first_row.eq(0),
-                    count.eq(count + ins.wait0_step),
                     active.eq(~walk.last),
                 ]
         with m.If(start):
@@ -155,8 +160,6 @@ class Norm(wiring.Component):
                 first_row.eq(1),
                 first_word.eq(1),
                 word.eq(0),
-                rest.eq(ins.channels),
-                count.eq(ins.wait0_count),
             ]
         return queue
 
@@ -184,23 +187,44 @@ class Norm(wiring.Component):
         """Beats into words of the activations. Returns: the instruction's last one is written."""
         hw, L = self.hw, self.hw.norm_lanes
         beat = norm.o.payload
+        layout = data.StructLayout(
+            {
+                "addr": self.acts.addr.shape(),
+                "lane": range(hw.rows),
+                "data": beat.data.shape(),
+                "mask": L,
+                "last": 1,
+                "ends": 1,  # the instruction
+            }
+        )
+        m.submodules.made = made = Elastic(layout)  # so that a refusal is not seen by LayerNorm
         column = Signal.like(ins.channels, name="written")
-        step, mask = Signal(), Signal(L)
+        step = Signal()
         walk = RowWalk(m, ins, "to", start, step & beat.last)
-        lane = column[: ceil_log2(hw.rows)]
         m.d.comb += [
-            mask.eq(Cat(column + n < ins.channels for n in range(L))),
-            self.acts.valid.eq(norm.o.valid),
-            norm.o.ready.eq(self.acts.ready),
-            step.eq(norm.o.valid & self.acts.ready),
-            self.acts.addr.eq(walk.addr + (column >> ceil_log2(hw.rows))),
-            self.acts.data.eq(packed(beat.data, INT8.width).replicate(hw.rows // L)),
-            self.acts.mask.eq(mask << lane),
-            self.finished.eq(step & beat.last),
-            self.trace.valid.eq(step),
-            self.trace.mask.eq(mask),
-            self.trace.data.eq(beat.data),
+            made.i.valid.eq(norm.o.valid),
+            norm.o.ready.eq(made.i.ready),
+            step.eq(norm.o.valid & made.i.ready),
+            made.i.payload.addr.eq(walk.addr + (column >> ceil_log2(hw.rows))),
+            made.i.payload.lane.eq(column),
+            made.i.payload.data.eq(beat.data),
+            made.i.payload.mask.eq(Cat(column + n < ins.channels for n in range(L))),
+            made.i.payload.last.eq(beat.last),
+            made.i.payload.ends.eq(beat.last & walk.last),
         ]
         with m.If(step):
             m.d.sync += column.eq(Mux(beat.last, 0, column + L))
-        return self.finished & walk.last
+        written, out = Signal(), made.o.payload
+        m.d.comb += [
+            self.acts.valid.eq(made.o.valid),
+            made.o.ready.eq(self.acts.ready),
+            written.eq(made.o.valid & self.acts.ready),
+            self.acts.addr.eq(out.addr),
+            self.acts.data.eq(packed(out.data, INT8.width).replicate(hw.rows // L)),
+            self.acts.mask.eq(out.mask << out.lane),
+            self.finished.eq(written & out.last),
+            self.trace.valid.eq(written),
+            self.trace.mask.eq(out.mask),
+            self.trace.data.eq(out.data),
+        ]
+        return written & out.ends

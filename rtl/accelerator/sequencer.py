@@ -61,8 +61,8 @@ class Sequencer(wiring.Component):
 
     Latency
     -------
-    An instruction is sent on three cycles after its last beat is taken from the queue; its unit sees it
-    another two later.
+    An instruction is sent on three cycles after its last beat is taken from the queue; its unit
+    sees it another two later.
 
     Throughput
     ----------
@@ -105,8 +105,8 @@ class Sequencer(wiring.Component):
         whole, sent = Signal(), Signal()  # the instruction register is full, is emptied
         room = Signal(range(depth + 1), init=depth)
         taken, popped = Signal(), Signal()
-        # Known a cycle late, which does no harm: but for a burst taken or a start, `at` stands still
-        # and there is ever more room.
+        # Known a cycle late, which does no harm: but for a burst taken or a start, `at` stands
+        # still and there is ever more room.
         known, fits, drained = Signal(), Signal(), Signal()
         m.d.comb += [
             request.payload.address.eq(at),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -14,12 +16,13 @@ from .ports import ADDRESS, instruction, memory_reader
 from .tiles import weight_writer
 
 JOB = ("k_tiles", "k_groups", "outer")  # what both machines need of a GEMM
+RELEASE = 2  # cycles for which a released tile may still be read
 JOBS = 2  # GEMMs whose beats may be requested before the oldest one is unpacked
 
 
 def weight_ring(hw: Hardware) -> wiring.Signature:
     """The array's side: `loaded`: tiles loaded completely and not released; `release`: how many
-    of the oldest ones it gives back. A tile may be read in the cycle after its release.
+    of the oldest ones it gives back. A tile may be read up to RELEASE cycles after its release.
     """
     return wiring.Signature({"loaded": In(range(hw.ring + 1)), "release": Out(range(hw.ring + 1))})
 
@@ -182,13 +185,14 @@ class Weights(wiring.Component):
         param_beat = Signal(range(max(hw.param_beats, 2)))
         beat = Signal(range(max(hw.tile_beats, 2)))
         newest = Signal(range(hw.ring))  # the tile being loaded
+        occupied = Signal.like(ring.loaded)  # tiles that are loaded or may still be read
 
         param_step, tile_step = Signal(), Signal()
         m.d.comb += [
             tiles.tile.eq(newest),
             tiles.beat.eq(beat),
             tiles.data.eq(beats.r_data),
-            tiles.valid.eq(in_tiles & beats.r_rdy & (ring.loaded != hw.ring)),
+            tiles.valid.eq(in_tiles & beats.r_rdy & (occupied != hw.ring)),
             tile_step.eq(tiles.valid & tiles.ready),
             beats.r_en.eq(param_step | tile_step),
         ]
@@ -218,7 +222,12 @@ class Weights(wiring.Component):
                 m.d.sync += group.eq(Mux(group_last, 0, group + 1))
                 with m.If(group_last):
                     m.d.sync += [in_tiles.eq(0), outer.eq(Mux(outer_last, 0, outer + 1))]
-        m.d.sync += ring.loaded.eq(ring.loaded + tile_end - ring.release)
+        released = [ring.release] + [Signal.like(ring.release) for _ in range(RELEASE - 1)]
+        m.d.sync += [after.eq(before) for before, after in pairwise(released)]
+        m.d.sync += [
+            ring.loaded.eq(ring.loaded + tile_end - ring.release),
+            occupied.eq(occupied + tile_end - released[-1]),
+        ]
 
         # parameters: a memory word is a bus beat or E columns, whichever is more
         chunk = COLUMN.width * hw.lanes

@@ -9,11 +9,13 @@ def count_down(m: Module, name: str, load: Value, step: Value, total: Value) -> 
     """Is this the last of `total` rounds? `step` ends one; the loop begins again after the last
     one, and at `load`. The answer is a register: it is worked out one round ahead.
 
-    `total` holds still from `load` on.
+    `total` holds still from the cycle before `load` on.
     """
     left, last = Signal.like(total, name=f"{name}_left"), Signal(name=name)
+    single = Signal(name=f"{name}_single")
+    m.d.sync += single.eq(total == 1)
     with m.If(load | (step & last)):
-        m.d.sync += [left.eq(total), last.eq(total == 1)]
+        m.d.sync += [left.eq(total), last.eq(single)]
     with m.Elif(step):
         m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
     return last

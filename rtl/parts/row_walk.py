@@ -8,12 +8,11 @@ from .count_down import count_down
 
 
 class RowWalk:
-    """`addr`, the word of the row at hand, `index`, its number, and `last`: step by step, without a
-    multiplier.
+    """`addr`, the word of the row at hand, and `last`: step by step, without a multiplier.
 
     rows: a struct with rows, row_group and <name>_base, _stride, _jump, that holds still while rows
-    are walked. `start` in the cycle before row 0, `step` in the last cycle of a row; after the last
-    row the walk begins again.
+    are walked, from the cycle before `start` on. `start` in the cycle before row 0, `step` in the
+    last cycle of a row; after the last row the walk begins again.
     """
 
     def __init__(self, m: Module, rows, name: str, start: Value, step: Value):
@@ -21,15 +20,13 @@ class RowWalk:
             getattr(rows, f"{name}_{part}") for part in ("base", "stride", "jump")
         )
         self.addr = Signal(len(base), name=f"{name}_addr")
-        self.index = Signal(len(rows.rows), name=f"{name}_row")
         group = Signal.like(self.addr, name=f"{name}_group")  # the group's first row
         self.last = count_down(m, f"{name}_last_row", start, step, rows.rows)
         begin = start | (step & self.last)
         ends_group = count_down(m, f"{name}_ends_group", begin, step, rows.row_group)
         with m.If(begin):
-            m.d.sync += [self.addr.eq(base), group.eq(base), self.index.eq(0)]
+            m.d.sync += [self.addr.eq(base), group.eq(base)]
         with m.Elif(step):
-            m.d.sync += self.index.eq(self.index + 1)
             with m.If(ends_group):
                 m.d.sync += [group.eq(group + jump), self.addr.eq(group + jump)]
             with m.Else():

@@ -17,6 +17,7 @@ from fqvit_hw.machine.isa import INSTRUCTIONS, Epilogue, Opcode, Unit
 from fqvit_hw.rtl.accelerator.codes import Codes
 from fqvit_hw.rtl.accelerator.epilogue import LATENCY, EpilogueUnit
 from fqvit_hw.rtl.accelerator.epilogue_math import PARAMS
+from fqvit_hw.rtl.accelerator.ports import WAIT
 from fqvit_hw.rtl.accelerator.scratchpad import READ
 from fqvit_hw.sim.blocks.stream import pack
 from fqvit_hw.units import (
@@ -33,7 +34,7 @@ from fqvit_hw.units import (
 from fqvit_hw.units.attention import normalize_rows
 
 SIZES = {"tiny": TINY, "ecp5": ECP5_85K, "base": BASE}
-BETWEEN = 15  # cycles from an instruction's last chunk to the next one's first
+BETWEEN = 16  # cycles from an instruction's last chunk to the next one's first
 GELU_TABLE = np.random.default_rng(1).integers(-128, 128, 4096)
 # for every mode: exponentials, whose low bits are codes, 0 the first of them
 TABLE = np.sort(np.random.default_rng(2).integers(0, 1 << 24, 256))[::-1].copy()
@@ -447,4 +448,4 @@ def test_wait():
     machine = Machine(TINY)
     machine.add(Epilogue.CODES8, 3, 4, wait2_unit=Unit.LOAD, wait2_count=4)
     written = machine.run()
-    assert written == list(range(150 + LATENCY, 150 + LATENCY + 12))
+    assert written == list(range(150 + WAIT + LATENCY, 150 + WAIT + LATENCY + 12))

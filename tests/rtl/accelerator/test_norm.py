@@ -10,7 +10,8 @@ from amaranth.sim import Simulator
 
 from fqvit_hw.machine.hardware import BASE, ECP5_85K, TINY
 from fqvit_hw.machine.isa import INSTRUCTIONS, Opcode, Unit
-from fqvit_hw.rtl.accelerator.norm import FEED, Norm
+from fqvit_hw.rtl.accelerator.norm import FEED, START, Norm
+from fqvit_hw.rtl.accelerator.ports import WAIT
 from fqvit_hw.rtl.accelerator.scratchpad import READ
 from fqvit_hw.sim.blocks.layernorm import parameters
 from fqvit_hw.sim.blocks.stream import pack, row_beats
@@ -165,7 +166,7 @@ def test_cycles(size, channels):
     finished, _, dut = run(hw, cases_of(8, channels, 4, 2))
     c = dut.layernorm
     beats = -(-channels // hw.norm_lanes)
-    first, period = 2 + FEED + beats - 1 + c.latency + beats - 1, c.cycles_per_row(channels)
+    first, period = START + FEED + beats + c.latency + beats - 1, c.cycles_per_row(channels)
     expected = [first + period * n for n in range(4)]
     expected += [expected[-1] + first + period * n for n in range(2)]
     assert finished == expected
@@ -178,5 +179,5 @@ def test_waits():
         1: {"wait0_unit": Unit.LOAD, "wait0_count": 1, "wait1_unit": Unit.LOAD, "wait1_count": 9},
     }
     _, reads, _ = run(BASE, cases_of(16, 192, 4, 3), waits)  # rows of 12 words
-    assert reads[:48] == [100 * (2 + r) + k for r in range(4) for k in range(12)]
-    assert reads[48:] == list(range(900, 936))
+    assert reads[:48] == [100 * (2 + r) + WAIT + k for r in range(4) for k in range(12)]
+    assert reads[48:] == list(range(900 + WAIT, 936 + WAIT))
