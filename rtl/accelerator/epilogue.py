@@ -83,7 +83,7 @@ class EpilogueUnit(wiring.Component):
     ----------
     A chunk a cycle. A row of a column tile takes as many cycles as it has chunks with columns below
     `columns`, at least one; rows, column tiles and passes follow each other without a bubble. The
-    first chunk of the next instruction may enter four cycles after it is taken, 16 cycles after
+    first chunk of the next instruction may enter three cycles after it is taken, 15 cycles after
     the last one entered.
 
     Back-pressure

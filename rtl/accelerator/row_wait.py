@@ -1,4 +1,4 @@
-"""Rows that wait for a count each, allowed ahead so that a row whose count is there costs nothing."""
+"""Rows that wait for a count each, allowed ahead: a row whose count is there costs nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def row_wait(m: Module, progress, ins, start: Value, active: Value, row_end: Val
     """May the row at hand go? A register. Row r waits for wait0_count + r * wait0_step.
 
     ins: with wait0_unit, wait0_count and wait0_step, which hold still from the cycle before `start`
-    to the last row_end; start: row 0 is next; active: from the cycle after it; row_end: it has gone.
+    to the last row_end; start: row 0 is next; active: from the cycle after it on; row_end: the row
+    at hand has gone.
     """
     have, need = Signal(COUNT, name="have"), Signal(COUNT, name="need")
     allowed, known = Signal(range(AHEAD + 1)), Signal(range(AHEAD + 1))

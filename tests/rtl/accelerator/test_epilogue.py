@@ -34,7 +34,7 @@ from fqvit_hw.units import (
 from fqvit_hw.units.attention import normalize_rows
 
 SIZES = {"tiny": TINY, "ecp5": ECP5_85K, "base": BASE}
-BETWEEN = 16  # cycles from an instruction's last chunk to the next one's first
+BETWEEN = 15  # cycles from an instruction's last chunk to the next one's first
 GELU_TABLE = np.random.default_rng(1).integers(-128, 128, 4096)
 # for every mode: exponentials, whose low bits are codes, 0 the first of them
 TABLE = np.sort(np.random.default_rng(2).integers(0, 1 << 24, 256))[::-1].copy()

@@ -174,9 +174,9 @@ def test_waits(unit, state):
     rows = [34, 43, 45, 63, *range(65, 73, 2), 73, 83]
     assert trace.beats == [beat for row in rows for beat in (row, row + 1)]
     assert trace.finished == [row + 2 for row in rows]
-    assert set(trace.states[10:23]) == {state}
-    assert set(trace.states[23:33]) == {"acts"}  # wait1
-    for first, end in ((36, 43), (47, 63), (75, 83)):
+    assert set(trace.states[11:24]) == {state}
+    assert set(trace.states[24:34]) == {"acts"}  # wait1
+    for first, end in ((37, 44), (48, 64), (76, 84)):
         assert set(trace.states[first:end]) == {state}
 
 
