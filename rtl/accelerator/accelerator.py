@@ -48,8 +48,8 @@ class Accelerator(wiring.Component):
     hw : Hardware
         the sizes
     trace : bool
-        adds outputs for test benches, and lets the scratchpads spoil what is read in the cycle of
-        its write (`Scratchpad`)
+        adds outputs for test benches, lets the scratchpads spoil what is read in the cycle of its
+        write (`Scratchpad`), and leaves in the memories what they hold at power-on (`Clear`)
     watchdog : int
         cycles without progress after which the machine stops with Error.STUCK
 
@@ -94,7 +94,7 @@ class Accelerator(wiring.Component):
         m.submodules.write = write = AxiWrite(hw)
         for prefix, side in (("m_axi", read.axi), ("m_axi", write.axi), ("s_axil", control.axil)):
             self.expose(m, prefix, side)
-        m.submodules.clear = clear = Clear(hw)
+        m.submodules.clear = clear = Clear(hw, skip=self.trace)
         m.d.comb += self.irq.eq(control.irq)
 
         # Everything else is in reset unless the machine runs.

@@ -25,6 +25,8 @@ class Clear(wiring.Component):
     ----------
     hw : Hardware
         the memories
+    skip : bool
+        write nothing and be `done` at once, for benches whose memories hold nonsense at first
 
     Members
     -------
@@ -37,7 +39,7 @@ class Clear(wiring.Component):
 
     Latency
     -------
-    `done` rises `cycles` cycles after the reset.
+    `done` rises `cycles` cycles after the reset, with `skip` in the reset.
 
     Throughput
     ----------
@@ -48,8 +50,8 @@ class Clear(wiring.Component):
     None.
     """
 
-    def __init__(self, hw: Hardware):
-        self.hw = hw
+    def __init__(self, hw: Hardware, skip: bool = False):
+        self.hw, self.skip = hw, skip
         super().__init__(
             {
                 "acts": Out(write_port(hw.acts, hw.rows * INT8.width, INT8.width)),
@@ -66,7 +68,8 @@ class Clear(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        word = Signal(range(2 * self.cycles))  # its highest bit: all are written
+        first = self.cycles if self.skip else 0
+        word = Signal(range(2 * self.cycles), init=first)  # its highest bit: all are written
         m.d.comb += self.done.eq(word[-1])
         m.d.sync += word.eq(word + ~self.done)
         for memory in (self.acts, self.stream, self.tiles):

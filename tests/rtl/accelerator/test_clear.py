@@ -41,6 +41,18 @@ def test_every_word_is_written_with_zeros():
     assert all(set(range(getattr(hw, name))) <= written for name, written in seen.items())
 
 
+def test_skipped():
+    dut = Clear(SMALLEST, skip=True)
+
+    async def testbench(ctx):
+        for _ in range(3):
+            assert ctx.get(dut.done)
+            assert not any(ctx.get(p.valid) for p in (dut.acts, dut.stream, dut.tiles))
+            await ctx.tick()
+
+    simulate(dut, testbench)
+
+
 @pytest.mark.parametrize("hw", HARDWARE.values(), ids=list(HARDWARE))
 def test_cycles_are_those_of_the_largest_memory(hw):
     most = max(hw.acts, hw.stream, hw.tiles)
