@@ -29,24 +29,31 @@ def add_parser(subparsers) -> None:
         "--config", metavar="NAME", help=f"{', '.join(HARDWARE)} (default: all of them)"
     )
     parser.add_argument(
+        "--prefix", default="", metavar="NAME",
+        help="begin file and module names with NAME_, so that blocks of two configurations can "
+        "stand in one design",
+    )  # fmt: skip
+    parser.add_argument(
         "--out", type=Path, default=BUILD / "verilog", metavar="DIR", help="default: build/verilog"
     )
     parser.set_defaults(run=run)
 
 
 def run(args: Namespace) -> int:
-    """Returns the exit status. Raises UserError for a name that is none."""
+    """Returns the exit status. Raises UserError for a name that is none, or no prefix."""
     from ..rtl.flow.configs import select
-    from ..rtl.flow.verilog import missing_linters, write
+    from ..rtl.flow.verilog import missing_linters, top, write
 
     pairs = select(args.config, args.block)[::-1]  # the largest first: no process is left alone
+    for block, _ in pairs:
+        top(block, args.prefix)
     check_folder(args.out)
     if missing := missing_linters():
         print(f"fqvit-hw: not linted by {' and '.join(missing)}: not installed", file=sys.stderr)
     failed = False
     blocks, configs = zip(*pairs, strict=True)
     with ProcessPoolExecutor(min(len(pairs), os.cpu_count() or 1)) as pool:
-        written = pool.map(write, blocks, configs, repeat(args.out))
+        written = pool.map(write, blocks, configs, repeat(args.out), repeat(args.prefix))
         for (block, config), (path, complaint) in zip(pairs, written, strict=True):
             if complaint is None:
                 print(f"{path}  {path.stat().st_size // 1024} KiB", flush=True)

@@ -28,6 +28,7 @@ from .layouts import PARAM_BYTES as PARAM_BYTES
 from .layouts import SOFTMAX_BYTES as SOFTMAX_BYTES
 
 BURST_BYTES = 256  # bursts never cross a multiple of it (nor, with it, of 4 KiB)
+BUSES = (64, 128, 256, 512)  # bits; not less than a column's parameters, or a NORM_TABLE entry
 BUS_ADDRESS = 40  # bits of an address on the bus: BASE + 32 bits
 
 
@@ -94,8 +95,10 @@ class Hardware:
         for name, value, what, limit in ordered:
             if value > limit:
                 raise ValueError(f"Hardware.{name}: {value} is more than {what}, {limit}")
-        if self.bus not in (64, 128):
-            raise ValueError(f"Hardware.bus: expected 64 or 128 bits, got {self.bus}")
+        if self.bus not in BUSES:
+            *most, last = BUSES
+            some = ", ".join(map(str, most))
+            raise ValueError(f"Hardware.bus: expected {some} or {last} bits, got {self.bus}")
         if self.tile_bytes < self.bus_bytes:
             raise ValueError(
                 f"Hardware.rows, cols: {self.rows} x {self.cols} bytes of a tile are less than a "

@@ -18,6 +18,7 @@ from fqvit_hw.machine.registers import Counter
 from .axi import axi_lite, read_channels, write_channels
 from .axi_read import AxiRead
 from .axi_write import AxiWrite
+from .clear import Clear
 from .codes import Codes
 from .control import WATCHDOG, Control
 from .epilogue import EpilogueUnit
@@ -47,8 +48,8 @@ class Accelerator(wiring.Component):
     hw : Hardware
         the sizes
     trace : bool
-        adds outputs for test benches, and lets the scratchpads spoil what is read in the cycle of
-        its write (`Scratchpad`)
+        adds outputs for test benches, lets the scratchpads spoil what is read in the cycle of its
+        write (`Scratchpad`), and leaves in the memories what they hold at power-on (`Clear`)
     watchdog : int
         cycles without progress after which the machine stops with Error.STUCK
 
@@ -93,6 +94,7 @@ class Accelerator(wiring.Component):
         m.submodules.write = write = AxiWrite(hw)
         for prefix, side in (("m_axi", read.axi), ("m_axi", write.axi), ("s_axil", control.axil)):
             self.expose(m, prefix, side)
+        m.submodules.clear = clear = Clear(hw, skip=self.trace)
         m.d.comb += self.irq.eq(control.irq)
 
         # Everything else is in reset unless the machine runs.
@@ -109,7 +111,7 @@ class Accelerator(wiring.Component):
             unit = getattr(units.submodules, name)
             wiring.connect(units, getattr(sequencer, name), unit.i)
 
-        self.memories(units, array, epilogue, codes, norm, load, store, weights)
+        self.memories(units, array, epilogue, codes, norm, load, store, weights, clear)
         self.datapath(units, weights, array, epilogue, codes, norm, load)
         progress = Signal(PROGRESS)
         finished = {
@@ -139,7 +141,7 @@ class Accelerator(wiring.Component):
                 sequencer.errors | read.errors | write.errors | codes.error << Error.SOFTMAX
             ),
             control.array_state.eq(Mux(array.state == 0, IDLE, array.state)),
-            control.read_idle.eq(read.idle),
+            control.read_idle.eq(read.idle & clear.done),  # the first run begins after it
             control.write_idle.eq(write.idle),
             control.read_beat.eq(read.beats.any()),
             control.weights_beat.eq(read.beats[1]),
@@ -174,13 +176,17 @@ class Accelerator(wiring.Component):
                             for value in (inner, outer))  # fmt: skip
             m.d.comb += outer.eq(inner) if member.flow is Out else inner.eq(outer)
 
-    def memories(self, m, array, epilogue, codes, norm, load, store, weights) -> None:
+    def memories(self, m, array, epilogue, codes, norm, load, store, weights, clear) -> None:
         """Every memory and who reads and writes it; the first of a list is never refused."""
         hw = self.hw
         code = IntFormat(hw.code_bits, False)
         pads = {
-            "acts": (hw.acts, hw.rows, INT8, 8, (array, store), (epilogue, norm, load)),
-            "stream": (hw.stream, hw.cols, INT16, 16, (epilogue, norm, store), (epilogue, load)),
+            "acts": (hw.acts, hw.rows, INT8, 8, (array, store), (epilogue, norm, load, clear)),
+            "stream": (
+                *(hw.stream, hw.cols, INT16, 16),
+                (epilogue, norm, store),
+                (epilogue, load, clear),
+            ),
             "code_memory": (hw.codes, hw.rows, code, hw.code_bits, (array,), (codes,)),
         }
         for name, (depth, lanes, fmt, granularity, readers, writers) in pads.items():
@@ -196,6 +202,7 @@ class Accelerator(wiring.Component):
         m.submodules.tiles = tiles = Tiles(hw)
         wiring.connect(m, epilogue.tiles, tiles.epilogue)
         wiring.connect(m, weights.tiles, tiles.weights)
+        wiring.connect(m, clear.tiles, tiles.clear)
         wiring.connect(m, array.tile, tiles.array)
 
     def datapath(self, m, weights, array, epilogue, codes, norm, load) -> None:

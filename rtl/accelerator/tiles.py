@@ -49,6 +49,11 @@ def lane_writer(hw: Hardware) -> wiring.Signature:
     )
 
 
+def tile_clearer(hw: Hardware) -> wiring.Signature:
+    """The side of what writes zeros into whole tiles while nobody else writes."""
+    return wiring.Signature({"valid": Out(1), "addr": Out(range(hw.tiles))})
+
+
 class Tiles(wiring.Component):
     """hw.tiles words of R x C int8, byte r * C + c is row r, column c.
 
@@ -63,6 +68,8 @@ class Tiles(wiring.Component):
         keys and values
     weights : In, weight_writer
         weights
+    clear : In, tile_clearer
+        zeros after a reset, before the others write
     array : In, tile_reader
         what is multiplied
 
@@ -86,13 +93,14 @@ class Tiles(wiring.Component):
             {
                 "epilogue": In(lane_writer(hw)),
                 "weights": In(weight_writer(hw)),
+                "clear": In(tile_clearer(hw)),
                 "array": In(tile_reader(hw)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        hw, lanes, weights = self.hw, self.epilogue, self.weights
+        hw, lanes, weights, clear = self.hw, self.epilogue, self.weights, self.clear
         m.submodules.memory = ram = memory.Memory(
             shape=INT8.width * hw.tile_bytes, depth=hw.tiles, init=[]
         )
@@ -116,13 +124,19 @@ class Tiles(wiring.Component):
         across = Cat(*bytes_).replicate(hw.tile_bytes // hw.lanes)
 
         pieces = hw.tile_bytes // hw.bus_bytes
+        beat = Signal(hw.bus)
         beat_mask = Cat((weights.beat == n).replicate(hw.bus_bytes) for n in range(pieces))
         m.d.comb += [
             weights.ready.eq(~lanes.valid),
-            write.addr.eq(Mux(lanes.valid, lanes.tile, weights.tile)),
-            write.data.eq(
-                Mux(lanes.valid, Mux(lanes.kind, across, down), weights.data.replicate(pieces))
+            beat.eq(Mux(clear.valid, 0, weights.data)),
+            write.addr.eq(Mux(lanes.valid, lanes.tile, Mux(clear.valid, clear.addr, weights.tile))),
+            write.data.eq(Mux(lanes.valid, Mux(lanes.kind, across, down), beat.replicate(pieces))),
+            write.en.eq(
+                Mux(
+                    lanes.valid,
+                    lane_mask,
+                    Mux(weights.valid, beat_mask, clear.valid.replicate(hw.tile_bytes)),
+                )
             ),
-            write.en.eq(Mux(lanes.valid, lane_mask, Mux(weights.valid, beat_mask, 0))),
         ]
         return m

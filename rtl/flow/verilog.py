@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,39 +20,59 @@ from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib import data, stream, wiring
 
+from fqvit_hw.errors import UserError
+
 from .configs import BLOCKS, DEFAULT, component, parameters
 
 WAIVERS = Path(__file__).parent / "waivers.vlt"
 LINTERS = "verilator", "iverilog"
 
-ESCAPED = re.compile(r"\\(\S+) (?=(\w)?)")  # \name.with[anything] and the blank that ends it
+# \name.with[anything] and the blank that ends it, or a plain name; not the digits of 8'hff
+NAME = re.compile(r"\\(\S+) (?=(\w)?)|(?<![\w$'])([A-Za-z_]\w*)")
+PREFIX = re.compile(r"[A-Za-z](_?[A-Za-z0-9])*")
+KEYWORD = "_bits"  # what is added to a name that is a keyword of Verilog
 ZEROS = re.compile(r"  initial begin\n(?:    (\w+)\[(\d+)\] = (\d+)'[hd]0+;\n)+  end\n")
 TRIGGER = re.compile(r"^  reg (\\\S+|\w+) += 0;$", re.MULTILINE)  # of Yosys, in every module
 COUNTER = re.compile(r"\$auto\$verilog_backend\.cc:\d+:dump_module\$(\d+)")
 
 
-def readable(text: str) -> str:
-    """Plain identifiers for escaped ones: `\\i__payload.lanes[0] ` becomes i__payload_lanes_0.
+def readable(text: str, ports: Iterable[str] = ()) -> str:
+    """Plain identifiers for escaped ones, without double underscores, which VHDL does not allow:
+    i__valid becomes i_valid, `\\i__payload.lanes[0] ` i_payload_lanes_0.
 
-    Names that are Verilog keywords get a `_` at the end (a port `config` is `config_`); two names
-    that would become one are told apart by a number.
+    A name that is a Verilog keyword gets KEYWORD at its end (a port `config` is `config_bits`). Two
+    names that would become one are told apart by a number; `ports`, the names of the top module's
+    ports, have theirs first.
     """
-    taken = set(re.findall(r"(?<!\\)\b[A-Za-z_]\w*", ESCAPED.sub(" ", text)))
-    names: dict[str, str] = {}
-    for escaped in dict.fromkeys(match[1] for match in ESCAPED.finditer(text)):
-        plain = COUNTER.sub(r"initial_\1", escaped)
-        plain = re.sub(r"\W+", "_", plain).strip("_")
-        if escaped.isidentifier():  # Yosys escapes such a name only if it is a keyword
-            plain = f"{plain}_"
-        elif plain[:1].isdigit():
-            plain = f"_{plain}"
-        name, n = plain, 1
+    found = dict.fromkeys((m[1] or m[3], bool(m[1])) for m in NAME.finditer(text))
+    first = set(ports)
+    names: dict[tuple[str, bool], str] = {}
+    taken: set[str] = set()
+    # after the ports those that stay as they are, keywords of the language among them
+    for key in sorted(found, key=lambda key: (key[0] not in first, plain(*key) != key[0])):
+        name, n = plain(*key), 1
         while name in taken:
             n += 1
-            name = f"{plain}_{n}"
+            name = f"{plain(*key)}_{n}"
         taken.add(name)
-        names[escaped] = name
-    return ESCAPED.sub(lambda match: names[match[1]] + (" " if match[2] else ""), text)
+        names[key] = name
+
+    def rename(m: re.Match) -> str:
+        return names[m[1] or m[3], bool(m[1])] + (" " if m[2] else "")
+
+    return NAME.sub(rename, text)
+
+
+def plain(name: str, escaped: bool) -> str:
+    """What a name of Amaranth's Verilog should be called."""
+    made = re.sub(r"\W+", "_", COUNTER.sub(r"initial_\1", name)) if escaped else name
+    made = re.sub("__+", "_", made)
+    if not escaped:
+        return made
+    if name.isidentifier():  # Yosys escapes such a name only if it is a keyword
+        return f"{made}{KEYWORD}"
+    made = made.strip("_")
+    return f"_{made}" if made[:1].isdigit() else made
 
 
 def without_zeros(text: str) -> str:
@@ -98,10 +118,12 @@ def collector_off() -> Iterator[None]:
 
 
 def convert(component: wiring.Component, name: str) -> str:
-    """Verilog for people and tools: the component as module `name`, and all modules below it."""
+    """Verilog for people and tools: the component as module `name`, and all modules below it, whose
+    names begin with it."""
     with collector_off():
         text = verilog.convert(component, name=name, strip_internal_attrs=True, emit_src=False)
-    return awake(without_zeros(readable(text)))
+    ports = ("__".join(map(str, path)) for path, _, _ in component.signature.flatten(component))
+    return awake(without_zeros(readable(text, ports)))
 
 
 def fields(shape, name: str, offset: int = 0) -> list[str]:
@@ -122,52 +144,90 @@ def fields(shape, name: str, offset: int = 0) -> list[str]:
     return [f"  [{offset + plain.width - 1}:{offset}] {name}: {kind}"]
 
 
-def port_comment(component: wiring.Component) -> list[str]:
-    """The bit positions inside every packed port."""
+def ports_of(text: str, module: str) -> dict[str, tuple[str, int]]:
+    """The ports of a module in the text of `convert`: direction, "in" or "out", and bits."""
+    header, _, body = text.partition(f"\nmodule {module}(")[2].partition(");")
+    body = body.partition("\nendmodule")[0]
+    widths = {
+        name: (flow, int(high or 0) + 1)
+        for flow, high, name in re.findall(r"^  (in|out)put (?:\[(\d+):0\] )?(\w+) ?;", body, re.M)
+    }
+    return {name: widths[name] for name in re.findall(r"\w+", header)}
+
+
+def port_comment(component: wiring.Component, ports: Container[str]) -> list[str]:
+    """The bit positions inside every packed port; `ports`: the names that they have."""
     lines = []
     for name, member in component.signature.members.items():
         port = getattr(component, name)
         flow = "in" if member.flow is wiring.In else "out"
         if member.is_port:
-            lines.append(f"port {name} ({flow})")
+            outside = name if name in ports else f"{name}{KEYWORD}"
+            lines.append(f"port {outside} ({flow})")
             lines += fields(port.shape(), name)
         elif isinstance(member.signature, stream.Signature):
-            lines.append(f"stream {name} ({flow}): {name}__valid, {name}__ready, {name}__payload")
+            lines.append(f"stream {name} ({flow}): {name}_valid, {name}_ready, {name}_payload")
             lines += fields(port.payload.shape(), "payload")
         else:  # an interface of many signals, such as a bus
             lines.append(f"interface {name}")
             for path, part, signal in component.signature.flatten(component):
                 if path[0] == name:
                     flow = "in" if part.flow is wiring.In else "out"
-                    full = "__".join(map(str, path))
+                    full = "_".join(map(str, path))
                     lines += [f"{line}, {flow}" for line in fields(signal.shape(), full)]
     return lines
 
 
-def source(block: str, config: str, arguments: Mapping[str, object], made: wiring.Component) -> str:
-    """The text of a block's file: header comment, then the modules, `block` on top.
+def top(block: str, prefix: str = "") -> str:
+    """The name of a block's module and of its file. Raises UserError for a prefix with which names
+    would not be legal, in Verilog and VHDL, or not be distinct.
+    """
+    if not prefix:
+        return block
+    if not PREFIX.fullmatch(prefix):
+        raise UserError(
+            f"prefix {prefix!r}: expected a letter, then letters, digits and single underscores "
+            "between them"
+        )
+    for name in BLOCKS:
+        if f"_{prefix}".endswith(f"_{name}"):  # attention_softmax is a module of attention
+            raise UserError(f"prefix {prefix!r}: modules of the block {name} begin with it")
+    return f"{prefix}_{block}"
+
+
+def source(
+    block: str,
+    config: str,
+    arguments: Mapping[str, object],
+    made: wiring.Component,
+    prefix: str = "",
+) -> str:
+    """The text of a block's file: header comment, then the modules, `top(block, prefix)` on top.
 
     config: a named configuration, or one of the block's bench; arguments: the parameters of the
     component `made`. What `make sim` simulates and what `make verilog` writes are both made here.
     """
+    name = top(block, prefix)
+    text = convert(made, name)
     named = config in BLOCKS[block].configurations
     command = "fqvit-hw verilog" if named else "python -m fqvit_hw.sim"
+    options = f"--config {config} --block {block}" + f" --prefix {prefix}" * bool(prefix)
     header = [
         f"fqvit_hw: block {block}, configuration {config}",
         *(f"  {name} = {value}" for name, value in arguments.items()),
-        f"Made by: {command} --config {config} --block {block}",
+        f"Made by: {command} {options}",
+        f"Top module: {name}",
         "Ports and timing: docs/rtl.md. Clock clk, synchronous reset rst, both active high.",
-        "Names that are Verilog keywords end in _.",
-        *port_comment(made),
+        *port_comment(made, ports_of(text, name)),
         "SPDX-License-Identifier: Apache-2.0",
     ]
-    return "".join(f"// {line}\n" for line in header) + convert(made, block)
+    return "".join(f"// {line}\n" for line in header) + text
 
 
-def emit(block: str, config: str, modes: tuple[str, ...] = ()) -> str:
+def emit(block: str, config: str, modes: tuple[str, ...] = (), prefix: str = "") -> str:
     """The Verilog of one block in a named configuration, or with other attention modes."""
     arguments = vars(parameters(block, config, modes))
-    return source(block, config, arguments, component(block, config, modes))
+    return source(block, config, arguments, component(block, config, modes), prefix)
 
 
 def missing_linters() -> list[str]:
@@ -175,11 +235,11 @@ def missing_linters() -> list[str]:
     return [tool for tool in LINTERS if shutil.which(tool) is None]
 
 
-def lint(source: Path, block: str) -> str | None:
+def lint(source: Path, module: str) -> str | None:
     """None if the LINTERS that are there accept the file without a word, else what they said."""
     commands = (
-        ["verilator", "--lint-only", "-Wall", "--top-module", block, str(WAIVERS), str(source)],
-        ["iverilog", "-g2005", "-Wall", "-t", "null", "-s", block, str(source)],
+        ["verilator", "--lint-only", "-Wall", "--top-module", module, str(WAIVERS), str(source)],
+        ["iverilog", "-g2005", "-Wall", "-t", "null", "-s", module, str(source)],
     )
     missing = missing_linters()
     for command in (command for command in commands if command[0] not in missing):
@@ -190,13 +250,14 @@ def lint(source: Path, block: str) -> str | None:
     return None
 
 
-def write(block: str, config: str, out: Path) -> tuple[Path, str | None]:
+def write(block: str, config: str, out: Path, prefix: str = "") -> tuple[Path, str | None]:
     """Write one block; the file gets its name only when the linters accept it."""
-    path = (out if config == DEFAULT else out / config) / f"{block}.v"
+    name = top(block, prefix)
+    path = (out if config == DEFAULT else out / config) / f"{name}.v"
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft.v")
-    draft.write_text(emit(block, config))
-    complaint = lint(draft, block)
+    draft.write_text(emit(block, config, prefix=prefix))
+    complaint = lint(draft, name)
     if complaint is None:
         os.replace(draft, path)
         return path, None

@@ -62,8 +62,8 @@ class Source:
     """Offers payloads on stream `name` of the device; idles at random with probability `idle`."""
 
     def __init__(self, dut, name: str, payloads: Sequence[int], idle: float, rng: random.Random):
-        self.valid, self.ready = dut[f"{name}__valid"], dut[f"{name}__ready"]
-        self.payload = dut[f"{name}__payload"]
+        self.valid, self.ready = dut[f"{name}_valid"], dut[f"{name}_ready"]
+        self.payload = dut[f"{name}_payload"]
         self.payloads, self.idle, self.rng = payloads, idle, rng
         self.sent = 0
         self.first_cycle: int | None = None  # of the first handshake
@@ -102,8 +102,8 @@ class Sink:
     """
 
     def __init__(self, dut, name, layout, expected: Sequence[int], busy: float, rng: random.Random):
-        self.valid, self.ready = dut[f"{name}__valid"], dut[f"{name}__ready"]
-        self.payload = dut[f"{name}__payload"]
+        self.valid, self.ready = dut[f"{name}_valid"], dut[f"{name}_ready"]
+        self.payload = dut[f"{name}_payload"]
         self.name, self.layout, self.expected, self.busy, self.rng = (
             name,
             layout,

@@ -8,6 +8,8 @@ from typing import Any
 
 from amaranth.hdl import ShapeLike
 
+from fqvit_hw.rtl.flow.verilog import KEYWORD
+
 from .bench import Bench
 from .request import Request
 from .stream import Sink, Source, pack
@@ -34,14 +36,14 @@ class StreamBench(Bench):
         return getattr(member, "payload", member).shape()
 
     def port(self, name: str) -> Any:
-        """A plain port; in Verilog a name that is a keyword ends in `_`."""
-        return self.dut[name if hasattr(self.dut, name) else f"{name}_"]
+        """A plain port; in Verilog a name that is a keyword has another end."""
+        return self.dut[name if hasattr(self.dut, name) else f"{name}{KEYWORD}"]
 
     def idle(self) -> None:
         for name, member in self.component.signature.members.items():
             if member.is_signature:
                 flow = "ready" if member.flow.name == "Out" else "valid"
-                self.dut[f"{name}__{flow}"].value = 0
+                self.dut[f"{name}_{flow}"].value = 0
 
     async def run_case(self, number: int, case: Transaction) -> int:
         if self.mode == "reset":

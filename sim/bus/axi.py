@@ -15,6 +15,8 @@ from fqvit_hw.machine.hardware import BUS_ADDRESS
 
 OKAY, SLVERR = 0, 2
 BURST_BYTES = 256
+ID = 0  # of all bursts, so of all answers
+PROT = 0b010  # of the host: not secure; any will do
 
 
 def bases(size: int) -> tuple[int, ...]:
@@ -87,8 +89,9 @@ class Memory:
         self.ready = {name: int(self.go()) for name in ("arready", "awready", "wready")}
         data, resp, last = (0, 0, 0) if self.r is None else self.r
         return self.ready | {
-            "rvalid": int(self.r is not None), "rdata": data, "rresp": resp, "rlast": last,
-            "bvalid": int(self.b is not None), "bresp": self.b or 0,
+            "rid": ID, "rvalid": int(self.r is not None),
+            "rdata": data, "rresp": resp, "rlast": last,
+            "bid": ID, "bvalid": int(self.b is not None), "bresp": self.b or 0,
         }  # fmt: skip
 
     def sample(self, out: Mapping[str, int]) -> None:
@@ -195,6 +198,7 @@ class Registers:
         up = {name: now.get(name) == 0 for name in ("aw", "w", "ar")}
         ready = int(self.rng.random() >= self.stall)
         self.inputs = {
+            "awprot": PROT, "arprot": PROT,
             "awaddr": now["address"] if up["aw"] else 0, "awvalid": int(up["aw"]),
             "wdata": now["value"] if up["w"] else 0, "wstrb": now["strobe"] if up["w"] else 0,
             "wvalid": int(up["w"]), "bready": ready,

@@ -28,7 +28,7 @@ from threading import Lock
 from fqvit_hw.command_line import Parser, one_line, program
 from fqvit_hw.errors import ToolError, UserError
 from fqvit_hw.files import check_file, write_file
-from fqvit_hw.machine.hardware import HARDWARE, hardware
+from fqvit_hw.machine.hardware import BUSES, HARDWARE, hardware
 from fqvit_hw.places import BUILD
 
 from ..networks import known as networks
@@ -159,7 +159,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--network", choices=NETWORKS, help="default: digits")
     parser.add_argument("--config", choices=tuple(HARDWARE), help="default: base")
     parser.add_argument("--all", action="store_true", help="all networks and configurations")
-    parser.add_argument("--bus", type=int, choices=(64, 128), help="another AXI data bus, in bits")
+    parser.add_argument("--bus", type=int, choices=BUSES, help="another AXI data bus, in bits")
     parser.add_argument("--latency", type=int, metavar="N", help=f"cycles; default {LATENCY}")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="of a DeiT; default: random")
     parser.add_argument("--clock", type=float, metavar="MHZ", help="default: Fmax of `make pnr`, "

@@ -96,6 +96,18 @@ def test_a_bus_wider_than_a_word(digits_model, name):
     check(program.instructions, hw, program.size)
 
 
+def test_a_bus_as_wide_as_a_tile(digits_model):
+    hw = replace(TINY, rows=8, cols=8, bus=512)
+    program, _ = run_and_compare(digits_model, hw, digits.test_set()[0][0])
+    check(program.instructions, hw, program.size)
+
+
+@pytest.mark.parametrize("bus", [32, 96, 1024])
+def test_buses_that_are_not_built(bus):
+    with pytest.raises(ValueError, match=f"expected 64, 128, 256 or 512 bits, got {bus}"):
+        replace(TINY, bus=bus)
+
+
 def test_a_tile_is_at_least_a_beat():
     with pytest.raises(ValueError, match="2 x 4 bytes of a tile are less than a beat"):
         replace(TINY, rows=2, norm_lanes=2, bus=128)

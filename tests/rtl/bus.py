@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amaranth.lib.wiring import In
 from amaranth.sim import Simulator
 
 from fqvit_hw.sim.bus.axi import Memory
@@ -10,13 +11,14 @@ from fqvit_hw.sim.bus.axi import Memory
 def memory_cycle(ctx, sides, memory: Memory) -> None:
     """One cycle, between two clock edges, of the AXI interfaces that share the memory."""
     inputs, outputs = memory.drive(), {}
-    signals = [(n, getattr(axi, n)) for axi in sides for n in axi.signature.members]
-    for name, signal in signals:
-        if name not in Memory.OUTPUTS:
-            ctx.set(signal, inputs[name])
-    for name, signal in signals:
-        if name in Memory.OUTPUTS:
-            outputs[name] = ctx.get(signal)
+    for axi in sides:
+        for name, member in axi.signature.members.items():
+            if member.flow is In:
+                ctx.set(getattr(axi, name), inputs[name])
+    for axi in sides:
+        for name in axi.signature.members:
+            if name in Memory.OUTPUTS:
+                outputs[name] = ctx.get(getattr(axi, name))
     memory.sample(outputs)
 
 

@@ -17,6 +17,7 @@ from fqvit_hw.places import RTL
 from fqvit_hw.rtl.accelerator.accelerator import Accelerator
 from fqvit_hw.rtl.accelerator.axi_read import AxiRead
 from fqvit_hw.rtl.accelerator.axi_write import AxiWrite
+from fqvit_hw.rtl.accelerator.clear import Clear
 from fqvit_hw.rtl.accelerator.codes import Codes
 from fqvit_hw.rtl.accelerator.control import Control
 from fqvit_hw.rtl.accelerator.epilogue import EpilogueUnit
@@ -78,7 +79,10 @@ COMPONENTS = [
     AxiWrite(TINY),
     EpilogueMath(2, 28),
     Scratchpad(64, 32, 8, readers=1, writers=1),
-    *(unit(TINY) for unit in (Codes, Control, EpilogueUnit, Gemm, Load, Norm, Sequencer, Store)),
+    *(
+        unit(TINY)
+        for unit in (Clear, Codes, Control, EpilogueUnit, Gemm, Load, Norm, Sequencer, Store)
+    ),
     *(unit(TINY) for unit in (Tiles, Weights)),
 ]
 

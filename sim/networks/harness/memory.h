@@ -43,7 +43,7 @@ private:
     };
     struct Beat {
         Data data;
-        unsigned strobe;
+        uint64_t strobe;
         bool last;
     };
 
@@ -70,5 +70,5 @@ private:
     std::deque<Answer> answers_;
     bool offering_answer_ = false;  // BVALID, until taken
     Stable<Address> ar_, aw_;
-    Stable<std::tuple<Data, unsigned, bool>> w_;
+    Stable<std::tuple<Data, uint64_t, bool>> w_;
 };

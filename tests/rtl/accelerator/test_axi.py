@@ -26,6 +26,26 @@ def side(name: str):
     return dut, dut.client, dut.axi.awvalid, dut.axi.awready, dut.axi.awaddr
 
 
+@pytest.mark.parametrize(("name", "channel"), [("read", "ar"), ("write", "aw")])
+def test_what_is_the_same_in_every_burst(name, channel):
+    """The defaults of AXI4: ID 0, normal memory that is not cached, data, no lock, no priority."""
+    dut, client, valid, ready, _ = side(name)
+    fixed = {"id": 0, "size": 3, "burst": 1, "lock": 0, "cache": 3, "prot": 0, "qos": 0}
+
+    async def process(ctx):
+        ctx.set(dut.size, TOP - BURST_BYTES)
+        ctx.set(client.request.payload, {"address": BURST_BYTES, "beats": 2})
+        ctx.set(ready, 1)
+        for asks in (0, 1, 0):
+            ctx.set(client.request.valid, asks)
+            got = {field: ctx.get(getattr(dut.axi, f"{channel}{field}")) for field in fixed}
+            assert got == fixed
+            await ctx.tick()
+            assert ctx.get(valid) == asks
+
+    simulate(dut, process)
+
+
 @pytest.mark.parametrize("name", ["read", "write"])
 @pytest.mark.parametrize("base", [0x12_3456_0000, 0xFFFF_FF00, 0x5A_8000_0000, 0xFF_0000_0000])
 def test_addresses(name, base):

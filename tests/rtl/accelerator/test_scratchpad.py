@@ -96,7 +96,7 @@ def test_no_block_ram_of_an_ecp5_holds_two_chunks_of_the_epilogue(tmp_path):
     script = "read_verilog pad.v; synth_ecp5 -top pad; write_json pad.json"
     assert run_tool("yosys", ["-p", script], tmp_path, "log.txt") is None
     module = json.loads((tmp_path / "pad.json").read_text())["modules"]["pad"]
-    place = {bit: n for n, bit in enumerate(module["ports"]["writers__0__data"]["bits"])}
+    place = {bit: n for n, bit in enumerate(module["ports"]["writers_0_data"]["bits"])}
     found = []
     for cell in module["cells"].values():
         if cell["type"] == "DP16KD":

@@ -11,17 +11,45 @@ from amaranth.lib.wiring import Out
 
 from fqvit_hw.blocks import load
 from fqvit_hw.commands import cli
+from fqvit_hw.errors import UserError
 from fqvit_hw.rtl.accelerator.ports import read_port
 from fqvit_hw.rtl.accelerator.scratchpad import Scratchpad
 from fqvit_hw.rtl.flow import verilog
-from fqvit_hw.rtl.flow.configs import BLOCKS, DEFAULT, parameters, select
+from fqvit_hw.rtl.flow.configs import BLOCKS, DEFAULT, component, parameters, select
 from fqvit_hw.sim.blocks import runner
+
+# the reserved words of VHDL-2008
+VHDL = """abs access after alias all and architecture array assert assume assume_guarantee attribute
+    begin block body buffer bus case component configuration constant context cover default
+    disconnect downto else elsif end entity exit fairness file for force function generate generic
+    group guarded if impure in inertial inout is label library linkage literal loop map mod nand new
+    next nor not null of on open or others out package parameter port postponed procedure process
+    property protected pure range record register reject release rem report restrict
+    restrict_guarantee return rol ror select sequence severity shared signal sla sll sra srl strong
+    subtype then to transport type unaffected units until use variable vmode vprop vunit wait when
+    while with xnor xor"""
 
 
 def test_a_block_that_a_configuration_lacks_is_refused():
     assert select("large", None) == [("accelerator", "large")]
     with pytest.raises(ValueError, match="large has no block gelu; there are accelerator"):
         select("large", "gelu")
+
+
+def port_names(block: str, config: str) -> list[str]:
+    """As in Verilog, but for keywords."""
+    made = component(block, config)
+    ports = made.signature.flatten(made)
+    return [verilog.plain("__".join(map(str, path)), escaped=False) for path, _, _ in ports]
+
+
+@pytest.mark.parametrize(("block", "config"), select(None, None))
+def test_port_names_are_legal_in_vhdl(block, config):
+    names = [name.lower() for name in port_names(block, config)]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert re.fullmatch(r"[a-z](_?[a-z0-9])*", name), name
+        assert name not in VHDL.split(), name
 
 
 class Compiler:
@@ -41,8 +69,16 @@ def test_tiny_is_clean_readable_and_what_is_simulated(block, tmp_path, monkeypat
     assert text.startswith(f"// fqvit_hw: block {block}, configuration tiny\n")
     assert f"// Made by: fqvit-hw verilog --config tiny --block {block}\n" in text
     assert "\\" not in text  # no escaped identifier
+    assert f"// Top module: {block}\n" in text
+    assert all(f"//   {name} = " in text for name in vars(parameters(block, "tiny")))
     modules = re.findall(r"^module (\w+)\b", text, re.MULTILINE)
-    assert block in modules and all(name.startswith(block) for name in modules)
+    assert len(set(modules)) == len(modules) and all(name.startswith(block) for name in modules)
+    inner = {name for name in modules if re.search(rf"^  {name} \w+ \(", text, re.MULTILINE)}
+    assert set(modules) - inner == {block}  # one top
+    outside = set(verilog.ports_of(text, block)) - {"clk", "rst"}
+    assert {name.removesuffix(verilog.KEYWORD) for name in outside} == set(
+        port_names(block, "tiny")
+    )
     assert not list(path.parent.glob("*.draft.v"))
 
     # in the same configuration its bench compiles the same bytes
@@ -60,14 +96,54 @@ def test_the_default_configuration_lies_on_top(tmp_path):
     assert complaint is None and path == tmp_path / "requantize.v"
 
 
+def test_blocks_of_two_configurations_stand_in_one_design(tmp_path, capsys):
+    paths = []
+    for config, prefix in (("tiny", "small"), ("ecp5_85k", "Large_8")):
+        arguments = ["verilog", "--block", "gelu", "--config", config, "--prefix", prefix]
+        assert cli.main([*arguments, "--out", str(tmp_path)]) == 0
+        path = tmp_path / config / f"{prefix}_gelu.v"
+        assert capsys.readouterr().out.startswith(f"{path} ")
+        text = path.read_text()
+        assert f"// Made by: fqvit-hw {' '.join([arguments[0], *arguments[3:5]])}" in text
+        assert f" --prefix {prefix}\n// Top module: {prefix}_gelu\n" in text
+        modules = re.findall(r"^module (\w+)\b", text, re.MULTILINE)
+        assert all(name.startswith(f"{prefix}_gelu") for name in modules)
+        paths.append(path)
+    design = tmp_path / "design.v"
+    design.write_text("module both; small_gelu a(); Large_8_gelu b(); endmodule\n")
+    command = ["iverilog", "-g2005", "-t", "null", "-s", "both", design, *paths]
+    subprocess.run(command, check=True)
+
+
+@pytest.mark.parametrize("prefix", ["8bit", "a__b", "_a", "a_", "a-b", "é", "two words", "a\n"])
+def test_a_prefix_that_is_no_name_is_refused(prefix, capsys):
+    assert cli.main(["verilog", "--block", "gelu", "--prefix", prefix]) == 2
+    assert f"prefix {prefix!r}: expected a letter, then" in capsys.readouterr().err
+
+
+def test_a_prefix_that_ends_as_a_block_is_refused():
+    for prefix in ("attention", "my_attention"):
+        with pytest.raises(UserError, match=f"'{prefix}': modules of the block attention begin"):
+            verilog.top("softmax", prefix)
+    assert verilog.top("softmax", "selfattention") == "selfattention_softmax"
+
+
 def test_emission_is_deterministic():
     assert verilog.emit("residual", "tiny") == verilog.emit("residual", "tiny")
 
 
 def test_readable_names_are_distinct():
     text = r"wire \$1 , \a.b , a_b, \a[b] ; input \config ; \m.x  \m.y  (\$1 );"
-    expected = "wire _1, a_b_2, a_b, a_b_3; input config_; m_x m_y (_1);"
+    expected = "wire _1, a_b_2, a_b, a_b_3; input config_bits; m_x m_y (_1);"
     assert verilog.readable(text) == expected
+
+
+def test_a_port_has_its_name_first():
+    text = r"input i__valid; wire i_valid, \i.valid , i___valid; assign a = 8'hff & i__valid;"
+    expected = "input i_valid_2; wire i_valid, i_valid_3, i_valid_4; assign a = 8'hff & i_valid_2;"
+    assert verilog.readable(text) == expected
+    expected = "input i_valid; wire i_valid_2, i_valid_3, i_valid_4; assign a = 8'hff & i_valid;"
+    assert verilog.readable(text, ["i__valid"]) == expected
 
 
 def test_zeros_of_a_memory_are_a_loop(tmp_path):
@@ -77,9 +153,9 @@ def test_zeros_of_a_memory_are_a_loop(tmp_path):
     (tmp_path / "pad.v").write_text(text)
     bench = (
         "module bench; wire [15:0] data; reg clk = 0; reg [8:0] addr = 299;\n"
-        "pad pad(.clk(clk), .rst(1'b0), .readers__0__addr(addr), .readers__0__valid(1'b1),\n"
-        ".readers__0__data(data), .writers__0__valid(1'b0), .writers__0__addr(9'd0),\n"
-        ".writers__0__data(16'd0), .writers__0__mask(2'd0));\n"
+        "pad pad(.clk(clk), .rst(1'b0), .readers_0_addr(addr), .readers_0_valid(1'b1),\n"
+        ".readers_0_data(data), .writers_0_valid(1'b0), .writers_0_addr(9'd0),\n"
+        ".writers_0_data(16'd0), .writers_0_mask(2'd0));\n"
         "initial begin #1 clk = 1; #1 $display(data); end endmodule\n"
     )
     (tmp_path / "bench.v").write_text(bench)
@@ -103,13 +179,13 @@ def test_header_names_the_signals_of_a_bus():
             return Module()
 
     bus = Bus()
-    verilog.convert(bus, "bus")
-    assert verilog.port_comment(bus) == [
+    ports = verilog.ports_of(verilog.convert(bus, "bus"), "bus")
+    assert verilog.port_comment(bus, ports) == [
         "interface bus",
-        "  [0:0] bus__valid: uint1, out",
-        "  [0:0] bus__ready: uint1, in",
-        "  [3:0] bus__addr: uint4, out",
-        "  [7:0] bus__data: uint8, in",
+        "  [0:0] bus_valid: uint1, out",
+        "  [0:0] bus_ready: uint1, in",
+        "  [3:0] bus_addr: uint4, out",
+        "  [7:0] bus_data: uint8, in",
     ]
 
 
@@ -164,7 +240,7 @@ def test_configurations_fit_their_names():
 
 def test_header_names_the_bits_of_every_port():
     text = verilog.emit("softmax", "tiny")
-    assert "// stream i (in): i__valid, i__ready, i__payload\n" in text
+    assert "// stream i (in): i_valid, i_ready, i_payload\n" in text
     assert "//   [7:0] payload.data[0..3]: int8, element n 8 * n bits higher\n" in text
     assert "//   [32:32] payload.mask[0..3]: uint1, element n 1 * n bits higher\n" in text
     assert "// port error (out)\n//   [0:0] error: uint1\n" in text

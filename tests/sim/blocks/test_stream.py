@@ -108,7 +108,7 @@ def sink(expected, busy: float = 0.0) -> tuple[Device, Sink]:
 def offer(device, s: Sink, valid: int, bits: int, taking: bool, cycle: int = 0) -> None:
     """One cycle in which the device offers `bits`."""
     s.taking = taking
-    device["o__valid"].value, device["o__payload"].value = valid, bits
+    device["o_valid"].value, device["o_payload"].value = valid, bits
     s.step(cycle)
 
 
@@ -155,7 +155,7 @@ def test_sink_is_ready_at_random(busy, ready):
     seen = set()
     for _ in range(50):
         s.step(0)
-        seen.add(device["o__ready"].value)
+        seen.add(device["o_ready"].value)
     assert seen == ready
 
 
@@ -164,12 +164,12 @@ def test_source_holds_its_payload():
     s = Source(device, "i", [3, 4], 0.0, random.Random(0))
     s.start()
     for cycle, ready in enumerate((0, 0, 1)):
-        assert (device["i__valid"].value, device["i__payload"].value) == (1, 3)
-        device["i__ready"].value = ready
+        assert (device["i_valid"].value, device["i_payload"].value) == (1, 3)
+        device["i_ready"].value = ready
         s.step(cycle)
-    assert (device["i__valid"].value, device["i__payload"].value) == (1, 4)
+    assert (device["i_valid"].value, device["i_payload"].value) == (1, 4)
     s.step(3)
-    assert s.done and device["i__valid"].value == 0
+    assert s.done and device["i_valid"].value == 0
     assert (s.sent, s.first_cycle, s.last_cycle) == (2, 2, 3)
 
 
@@ -179,8 +179,8 @@ def test_source_idles_but_never_withdraws():
     s.start()
     rng, idle, previous = random.Random(1), 0, None
     for cycle in range(1000):
-        valid, value = device["i__valid"].value, device["i__payload"].value
-        ready = device["i__ready"].value = rng.randrange(2)
+        valid, value = device["i_valid"].value, device["i_payload"].value
+        ready = device["i_ready"].value = rng.randrange(2)
         idle += not valid
         assert previous in (None, (valid, value))
         previous = (1, value) if valid and not ready else None

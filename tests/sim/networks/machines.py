@@ -19,9 +19,17 @@ OBLONG = Hardware(
     max_tokens=33, max_channels=48, params=1, prefetch=32, queue=1,
     modes=("max4", "lis4"), shifters=True,
 )  # fmt: skip
+# A beat is a whole tile, and several words of everything else.
+BROAD = Hardware(
+    "broad", rows=8, cols=8, lanes=2, norm_lanes=4, bus=512,
+    acts=600, stream=96, codes=128, tiles=96, ring=20, sums=24,
+    max_tokens=40, max_channels=96, params=4, prefetch=16,
+    modes=("max4", "uniform8"),
+)  # fmt: skip
 MACHINES = [
     pytest.param(TINY, id="tiny"),
     pytest.param(MICRO, id="micro"),
     pytest.param(SQUARE, id="square", marks=pytest.mark.slow),
     pytest.param(OBLONG, id="oblong", marks=pytest.mark.slow),
+    pytest.param(BROAD, id="broad", marks=pytest.mark.slow),
 ]

@@ -1,0 +1,84 @@
+"""rtl.accelerator.clear: every word of the three memories, once, in the cycles that it says."""
+
+import pytest
+from amaranth.sim import Simulator
+
+from fqvit_hw.machine.hardware import HARDWARE
+from fqvit_hw.rtl.accelerator.clear import Clear
+from fqvit_hw.rtl.accelerator.tiles import Tiles
+from fqvit_hw.sim.networks.smallest import SMALLEST
+
+
+def simulate(dut, testbench):
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    sim.add_testbench(testbench)
+    sim.run()
+
+
+def test_every_word_is_written_with_zeros():
+    dut, hw = Clear(SMALLEST), SMALLEST
+    seen = {"acts": set(), "stream": set(), "tiles": set()}
+
+    async def testbench(ctx):
+        for _ in range(dut.cycles):
+            assert not ctx.get(dut.done)
+            for name, written in seen.items():
+                port = getattr(dut, name)
+                assert ctx.get(port.valid)
+                written.add(ctx.get(port.addr))
+                if name != "tiles":
+                    assert (
+                        not ctx.get(port.data) and ctx.get(port.mask) == (1 << len(port.mask)) - 1
+                    )
+            await ctx.tick()
+        for _ in range(2 * dut.cycles):  # and never again
+            assert ctx.get(dut.done)
+            assert not any(ctx.get(getattr(dut, name).valid) for name in seen)
+            await ctx.tick()
+
+    simulate(dut, testbench)
+    assert all(set(range(getattr(hw, name))) <= written for name, written in seen.items())
+
+
+def test_skipped():
+    dut = Clear(SMALLEST, skip=True)
+
+    async def testbench(ctx):
+        for _ in range(3):
+            assert ctx.get(dut.done)
+            assert not any(ctx.get(p.valid) for p in (dut.acts, dut.stream, dut.tiles))
+            await ctx.tick()
+
+    simulate(dut, testbench)
+
+
+@pytest.mark.parametrize("hw", HARDWARE.values(), ids=list(HARDWARE))
+def test_cycles_are_those_of_the_largest_memory(hw):
+    most = max(hw.acts, hw.stream, hw.tiles)
+    assert most <= Clear(hw).cycles < 2 * most
+
+
+def test_a_tile_that_was_written_is_cleared_whole():
+    hw = SMALLEST
+    dut = Tiles(hw)
+
+    async def testbench(ctx):
+        for tile in (2, 3):
+            ctx.set(dut.weights.valid, 1)
+            ctx.set(dut.weights.tile, tile)
+            ctx.set(dut.weights.data, (1 << hw.bus) - 1)
+            for beat in range(hw.tile_beats):
+                ctx.set(dut.weights.beat, beat)
+                await ctx.tick()
+        ctx.set(dut.weights.valid, 0)
+        ctx.set(dut.clear.valid, 1)
+        ctx.set(dut.clear.addr, 3)
+        await ctx.tick()
+        ctx.set(dut.clear.valid, 0)
+        for tile, expected in ((2, (1 << 8 * hw.tile_bytes) - 1), (3, 0)):
+            ctx.set(dut.array.addr, tile)
+            await ctx.tick()
+            assert ctx.get(dut.array.data) == expected
+
+    simulate(dut, testbench)
