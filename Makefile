@@ -1,7 +1,7 @@
 # Everything the kit does, as one-word targets. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog synth pnr readme lint clean
+.PHONY: help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog synth timing pnr readme lint clean
 
 # These choose what a target does; they are passed on as options, never through the environment.
 unexport WAVES BLOCK CONFIG CASE SIZE ARGS NETWORK IMAGES TRACE MODEL WEIGHTS IMAGE ONLY CLOCK
@@ -64,6 +64,10 @@ verilog: ## Verilog of every block in build/verilog [BLOCK= CONFIG=]
 synth: ## resources on ECP5 and Xilinx 7-series, by Yosys [BLOCK= CONFIG=]
 	@$(RTL)
 	@$(PYTHON) -m fqvit_hw.rtl.flow.synth $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
+
+timing: ## the clock estimated from the mapped netlist, in a minute [BLOCK= CONFIG= ARGS=--paths]
+	@$(RTL)
+	@$(PYTHON) -m fqvit_hw.rtl.flow.timing $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
 
 pnr: ## Fmax: place and route on an ECP5-85k, slow [BLOCK= CONFIG=]
 	@$(RTL)
