@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+Bit = int | str
 
-def nets(bits: Iterable[int | str]) -> list[int]:
+
+def nets(bits: Iterable[Bit]) -> list[int]:
     """The nets among the bits of a port."""
     return [bit for bit in bits if isinstance(bit, int)]
 

@@ -1,9 +1,9 @@
 """Blocks placed and routed on an ECP5-85k: `make pnr`, `python -m fqvit_hw.rtl.flow.pnr`.
 
-Yosys maps a block in its harness (`rtl.flow.pin_harness`: shift register in, XORs out, four pins)
-as `rtl.flow.synth` maps the block; operands of multipliers go where they cost the least wires
-(`rtl.flow.justify`); nextpnr-ecp5 places and routes the netlist, pins where it likes, speed grade
-6. Reported as placed, harness included, whose flip-flops are also given alone:
+A block in its harness (`rtl.flow.pin_harness`: shift register in, XORs out, four pins) is mapped,
+registers go into multipliers and block RAMs (`rtl.flow.mapped`); nextpnr-ecp5 places and routes the
+netlist, pins where it likes, speed grade 6. Reported as placed, harness included, whose flip-flops
+are also given alone:
 
 - COMBs: LUT4 sites taken, carry chains and distributed RAM included; FFs; DSPs: MULT18X18D;
   BRAMs: DP16KD;
@@ -28,9 +28,8 @@ from fqvit_hw.command_line import Parser, program
 from fqvit_hw.places import BUILD
 
 from .configs import BLOCKS, CONFIGS, component, select
-from .justify import justify
+from .mapped import netlist
 from .pin_harness import Harness
-from .synth import mapping
 from .tools import aligned, run, run_all, save
 from .verilog import convert
 
@@ -102,17 +101,15 @@ def place(block: str, config: str, build: Path = OUT) -> Routed:
     folder = build / config / block
     folder.mkdir(parents=True, exist_ok=True)
     harness = Harness(component(block, config))
-    (folder / "harness.v").write_text(convert(harness, "harness"))
     routed = Routed(block, config, harness_ffs=harness.ffs)
     start = time.monotonic()
-    script = f"{mapping(block, 'ecp5', 'harness')}; flatten; opt_clean; write_json harness.json"
-    routed.failure = run("yosys", ["-p", script], folder, "yosys.txt")
-    routed.seconds_mapped = round(time.monotonic() - start, 1)
-    if routed.failure:
+    try:
+        found, _ = netlist(block, convert(harness, "harness"), "harness", folder)
+    except RuntimeError as error:
+        routed.failure = str(error)
         return routed
-    netlist = json.loads((folder / "harness.json").read_text())
-    justify(netlist, "harness")
-    (folder / "netlist.json").write_text(json.dumps(netlist))
+    routed.seconds_mapped = round(time.monotonic() - start, 1)
+    (folder / "netlist.json").write_text(json.dumps(found))
     report = folder / "report.json"
     report.unlink(missing_ok=True)
     start = time.monotonic()

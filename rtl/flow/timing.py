@@ -1,9 +1,9 @@
 """A clock's period before placement: `make timing`, `python -m fqvit_hw.rtl.flow.timing`.
 
-Yosys maps a block in its harness, as `rtl.flow.pnr` does; what nextpnr would add up is added up
-with estimated wires, in seconds instead of minutes (`rtl.flow.paths`). The slowest path to each
-register is one line: its ns, from where, to where, how many of the register's endpoints are over
-the budget, the kinds of cells in between.
+A block in its harness is mapped as for `rtl.flow.pnr` (`rtl.flow.mapped`); what nextpnr would add
+up is added up with estimated wires, in seconds instead of minutes (`rtl.flow.paths`). The slowest
+path to each register is one line: its ns, from where, to where, how many of the register's
+endpoints are over the budget, the kinds of cells in between.
 
 Against 9,632 endpoints of four routed blocks (requantize and mac_array of tiny, softmax and
 layernorm of ecp5_85k): routed is 1.05 to 1.16 times the estimate in the median of a block, 1.20 to
@@ -12,7 +12,6 @@ layernorm of ecp5_85k): routed is 1.05 to 1.16 times the estimate in the median 
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import Counter
@@ -24,10 +23,11 @@ from fqvit_hw.command_line import Parser, program
 from fqvit_hw.places import BUILD
 
 from .configs import BLOCKS, CONFIGS, component, select
+from .mapped import netlist
 from .paths import Paths
 from .pin_harness import Harness
-from .synth import count, mapping
-from .tools import WORKERS, run, run_all, save
+from .synth import count
+from .tools import WORKERS, run_all, save
 from .verilog import convert
 
 OUT = BUILD / "timing"
@@ -90,13 +90,9 @@ def describe(group: Group) -> str:
 
 
 def mapped(block: str, config: str, folder: Path) -> dict:
-    """The block in its harness, mapped as `pnr` does; RuntimeError with Yosys's reason."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{TOP}.v").write_text(convert(Harness(component(block, config)), TOP))
-    script = f"{mapping(block, 'ecp5', TOP)}; flatten; opt_clean; write_json {TOP}.json"
-    if failure := run("yosys", ["-p", script], folder, "yosys.txt"):
-        raise RuntimeError(failure)
-    return json.loads((folder / f"{TOP}.json").read_text())
+    """The netlist of a block in its harness, as `pnr` places it."""
+    text = convert(Harness(component(block, config)), TOP)
+    return netlist(block, text, TOP, folder)[0]
 
 
 def measure(module: dict, estimate: Estimate, budget: float = BUDGET) -> None:
@@ -118,8 +114,8 @@ def time_block(block: str, config: str, budget: float = BUDGET, build: Path = OU
     """Map a block and estimate its period; the folder keeps source, netlist and log."""
     estimate, start = Estimate(block, config), time.monotonic()
     try:
-        netlist = mapped(block, config, build / config / block)
-        measure(netlist["modules"][TOP], estimate, budget)
+        found = mapped(block, config, build / config / block)
+        measure(found["modules"][TOP], estimate, budget)
     except (RuntimeError, ValueError) as error:
         estimate.failure = str(error)
     estimate.seconds = round(time.monotonic() - start, 1)
