@@ -3,10 +3,12 @@
 // Written from the description of the sysMEM block in Lattice's FPGA-TN-02204. Modelled is what
 // Yosys and rtl.flow.absorb use, on one clock:
 //
-// - true dual port, 9 or 18 bits at each port, and pseudo dual port, written by A and read by B with
-//   36 bits each, where the lower half goes in at DIA and comes out at DOA;
+// - true dual port, each port of 1, 2, 4, 9 or 18 bits, and pseudo dual port, written by A and read
+//   by B with 36 bits each, where the lower half goes in at DIA and comes out at DOA;
+// - ports of less than 9 bits, which do not reach the ninth bit of a byte;
 // - bytes of 9 bits, whose enables are the lowest address bits of a port of 18 or 36 bits;
-// - an output that keeps its value while the port writes (WRITEMODE "NORMAL");
+// - an output that keeps its value while its port writes (WRITEMODE "NORMAL"), or takes the word as
+//   it was before ("READBEFOREWRITE");
 // - an output register (REGMODE "OUTREG"). OCE lets it change. Whether it would do so without CE
 //   is not relied on: OCE without CE makes it X.
 //
@@ -122,13 +124,24 @@ module DP16KD (
   wire [9:0] word_a = WIDE ? {ada[13:5], 1'b0} : ada[13:4];
   wire [9:0] word_b = WIDE ? {adb[13:5], 1'b0} : adb[13:4];
 
-  // Which bytes are written: of the own word, and of the one after it.
-  wire [3:0] bytes_a = !(CEA && WEA) ? 4'd0 : WIDE ? ada[3:0] :
-                       DATA_WIDTH_A == 18 ? {2'd0, ada[1:0]} : {2'd0, ada[3], !ada[3]};
-  wire [1:0] bytes_b = !(CEB && WEB) ? 2'd0 :
-                       DATA_WIDTH_B == 18 ? adb[1:0] : {adb[3], !adb[3]};
-  wire [17:0] to_a = DATA_WIDTH_A == 9 ? {dia[8:0], dia[8:0]} : dia;
-  wire [17:0] to_b = DATA_WIDTH_B == 9 ? {dib[8:0], dib[8:0]} : dib;
+  // Where in its word a port of less than 18 bits is: its lowest bit, and which bits it has.
+  wire [4:0] low_a = DATA_WIDTH_A >= 18 ? 0 : 9 * ada[3] +
+    (DATA_WIDTH_A == 1 ? ada[2:0] : DATA_WIDTH_A == 2 ? {ada[2:1], 1'b0} :
+     DATA_WIDTH_A == 4 ? {ada[2], 2'b0} : 0);
+  wire [4:0] low_b = DATA_WIDTH_B >= 18 ? 0 : 9 * adb[3] +
+    (DATA_WIDTH_B == 1 ? adb[2:0] : DATA_WIDTH_B == 2 ? {adb[2:1], 1'b0} :
+     DATA_WIDTH_B == 4 ? {adb[2], 2'b0} : 0);
+  localparam [17:0] BITS_A = DATA_WIDTH_A >= 18 ? 18'h3ffff : (18'd1 << DATA_WIDTH_A) - 18'd1;
+  localparam [17:0] BITS_B = DATA_WIDTH_B >= 18 ? 18'h3ffff : (18'd1 << DATA_WIDTH_B) - 18'd1;
+
+  // Which bits of its word a port writes, and of the word above.
+  wire [17:0] mask_a = !(CEA && WEA) ? 18'd0 :
+                       DATA_WIDTH_A >= 18 ? {{9{ada[1]}}, {9{ada[0]}}} : BITS_A << low_a;
+  wire [17:0] mask_b = !(CEB && WEB) || WIDE ? 18'd0 :
+                       DATA_WIDTH_B >= 18 ? {{9{adb[1]}}, {9{adb[0]}}} : BITS_B << low_b;
+  wire [17:0] mask_above = WIDE && CEA && WEA ? {{9{ada[3]}}, {9{ada[2]}}} : 18'd0;
+  wire [17:0] to_a = dia << low_a;
+  wire [17:0] to_b = dib << low_b;
 
   reg [17:0] memory [0:1023];
   localparam [20479:0] START = {
@@ -145,42 +158,46 @@ module DP16KD (
   integer n;
   initial for (n = 0; n < 1024; n = n + 1) memory[n] = START[20 * n +: 18];
 
+  // What the words become; what both ports write is X.
   wire same = word_a == word_b;
+  wire [17:0] both = same ? mask_a & mask_b : 18'd0;
+  wire [17:0] old_a = memory[word_a], old_b = memory[word_b];
+  wire [17:0] old_above = memory[word_b | 10'd1];
+  wire [17:0] new_a = old_a & ~mask_a | to_a & mask_a;
+  wire [17:0] new_b = (same ? new_a : old_b) & ~mask_b | to_b & mask_b ^ both & 18'bx;
+  wire [17:0] new_above = memory[word_a | 10'd1] & ~mask_above | dib & mask_above;
   always @(posedge CLKA) begin
-    if (bytes_a[0]) memory[word_a][8:0] <= to_a[8:0];
-    if (bytes_a[1]) memory[word_a][17:9] <= to_a[17:9];
-    if (bytes_a[2]) memory[word_a | 10'd1][8:0] <= dib[8:0];
-    if (bytes_a[3]) memory[word_a | 10'd1][17:9] <= dib[17:9];
-    if (!WIDE && bytes_b[0]) memory[word_b][8:0] <= same && bytes_a[0] ? 9'bx : to_b[8:0];
-    if (!WIDE && bytes_b[1]) memory[word_b][17:9] <= same && bytes_a[1] ? 9'bx : to_b[17:9];
+    if (mask_a != 0) memory[word_a] <= new_a;
+    if (mask_b != 0) memory[word_b] <= new_b;
+    if (mask_above != 0) memory[word_a | 10'd1] <= new_above;
   end
 
-  // Words as read: the byte of a port of 9 bits comes out below.
-  wire [17:0] read_a = DATA_WIDTH_A == 9 && ada[3] ? {9'bx, memory[word_a][17:9]} : memory[word_a];
-  wire [17:0] read_b = DATA_WIDTH_B == 9 && adb[3] ? {9'bx, memory[word_b][17:9]} : memory[word_b];
-  wire [17:0] above = memory[word_b | 10'd1];
-  wire hit_a = same && bytes_b != 0;  // the word that A reads is being written by B
-  wire hit_b = same && bytes_a != 0;
+  // What is read: X in a word that the other port is writing, and above a narrow port's bits.
+  wire [17:0] read_a = (old_a >> low_a) ^ (same && mask_b != 0 ? 18'bx : ~BITS_A & 18'bx);
+  wire [17:0] read_b = (old_b >> low_b) ^ (same && mask_a != 0 ? 18'bx : ~BITS_B & 18'bx);
+  wire [17:0] read_above = old_above ^ (same && mask_above != 0 ? 18'bx : 18'd0);
+  wire takes_a = CEA && (mask_a == 0 || WRITEMODE_A == "READBEFOREWRITE");
+  wire takes_b = CEB && (mask_b == 0 || WRITEMODE_B == "READBEFOREWRITE");
 
   reg [17:0] a_latch = 0, b_latch = 0, a_register = 0, b_register = 0;
-  always @(posedge CLKA)
-    if (WIDE) begin
-      if (CEB) a_latch <= hit_b ? 18'bx : memory[word_b];
-      if (OCEB) a_register <= CEB ? a_latch : 18'bx;
-    end else begin
-      if (CEA && bytes_a == 0) a_latch <= hit_a ? 18'bx : read_a;
-      if (OCEA) a_register <= CEA ? a_latch : 18'bx;
-    end
+  wire ce_a = WIDE ? CEB : CEA;  // of the half A of the output
+  wire oce_a = WIDE ? OCEB : OCEA;
   always @(posedge CLKA) begin
-    if (CEB && bytes_b == 0) b_latch <= hit_b ? 18'bx : WIDE ? above : read_b;
+    if (WIDE ? CEB : takes_a) a_latch <= WIDE ? read_b : read_a;
+    if (takes_b) b_latch <= WIDE ? read_above : read_b;
+    if (oce_a) a_register <= ce_a ? a_latch : 18'bx;
     if (OCEB) b_register <= CEB ? b_latch : 18'bx;
   end
 
+  localparam NARROW_A = DATA_WIDTH_A == 1 || DATA_WIDTH_A == 2 || DATA_WIDTH_A == 4 ||
+                        DATA_WIDTH_A == 9 || DATA_WIDTH_A == 18;
+  localparam NARROW_B = DATA_WIDTH_B == 1 || DATA_WIDTH_B == 2 || DATA_WIDTH_B == 4 ||
+                        DATA_WIDTH_B == 9 || DATA_WIDTH_B == 18;
   localparam MODELLED =
-    (DATA_WIDTH_A == 36 && DATA_WIDTH_B == 36 ||
-     (DATA_WIDTH_A == 9 || DATA_WIDTH_A == 18) && (DATA_WIDTH_B == 9 || DATA_WIDTH_B == 18)) &&
-    CSDECODE_A == "0b000" && CSDECODE_B == "0b000" && CLKAMUX == "CLKA" && CLKBMUX == "CLKB" &&
-    WRITEMODE_A == "NORMAL" && WRITEMODE_B == "NORMAL";
+    (WIDE && DATA_WIDTH_B == 36 || NARROW_A && NARROW_B) &&
+    (WRITEMODE_A == "NORMAL" || WRITEMODE_A == "READBEFOREWRITE") &&
+    (WRITEMODE_B == "NORMAL" || WRITEMODE_B == "READBEFOREWRITE") &&
+    CSDECODE_A == "0b000" && CSDECODE_B == "0b000" && CLKAMUX == "CLKA" && CLKBMUX == "CLKB";
   wire known = MODELLED && !RSTA && !RSTB && !CSA0 && !CSA1 && !CSA2 && !CSB0 && !CSB1 && !CSB2;
   assign {
     DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4,

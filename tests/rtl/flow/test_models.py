@@ -172,6 +172,40 @@ def test_initial_words(tmp_path):
     assert [int(value, 2) for value in said] == [6 << 18, 7]
 
 
-@pytest.mark.parametrize("modes", [{"DATA_WIDTH_A": "4"}, {"WRITEMODE_B": '"WRITETHROUGH"'}])
+@pytest.mark.parametrize(("width", "count"), [(1, 8), (2, 4), (4, 2)])
+def test_narrow_words_pass_over_the_ninth_bit(width, count, tmp_path):
+    """`count` words make the lower eight bits of a byte, in order, and leave the ninth alone."""
+    pins = ram(wide=False) | {f"ADA{n}": f"write[{n}]" for n in range(14)}
+    first = {1: 0, 2: 1, 4: 2}[width]
+    values = [(0x9C >> width * n) % 2**width for n in range(count)]
+    steps = [
+        f"we = 1; write = {(2 * 16 + 8) | n << first}; data = {value};"
+        for n, value in enumerate(values)
+    ]
+    steps += ["we = 0; read = 2;", ""]
+    modes = {"DATA_WIDTH_A": str(width), "DATA_WIDTH_B": "18"}
+    said = simulate("DP16KD", pins, modes, steps, tmp_path)
+    assert int(said[-1][:18], 2) == 0x9C << 9
+
+
+@pytest.mark.parametrize(("mode", "third"), [("NORMAL", 0), ("READBEFOREWRITE", 3)])
+def test_the_output_while_its_port_writes(mode, third, tmp_path):
+    pins = ram(wide=False) | {"WEB": "rst", "RSTB": "1'b0", "ADB0": "1'b1", "ADB1": "1'b1"}
+    pins |= {f"DIB{n}": str(12 >> n & 1) for n in range(18)}
+    modes = {f"WRITEMODE_{port}": f'"{mode}"' for port in "AB"}
+    steps = ["we = 1; write = 5; data = 3; read = 1;", "we = 0; rst = 1; read = 5;", "rst = 0;"]
+    said = [int(v[:18], 2) for v in simulate("DP16KD", pins, modes, steps, tmp_path)]
+    assert said == [0, third, 12]
+
+
+def test_what_both_ports_write_is_x(tmp_path):
+    pins = ram(wide=False) | {"WEB": "rst", "RSTB": "1'b0", "ADB0": "1'b1", "ADB1": "1'b0"}
+    pins |= {f"DIB{n}": "1'b1" for n in range(18)}
+    steps = ["we = 1; write = 5; data = 18'h00000; rst = 1; read = 5;", "we = 0; rst = 0;"]
+    said = simulate("DP16KD", pins, {}, steps, tmp_path)
+    assert said[-1][:18] == "0" * 9 + "x" * 9
+
+
+@pytest.mark.parametrize("modes", [{"DATA_WIDTH_A": "36"}, {"WRITEMODE_B": '"WRITETHROUGH"'}])
 def test_modes_that_nobody_modelled_are_x(modes, tmp_path):
     assert simulate("DP16KD", ram(wide=False), modes, [""], tmp_path) == ["x" * 36]
