@@ -24,9 +24,10 @@ from ..accelerator.sequencer import Sequencer
 from ..accelerator.store import Store
 from ..accelerator.weights import Weights
 from .configs import component
+from .estimate import Estimate, measure
 from .mapped import netlist
 from .pin_harness import Harness
-from .timing import TOP, Estimate, measure
+from .timing import TOP
 from .verilog import convert
 
 ECP5 = HARDWARE["ecp5_85k"]

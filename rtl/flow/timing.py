@@ -14,100 +14,30 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from fqvit_hw.command_line import Parser, program
 from fqvit_hw.places import BUILD
 
 from .configs import BLOCKS, CONFIGS, component, select
+from .estimate import BUDGET, Estimate, describe, measure
+from .history import record
 from .mapped import netlist
-from .paths import Paths
 from .pin_harness import Harness
-from .synth import count
 from .tools import WORKERS, run_all, save
 from .verilog import convert
 
 OUT = BUILD / "timing"
 DEFAULT = "ecp5_85k"
-BUDGET = 7.5  # ns: 100 MHz when routed
 TOP = "harness"
 LINES = 20
-
-
-@dataclass
-class Group:
-    """The endpoints of one register, the slowest first: what people read."""
-
-    ns: float
-    start: str
-    end: str
-    cells: dict[str, int]
-    over: int  # endpoints over the budget
-    nets: list[str]  # along the slowest path
-
-
-@dataclass
-class Estimate:
-    """One block; failure: None, or the reason."""
-
-    block: str
-    config: str
-    ns: float = 0.0
-    fmax: float = 0.0  # MHz
-    over: int = 0  # endpoints over the budget
-    endpoints: int = 0
-    luts: int = 0
-    ffs: int = 0
-    dsps: float = 0
-    brams: float = 0
-    seconds: float = 0.0
-    groups: list[Group] = field(default_factory=list)
-    failure: str | None = None
-
-
-def grouped(paths: Paths, budget: float = BUDGET) -> list[Group]:
-    """The endpoints by register, in the order of the slowest of each."""
-    groups: dict[str, Group] = {}
-    for endpoint in paths.endpoints():
-        end = paths.register(endpoint.at)
-        if end not in groups:
-            points = list(paths.path(endpoint))
-            kinds = Counter(paths.cells[point.cell]["type"] for point in points[1:])
-            passed = [paths.name(point.bit) for point in reversed(points)]
-            start = paths.start(points[-1].bit)
-            groups[end] = Group(endpoint.ps / 1000, start, end, dict(kinds), 0, passed)
-        groups[end].over += endpoint.ps > 1000 * budget
-    return list(groups.values())
-
-
-def describe(group: Group) -> str:
-    """One line of the report."""
-    cells = " ".join(f"{kind} x{n}" for kind, n in group.cells.items()) or "a wire"
-    return f"{group.ns:6.2f} ns  {group.start} -> {group.end} (over: {group.over}): {cells}"
 
 
 def mapped(block: str, config: str, folder: Path) -> dict:
     """The netlist of a block in its harness, as `pnr` places it."""
     text = convert(Harness(component(block, config)), TOP)
     return netlist(block, text, TOP, folder)[0]
-
-
-def measure(module: dict, estimate: Estimate, budget: float = BUDGET) -> None:
-    """Fill in what a mapped module has. Raises ValueError as `Paths` and `synth.count` do."""
-    paths = Paths(module)
-    kinds = Counter(cell["type"] for cell in paths.cells.values())
-    for kind, sites in count("ecp5", kinds).items():
-        setattr(estimate, kind, sites)
-    ends = paths.endpoints()
-    estimate.endpoints = len(ends)
-    estimate.over = sum(end.ps > 1000 * budget for end in ends)
-    if ends:
-        estimate.ns = ends[0].ps / 1000
-        estimate.fmax = round(1e6 / ends[0].ps, 1)
-    estimate.groups = grouped(paths, budget)
 
 
 def time_block(block: str, config: str, budget: float = BUDGET, build: Path = OUT) -> Estimate:
@@ -142,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--budget", type=float, default=BUDGET, metavar="NS", help=f"{BUDGET} ns")
     parser.add_argument("--lines", type=int, default=LINES, help=f"registers shown: {LINES}")
     parser.add_argument("--paths", action="store_true", help="the nets along each path, too")
+    parser.add_argument("--history", type=Path, metavar="FILE", help="add the results to this file")
     parser.add_argument("--json", type=Path, default=BUILD / "timing.json", metavar="FILE")
     options = parser.parse_args(arguments)
     jobs = [(b, c, options.budget) for b, c in select(options.config, options.block, (DEFAULT,))]
@@ -152,6 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for group in e.groups[: options.lines]:
                 print(f"{group.end}:\n  " + "\n  ".join(group.nets))
     save(estimates, options.json)
+    if options.history:
+        record(estimates, options.history)
+        print(f"written: {options.history}")
     return 1 if any(e.failure for e in estimates) else 0
 
 

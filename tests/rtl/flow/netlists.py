@@ -57,3 +57,17 @@ class Maker:
     @property
     def module(self) -> dict:
         return {"cells": self.cells, "netnames": self.netnames, "ports": self.ports}
+
+
+def chain() -> Maker:
+    """Two bits of `sum` behind three LUTs, and its source."""
+    made = Maker()
+    made.ff(10, 20)
+    made.lut(11, 10)
+    made.lut(12, 11)
+    made.ff(30, 12)
+    made.ff(31, 11)
+    made.name("first", 10)
+    made.name("block.sum", 30, 31)
+    made.name("middle", 11)
+    return made

@@ -3,7 +3,7 @@
 import pytest
 
 from fqvit_hw.rtl.flow.budgets import UNITS, estimate
-from fqvit_hw.rtl.flow.timing import describe
+from fqvit_hw.rtl.flow.estimate import describe
 
 MARKED = [
     pytest.param(name, marks=pytest.mark.slow) if unit.slow else name
