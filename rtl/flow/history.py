@@ -21,7 +21,7 @@ from fqvit_hw.compiler.vit.shape import Shape
 from fqvit_hw.cycles import predict
 from fqvit_hw.errors import UserError
 from fqvit_hw.machine.hardware import HARDWARE
-from fqvit_hw.paper_models import PAPER_MODELS
+from fqvit_hw.paper_models import PAPER_MODELS, VitSize
 
 from .estimate import Estimate
 
@@ -38,9 +38,10 @@ def commit() -> str:
 
 def cycles(config: str) -> int | None:
     """Of DeiT-Tiny on a configuration; None if it does not hold the network."""
-    shape, hw = Shape.of_size(PAPER_MODELS["deit_tiny"].size), HARDWARE[config]
+    size, hw = PAPER_MODELS["deit_tiny"].size, HARDWARE[config]
+    assert isinstance(size, VitSize)
     try:
-        return predict(compile_shape(shape, hw).instructions, hw).cycles
+        return predict(compile_shape(Shape.of_size(size), hw).instructions, hw).cycles
     except UserError:
         return None
 
@@ -51,13 +52,13 @@ def record(estimates: Iterable[Estimate], path: Path, made_by: str | None = None
     made_by: the commit, found if it is not given.
     """
     made_by = commit() if made_by is None else made_by
-    lines = {}
+    lines: dict[tuple[str, str, str], dict] = {}
     if path.exists():
         for line in map(json.loads, path.read_text().splitlines()):
             lines[line["commit"], line["block"], line["config"]] = line
     for e in estimates:
         if e.failure is None:
-            line = {"commit": made_by, "block": e.block, "config": e.config}
+            line: dict = {"commit": made_by, "block": e.block, "config": e.config}
             line |= {name: getattr(e, name) for name in FIGURES}
             line["cycles"] = cycles(e.config) if e.block == "accelerator" else None
             key = (made_by, e.block, e.config)

@@ -196,7 +196,7 @@ def table(results: list[Routed]) -> str:
         "DSPs",
         "BRAMs",
     )
-    rows = [(*head, "map s", "route s")]
+    rows: list[tuple[str, ...]] = [(*head, "map s", "route s")]
     for r in results:
         figures = (f"{r.fmax:.1f}", *map(str, (r.combs, r.ffs, r.harness_ffs, r.dsps, r.brams)))
         seconds = (f"{r.seconds_mapped:.0f}", f"{r.seconds_routed:.0f}")

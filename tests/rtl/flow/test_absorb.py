@@ -274,4 +274,4 @@ def test_a_wrong_move_is_not_proved(tmp_path):
     def wrong(gate):
         gate["cells"]["mult"]["parameters"]["REG_INPUTB_CE"] = "CE0"
 
-    assert "equiv" in prove(multiplier(), registers(True), tmp_path, wrong)
+    assert "equiv" in (prove(multiplier(), registers(True), tmp_path, wrong) or "proved")

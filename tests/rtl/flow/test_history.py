@@ -1,6 +1,7 @@
 """fqvit_hw.rtl.flow.history: a line for each block and commit, in the order of the commits."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -35,9 +36,6 @@ def test_cycles_are_those_of_deit_tiny():
 
 @pytest.mark.parametrize(("returncode", "named"), [(0, "1a2b3c+"), (128, "")])
 def test_the_commit_is_that_of_git(returncode, named, monkeypatch):
-    class Done:
-        stdout = "1a2b3c+\n"
-
-    Done.returncode = returncode
-    monkeypatch.setattr(history.subprocess, "run", lambda *command, **how: Done)
+    done = subprocess.CompletedProcess([], returncode, stdout="1a2b3c+\n")
+    monkeypatch.setattr(history.subprocess, "run", lambda *command, **how: done)
     assert history.commit() == named

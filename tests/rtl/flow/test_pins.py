@@ -20,7 +20,7 @@ def array(rows: int, cols: int, others: int = 1) -> dict:
         bit += rows * WIDTH
         made.name(f"block.array.terms{c}", *terms)
         for r in reversed(range(rows)):
-            pins = {f"P{n}": terms[r * WIDTH + n] for n in range(WIDTH)}
+            pins: dict = {f"P{n}": terms[r * WIDTH + n] for n in range(WIDTH)}
             made.cell("MULT18X18D", f"m{r}_{c}", **pins)
     for n in range(others):
         made.cell("MULT18X18D", f"other{n}", P0=bit + n)
