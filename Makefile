@@ -1,10 +1,10 @@
 # Everything the kit does, as one-word targets. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog synth pnr readme lint clean
+.PHONY: help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog synth timing pnr readme lint clean
 
 # These choose what a target does; they are passed on as options, never through the environment.
-unexport WAVES BLOCK CONFIG CASE SIZE ARGS NETWORK IMAGES TRACE MODEL WEIGHTS IMAGE ONLY CLOCK
+unexport WAVES BLOCK CONFIG CASE SIZE ARGS NETWORK IMAGES TRACE MODEL WEIGHTS IMAGE ONLY CLOCK HISTORY
 PYTHON := .venv/bin/python
 RTL := .ci/setup rtl
 
@@ -65,9 +65,14 @@ synth: ## resources on ECP5 and Xilinx 7-series, by Yosys [BLOCK= CONFIG=]
 	@$(RTL)
 	@$(PYTHON) -m fqvit_hw.rtl.flow.synth $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
 
-pnr: ## Fmax: place and route on an ECP5-85k, slow [BLOCK= CONFIG=]
+timing: ## the clock estimated from the mapped netlist [BLOCK= CONFIG= HISTORY=FILE ARGS=--paths]
 	@$(RTL)
-	@$(PYTHON) -m fqvit_hw.rtl.flow.pnr $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
+	@$(PYTHON) -m fqvit_hw.rtl.flow.timing $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG)) \
+	    $(if $(HISTORY),--history '$(HISTORY)') $(ARGS)
+
+pnr: ## Fmax and bitstream: an ECP5-85k, slow [BLOCK= CONFIG= ARGS="--seed 1 2 3 --tmg-ripup"]
+	@$(RTL)
+	@$(PYTHON) -m fqvit_hw.rtl.flow.pnr $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
 
 readme: ## write the figures of README.md and docs/ again, from docs/results
 	@$(RTL)

@@ -1,9 +1,10 @@
 """Blocks placed and routed on an ECP5-85k: `make pnr`, `python -m fqvit_hw.rtl.flow.pnr`.
 
-Yosys maps a block in its harness (`rtl.flow.pin_harness`: shift register in, XORs out, four pins)
-as `rtl.flow.synth` maps the block; operands of multipliers go where they cost the least wires
-(`rtl.flow.justify`); nextpnr-ecp5 places and routes the netlist, pins where it likes, speed grade
-6. Reported as placed, harness included, whose flip-flops are also given alone:
+A block in its harness (`rtl.flow.pin_harness`: shift register in, XORs out, four pins) is mapped,
+registers go into multipliers and block RAMs (`rtl.flow.mapped`), the array's multipliers to fixed
+places (`rtl.flow.pins`); nextpnr-ecp5 places and routes the netlist, pins where it likes, once for
+each seed, and ecppack makes a bitstream of it. Reported as placed, harness included, whose
+flip-flops are also given alone; of several seeds the worst and the median too:
 
 - COMBs: LUT4 sites taken, carry chains and distributed RAM included; FFs; DSPs: MULT18X18D;
   BRAMs: DP16KD;
@@ -18,32 +19,54 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 from fqvit_hw.command_line import Parser, program
 from fqvit_hw.places import BUILD
 
 from .configs import BLOCKS, CONFIGS, component, select
-from .justify import justify
+from .mapped import netlist
 from .pin_harness import Harness
-from .synth import mapping
+from .pins import pin
 from .tools import aligned, run, run_all, save
 from .verilog import convert
 
 OUT = BUILD / "pnr"
 DEFAULT = "ecp5_85k"
-CHIP = ["--85k", "--package", "CABGA756", "--speed", "6"]
+TOP = "harness"
+CHIP = ["--85k", "--package", "CABGA756"]
 LIMIT = 5400  # seconds of placing and routing
-TARGET = 100  # MHz that nextpnr tries to reach; a slower result is a result
 WORKERS = 2
 CELL = re.compile(r"_(?:TRELLIS_FF|DP16KD|MULT18X18D)\w*$")  # what Yosys adds to a signal's name
 EXPECTED = re.compile(r"Max frequency for clock.*?: ([\d.]+) MHz")
 OVERUSED = re.compile(r"iter=(\d+) wires=\d+ overused=(\d+)")
 SITES = {"combs": "TRELLIS_COMB", "ffs": "TRELLIS_FF", "dsps": "MULT18X18D", "brams": "DP16KD"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How nextpnr is to do it.
+
+    speed: grade of the chip; freq: MHz that it tries to reach, a slower result is a result; ripup:
+    routes that miss it are torn up again (`--tmg-ripup`: slower, and faster clocks); pinned: the
+    array's multipliers stand where `rtl.flow.pins` says.
+    """
+
+    speed: int = 6
+    freq: float = 100
+    ripup: bool = False
+    pinned: bool = True
+
+    @property
+    def arguments(self) -> list[str]:
+        found = [*CHIP, "--speed", str(self.speed), "--freq", f"{self.freq:g}"]
+        return found + (["--tmg-ripup"] if self.ripup else [])
 
 
 @dataclass
@@ -60,6 +83,9 @@ class Routed:
     harness_ffs: int = 0
     slowest_from: str = ""
     slowest_to: str = ""
+    seed: int = 1
+    speed: int = 6
+    bitstream: str = ""  # the file
     seconds_mapped: float = 0.0
     seconds_routed: float = 0.0
     failure: str | None = None
@@ -97,55 +123,97 @@ def how_far(log: str) -> str:
     return found
 
 
-def place(block: str, config: str, build: Path = OUT) -> Routed:
-    """Map, place and route one block; the folder holds source, netlist, logs and report."""
-    folder = build / config / block
-    folder.mkdir(parents=True, exist_ok=True)
-    harness = Harness(component(block, config))
-    (folder / "harness.v").write_text(convert(harness, "harness"))
-    routed = Routed(block, config, harness_ffs=harness.ffs)
+def prepare(block: str, config: str, settings: Settings, build: Path = OUT) -> Routed:
+    """Map one block: the folder holds source, log and `netlist.json`; nothing is routed yet."""
+    folder, harness = build / config / block, Harness(component(block, config))
+    routed = Routed(block, config, harness_ffs=harness.ffs, speed=settings.speed)
     start = time.monotonic()
-    script = f"{mapping(block, 'ecp5', 'harness')}; flatten; opt_clean; write_json harness.json"
-    routed.failure = run("yosys", ["-p", script], folder, "yosys.txt")
+    try:
+        found, _ = netlist(block, convert(harness, TOP), TOP, folder)
+        if settings.pinned:
+            pin(found, TOP)
+        (folder / "netlist.json").write_text(json.dumps(found))
+    except (RuntimeError, ValueError) as error:
+        routed.failure = str(error)
     routed.seconds_mapped = round(time.monotonic() - start, 1)
+    return routed
+
+
+def route(mapped: Routed, seed: int, settings: Settings, build: Path = OUT) -> Routed:
+    """Place and route a mapped block; a folder for the seed holds logs, report and bitstream."""
+    routed = replace(mapped, seed=seed)
     if routed.failure:
         return routed
-    netlist = json.loads((folder / "harness.json").read_text())
-    justify(netlist, "harness")
-    (folder / "netlist.json").write_text(json.dumps(netlist))
-    report = folder / "report.json"
-    report.unlink(missing_ok=True)
+    folder = build / mapped.config / mapped.block
+    made = f"seed{seed}"
+    shutil.rmtree(folder / made, ignore_errors=True)
+    (folder / made).mkdir()
     start = time.monotonic()
-    files = ["--json", "netlist.json", "--report", report.name]
-    limits = ["--freq", str(TARGET), "--timing-allow-fail", "--router", "router2"]
-    routed.failure = run("nextpnr", [*CHIP, *files, *limits], folder, "nextpnr.txt", LIMIT)
+    files = ["--json", "netlist.json", "--report", f"{made}/report.json"]
+    files += ["--textcfg", f"{made}/chip.config"]
+    how = [*settings.arguments, "--seed", str(seed), "--timing-allow-fail", "--router", "router2"]
+    routed.failure = run("nextpnr", [*files, *how], folder, f"{made}/nextpnr.txt", LIMIT)
     routed.seconds_routed = round(time.monotonic() - start, 1)
     if routed.failure:
-        routed.failure += how_far((folder / "nextpnr.txt").read_text(errors="replace"))
-    else:
-        try:
-            read_report(json.loads(report.read_text()), routed)
-        except (OSError, KeyError, ValueError) as error:
-            routed.failure = f"{report}: {error!r}"
+        routed.failure += how_far((folder / made / "nextpnr.txt").read_text(errors="replace"))
+        return routed
+    report = folder / made / "report.json"
+    try:
+        read_report(json.loads(report.read_text()), routed)
+    except (OSError, KeyError, ValueError) as error:
+        routed.failure = f"{report}: {error!r}"
+        return routed
+    pack = ["--compress", f"{made}/chip.config", f"{made}/chip.bit"]
+    routed.failure = run("ecppack", pack, folder, f"{made}/ecppack.txt")
+    routed.bitstream = "" if routed.failure else str(folder / made / "chip.bit")
     return routed
+
+
+def summary(results: list[Routed]) -> list[str]:
+    """Of each block with several seeds: the worst and the median of those that were routed."""
+    lines = []
+    for block, config in dict.fromkeys((r.block, r.config) for r in results):
+        seeds = [r for r in results if (r.block, r.config) == (block, config)]
+        found = [r.fmax for r in seeds if not r.failure]
+        if len(seeds) > 1 and found:
+            lines.append(
+                f"{block} {config}: {len(found)} of {len(seeds)} seeds routed, worst "
+                f"{min(found):.1f} MHz, median {median(found):.1f} MHz"
+            )
+    return lines
 
 
 def table(results: list[Routed]) -> str:
     """The results as aligned text, one line a block."""
-    head = ("block", "configuration", "Fmax MHz", "COMBs", "FFs", "of harness", "DSPs", "BRAMs")
-    rows = [(*head, "map s", "route s")]
+    head = (
+        "block",
+        "configuration",
+        "seed",
+        "Fmax MHz",
+        "COMBs",
+        "FFs",
+        "of harness",
+        "DSPs",
+        "BRAMs",
+    )
+    rows: list[tuple[str, ...]] = [(*head, "map s", "route s")]
     for r in results:
         figures = (f"{r.fmax:.1f}", *map(str, (r.combs, r.ffs, r.harness_ffs, r.dsps, r.brams)))
         seconds = (f"{r.seconds_mapped:.0f}", f"{r.seconds_routed:.0f}")
         rows.append(
-            (r.block, r.config, *(("failed", *[""] * 5) if r.failure else figures), *seconds)
+            (
+                *(r.block, r.config, str(r.seed)),
+                *(("failed", *[""] * 5) if r.failure else figures),
+                *seconds,
+            )
         )
     return aligned(rows, 2)
 
 
 def say(r: Routed) -> str:
     seconds = f"({r.seconds_mapped:.0f} + {r.seconds_routed:.0f} s)"
-    return f"{r.block} {r.config}: {r.failure or f'{r.fmax:.1f} MHz'} {seconds}"
+    done = r.failure or (f"{r.fmax:.1f} MHz, seed {r.seed}" if r.fmax else "mapped")
+    return f"{r.block} {r.config}: {done} {seconds}"
 
 
 @program("pnr")
@@ -153,12 +221,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m fqvit_hw.rtl.flow.pnr", description=__doc__)
     parser.add_argument("--config", help=f"one of {', '.join(CONFIGS)}; default: {DEFAULT}")
     parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all of them")
+    parser.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N", help="default: 1")
+    parser.add_argument("--speed", type=int, choices=(6, 7, 8), default=6, help="grade of the chip")
+    parser.add_argument("--freq", type=float, default=100, metavar="MHZ", help="target, 100")
+    parser.add_argument("--tmg-ripup", action="store_true", help="tear up routes that are too slow")
+    parser.add_argument("--no-pins", action="store_true", help="multipliers where nextpnr likes")
     parser.add_argument("--json", type=Path, default=BUILD / "pnr.json", metavar="FILE")
     options = parser.parse_args(arguments)
-    jobs = select(options.config, options.block, (DEFAULT,))
+    settings = Settings(options.speed, options.freq, options.tmg_ripup, not options.no_pins)
+    jobs = [(*pair, settings) for pair in select(options.config, options.block, (DEFAULT,))]
     print(f"{len(jobs)} blocks, {WORKERS} at a time; the large ones take minutes", flush=True)
-    results = run_all(place, jobs, WORKERS, say)
-    print(f"\n{table(results)}")
+    mapped = run_all(prepare, jobs, WORKERS, say)
+    routes = [(made, seed, settings) for made in mapped for seed in dict.fromkeys(options.seed)]
+    results = run_all(route, routes, WORKERS, say)
+    print("\n".join(["", table(results), *summary(results)]))
     save(results, options.json)
     for r in results:
         if r.failure:

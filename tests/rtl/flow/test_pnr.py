@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from amaranth.hdl import Module
@@ -131,34 +132,60 @@ def test_how_far_a_run_came_that_was_stopped():
 
 
 def test_a_failure_is_in_table_file_and_status(tmp_path, monkeypatch, capsys):
-    def made(block, config):
-        if block == "gelu":
-            return pnr.Routed(block, config, failure="nextpnr: ERROR: too large; log x")
-        return pnr.Routed(block, config, fmax=80.25, combs=7, seconds_routed=3)
+    def prepared(block, config, settings):
+        failure = "yosys: ERROR: too large; log x" if block == "gelu" else None
+        return pnr.Routed(block, config, combs=7, failure=failure)
 
-    monkeypatch.setattr(pnr, "place", made)
+    def routed(mapped, seed, settings):
+        fmax = {5: 80.25, 6: 70.0, 7: 90.5}[seed]
+        if mapped.block == "softmax" and seed == 6:
+            return pnr.replace(mapped, seed=seed, failure="nextpnr: ERROR: no; log y")
+        return pnr.replace(mapped, seed=seed, fmax=0.0 if mapped.failure else fmax)
+
+    monkeypatch.setattr(pnr, "prepare", prepared)
+    monkeypatch.setattr(pnr, "route", routed)
     monkeypatch.setattr(tools, "ProcessPoolExecutor", ThreadPoolExecutor)
     file = tmp_path / "pnr.json"
-    assert pnr.main(["--config", "tiny", "--json", str(file)]) == 1
+    arguments = ["--config", "tiny", "--seed", "5", "6", "7", "--json", str(file)]
+    assert pnr.main(arguments) == 1
     said = capsys.readouterr()
-    assert said.err == "pnr: gelu tiny: nextpnr: ERROR: too large; log x\n"
-    lines = {tuple(line.split()[:3]) for line in said.out.splitlines()}
-    assert {("gelu", "tiny", "failed"), ("softmax", "tiny", "80.2")} <= lines
-    assert {e["block"]: e["fmax"] for e in json.loads(file.read_text())}["softmax"] == 80.25
+    assert sorted(said.err.splitlines()) == [
+        *["pnr: gelu tiny: yosys: ERROR: too large; log x"] * 3,
+        "pnr: softmax tiny: nextpnr: ERROR: no; log y",
+    ]
+    lines = {tuple(line.split()[:4]) for line in said.out.splitlines()}
+    assert {("gelu", "tiny", "5", "failed"), ("softmax", "tiny", "7", "90.5")} <= lines
+    assert "softmax tiny: 2 of 3 seeds routed, worst 80.2 MHz, median 85.4 MHz" in said.out
+    assert "residual tiny: 3 of 3 seeds routed, worst 70.0 MHz, median 80.2 MHz" in said.out
+    saved = {(e["block"], e["seed"]): e["fmax"] for e in json.loads(file.read_text())}
+    assert saved["softmax", 5] == 80.25 and saved["residual", 7] == 90.5
+
+
+def test_settings_are_what_nextpnr_is_told():
+    assert pnr.Settings().arguments[-4:] == ["--speed", "6", "--freq", "100"]
+    told = pnr.Settings(speed=8, freq=112.5, ripup=True).arguments
+    assert told[-5:] == ["--speed", "8", "--freq", "112.5", "--tmg-ripup"]
 
 
 @pytest.mark.slow
-def test_a_small_block_is_placed_and_routed(tmp_path):
-    routed = pnr.place("requantize", "tiny", tmp_path)
+def test_a_small_block_is_placed_routed_and_packed(tmp_path):
+    settings = pnr.Settings(speed=8)
+    made = pnr.prepare("mac_array", "tiny", settings, tmp_path)
+    assert made.failure is None
+    routed = pnr.route(made, 3, settings, tmp_path)
     assert routed.failure is None
-    assert routed.dsps == 8 and routed.brams == 0
-    assert 0 < routed.harness_ffs < routed.ffs < 1000
+    assert routed.dsps == 16 and routed.brams == 0 and routed.seed == 3
+    assert 0 < routed.harness_ffs < routed.ffs < 3000
     assert 40 < routed.fmax < 400
     assert routed.slowest_from and routed.slowest_to
+    assert Path(routed.bitstream).read_bytes()[:2] == b"\xff\x00"  # a comment comes first
 
 
 @pytest.mark.slow
 def test_a_design_larger_than_the_chip_gives_the_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(pnr, "CHIP", ["--12k", "--package", "CABGA256"])
-    routed = pnr.place("requantize", "ecp5_85k", tmp_path)
-    assert routed.failure.startswith("nextpnr: ERROR: ") and "nextpnr.txt" in routed.failure
+    settings = pnr.Settings()
+    made = pnr.prepare("requantize", "ecp5_85k", settings, tmp_path)
+    routed = pnr.route(made, 1, settings, tmp_path)
+    assert routed.failure is not None and routed.failure.startswith("nextpnr: ERROR: ")
+    assert "nextpnr.txt" in routed.failure
