@@ -75,13 +75,13 @@ class EpilogueUnit(wiring.Component):
 
     Latency
     -------
-    A chunk of E columns is written LATENCY = 12 cycles after it enters, whatever becomes of it.
+    A chunk of E columns is written LATENCY = 17 cycles after it enters, whatever becomes of it.
 
     Throughput
     ----------
     A chunk a cycle. A row of a column tile takes as many cycles as it has chunks with columns below
     `columns`, at least one; rows, column tiles and passes follow each other without a bubble. The
-    first chunk of the next instruction may enter two cycles after it is taken, 14 cycles after the
+    first chunk of the next instruction may enter two cycles after it is taken, 19 cycles after the
     last one entered.
 
     Back-pressure
@@ -264,7 +264,7 @@ class EpilogueUnit(wiring.Component):
         return places
 
     def write(self, m: Module, is_op, marks, places, math) -> None:
-        """Stage 6 reads the stream for stage 7; the last stage writes."""
+        """The stream is read in the stage before READ; the last stage writes."""
         hw, E = self.hw, self.hw.lanes
         mark, place = marks[READ - 1], places[READ - 1]
         at = places[READ].at >> ceil_log2(E)

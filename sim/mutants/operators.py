@@ -110,13 +110,14 @@ MUTANTS = (
     ),
     *mutants(
         "rtl/blocks/requantize.py",
-        ("doubled + 1) >> 1", "doubled) >> 1", "requantize rounds down"),
-        ("lane.acc * lane.multiplier", "lane.acc * lane.multiplier[:-1]", "multiplier of 15 bits"),
-        ("product >> shift", "product >> shift[:5]", "requantize shifts by 32 less"),
+        ("half_up(doubled, zero)", "(doubled >> 1) + zero", "requantize rounds down"),
+        ("lane.acc, lane.multiplier, f", "lane.acc, lane.multiplier[:-1], f",
+         "multiplier of 15 bits"),
+        ("product, shift, f", "product, shift[:5], f", "requantize shifts by 32 less"),
     ),
     *mutants(
         "rtl/blocks/gelu.py",
-        ("above[0].eq(x >= half)", "above[0].eq(x > half)", "x = 4 from beyond the table's end",
+        ("above.eq(x >= half)", "above.eq(x > half)", "x = 4 from beyond the table's end",
          "tests/rtl/blocks/test_gelu.py::test_against_the_unit"),
         ("Mux(below[1], zero, ", "Mux(below[1], 0, ", "GELU below -4 is not the code of 0",
          "tests/rtl/blocks/test_gelu.py::test_against_the_unit"),
@@ -129,7 +130,7 @@ MUTANTS = (
         ("(lane.x - layer.x_zero) << lane.x_factor", "(lane.x << lane.x_factor) - layer.x_zero",
          "the zero point is not scaled by PTF"),
         ("layer.shift + lane.factor", "layer.shift - lane.factor", "PTF of the output in reverse"),
-        ("(total << 1) >> shift[2]", "(total << 1) >> shift[2][:5]", "the add shifts by 32 less"),
+        ("total << 1, shift[2], f", "total << 1, shift[2][:5], f", "the add shifts by 32 less"),
     ),
     *mutants(
         "rtl/accelerator/norm.py",
