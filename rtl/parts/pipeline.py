@@ -26,10 +26,15 @@ def pipeline(m: Module, i, o, stages: int) -> Signal:
     return advance
 
 
-def delayed(m: Module, advance: Value, value: Value, stages: int, name: str) -> Value:
-    """`value` after so many registers, which move in the cycles with `advance`."""
+def delayed(
+    m: Module, advance: Value, value: Value, stages: int, name: str, reset: bool = False
+) -> Value:
+    """`value` after so many registers, which move in the cycles with `advance`.
+
+    reset: they are 0 after a reset, as valid bits must be; others need none.
+    """
     for n in range(stages):
-        register = Signal.like(value, name=f"{name}_{n}", reset_less=True)
+        register = Signal.like(value, name=f"{name}_{n}", reset_less=not reset)
         with m.If(advance):
             m.d.sync += register.eq(value)
         value = register

@@ -1,8 +1,10 @@
-"""A shift by any amount as two registers: multiples of 8, then the rest."""
+"""Shifts in steps: by an amount, multiples of 8 and then the rest; up to the leading one."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+
+from fqvit_hw.formats import ceil_log2
 
 FINE = 3  # bits of the amount that the second register's multiplexers look at
 SHIFT_LATENCY = 2
@@ -23,3 +25,23 @@ def shift_right(m: Module, advance: Value, value: Value, amount: Value, name: st
             shifted.eq(coarse >> fine),
         ]
     return shifted
+
+
+def shifted_up(m: Module, value: Value, digit: int = 1) -> tuple[Value, Value]:
+    """`value`, not 0, with its leading digit on top, and how many digits of 0 stood there.
+
+    digit: its bits. Both are there ceil_log2(digits of value) cycles after `value` has come, which
+    stays until then.
+    """
+    zeros: list[Value] = []
+    for level in reversed(range(ceil_log2(len(value) // digit))):
+        step = digit << level
+        none = Signal(name=f"none_of_{step}", reset_less=True)
+        next_ = Signal(len(value), name=f"up_{step}", reset_less=True)
+        top_clear = value[-step:] == 0
+        m.d.sync += [
+            none.eq(top_clear),
+            next_.eq(Mux(top_clear, Cat(Const(0, step), value), value)),
+        ]
+        value, zeros = next_, [none, *zeros]
+    return value, Cat(*zeros)
