@@ -58,9 +58,9 @@ def softmax_latency(hw: Hardware, beats: int) -> int:
         return maximum + 5
     # once more through the row, and the stages of the slowest mode
     sums = beats + 7 + tree_levels(hw.lanes)
-    return maximum + sums + (10 if UNIFORM8 in hw.attention else 4)
+    return maximum + sums + (10 if UNIFORM8 in hw.attention else 7)
 
 
 def reciprocal_latency(hw: Hardware) -> int:
     """Cycles from the last code of a row to its reciprocal."""
-    return 19 + tree_levels(hw.lanes)
+    return 20 + tree_levels(hw.lanes)

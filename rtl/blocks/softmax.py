@@ -97,7 +97,7 @@ class SoftmaxConfig:
     @property
     def rows_latency(self) -> int:
         """From the handshake of a row's last output beat to its reciprocal in `rows`."""
-        return RowReciprocal.latency_of(self.lanes) + 1  # a register for the queue
+        return 1 + RowReciprocal.latency_of(self.lanes) + 1  # the codes; the queue
 
     @property
     def min_beats(self) -> int:
@@ -306,7 +306,7 @@ class Softmax(wiring.Component):
         last = position(m, "pass_1", self.config.tokens, c.lanes, issue).last
         m.d.comb += [
             issue.eq(active & e_ring.room & ~(last & total.busy)),
-            highest.start.eq(highest.ready & (~active | (issue & last))),
+            highest.start.eq(highest.ready & (~active | (e_ring.room & last & ~total.busy))),
             x_ring.advance.eq(1),
             x_ring.read.eq(issue),
             e_ring.reserve.eq(issue),
@@ -346,15 +346,15 @@ class Softmax(wiring.Component):
         _, last, left = position(m, "pass_2", self.config.tokens, c.lanes, issue)
         pause = Signal(range(c.min_beats))  # cycles until the next row may start
         owed = Signal(range(ROWS_DEPTH + 1))  # rows started whose reciprocal has not been taken
+        spare = Signal()  # another may start: a cycle late, rows start farther apart
         m.d.comb += [
             read.valid.eq(active),
             issue.eq(active & advance),
             ring.advance.eq(advance),
             ring.read.eq(issue),
-            before.start.eq(
-                advance & before.ready & (~active | last) & (pause == 0) & (owed != ROWS_DEPTH)
-            ),
+            before.start.eq(advance & before.ready & (~active | last) & (pause == 0) & spare),
         ]
+        m.d.sync += spare.eq(owed != ROWS_DEPTH)
         m.d.sync += owed.eq(counted(owed, before.start, self.rows.valid & self.rows.ready))
         lasts, tail = Signal(stages), Signal(c.lanes)
         with m.If(issue & last):
@@ -372,17 +372,21 @@ class Softmax(wiring.Component):
         m.d.comb += self.o.payload.last.eq(lasts[-1])
         m.submodules.reciprocal = reciprocal = RowReciprocal(c.lanes, c.built, c.max_tokens)
         for n in range(c.lanes):
+            code = Signal(c.code_bits, name=f"code_{n}", reset_less=True)
+            m.d.sync += code.eq(codes[n])
             m.d.comb += [
                 self.o.payload.data[n].eq(Mux(lasts[-1] & ~tail[n], 0, codes[n])),
                 # lanes beyond the row have the code of 0: they count nothing
-                reciprocal.value[n].eq(value_of(m, codes[n], mode, c.built, f"lane{n}")),
+                reciprocal.value[n].eq(value_of(m, code, mode, c.built, f"lane{n}")),
             ]
+        m.d.sync += [
+            reciprocal.step.eq(self.o.valid & self.o.ready),
+            reciprocal.last.eq(lasts[-1]),
+        ]
         uniform8 = is_mode(mode, UNIFORM8) & (UNIFORM8 in c.built)
         queued = self.rows.payload.as_value()
         m.submodules.queue = queue = SyncFIFO(width=len(queued), depth=ROWS_DEPTH)
         m.d.comb += [
-            reciprocal.step.eq(self.o.valid & self.o.ready),
-            reciprocal.last.eq(lasts[-1]),
             reciprocal.lis4.eq(is_mode(mode, LIS4)),
             reciprocal.unit.eq(~self.config.row_norm | uniform8),
             queue.w_data.eq(Cat(reciprocal.reciprocal, reciprocal.shift)),

@@ -103,6 +103,8 @@ class DistanceTable(wiring.Component):
             m, self.mode, {c: (c.format if c.of_maximum else EXPONENTIAL).max for c in self.modes},
             bits, "used",
         )  # fmt: skip
+        fill, mask = (Signal(bits, name=name, reset_less=True) for name in ("fill", "mask"))
+        m.d.sync += [fill.eq(left_out), mask.eq(used)]
         m.d.comb += self.table.ready.eq(1)
         for n, lane in enumerate(score):
             # a table for each lane: a block RAM has one read port of this width beside the write;
@@ -125,6 +127,6 @@ class DistanceTable(wiring.Component):
                 m.d.sync += [
                     distance.eq(beat_highest - lane.x),  # arbitrary where the pair is left out
                     word.eq(read.data),
-                    entry.eq(Mux(keep[n], word & used, left_out)),
+                    entry.eq(Mux(keep[n], word & mask, fill)),
                 ]
         return m
