@@ -17,7 +17,6 @@ from .timing import (
     CHUNK,
     ISSUE,
     READ,
-    RECIPROCAL,
     ROOM,
     ROW,
     ROW_RATE,
@@ -25,6 +24,7 @@ from .timing import (
     SCORES_WAITING,
     WRITE,
     array_latency,
+    reciprocal_latency,
     softmax_latency,
 )
 
@@ -279,5 +279,5 @@ class Array:
         """Rows of codes, from when the last score of each is written."""
         start, step, beats = self.softmax_pace(gemm)
         last = paced(written + SCORES, step, start + beats - 1)
-        codes = last + softmax_latency(self.hw, beats) + beats - 1 + RECIPROCAL + 1
+        codes = last + softmax_latency(self.hw, beats) + beats + reciprocal_latency(self.hw)
         self.shared.progress[Unit.CODES].add(codes)

@@ -18,8 +18,8 @@ QUEUE = 2  # an instruction sent to the cycle in which its unit may take it
 ISSUE = 4  # a GEMM taken to its first beat
 ROW = 2  # a count seen to the row that waited for it; one more for the first row
 CHUNK = 2  # an instruction taken by the epilogue to its first chunk
-READ = 6  # a chunk entering the epilogue to its read of the stream
-WRITE = 12  # a chunk entering the epilogue to its write
+READ = 9  # a chunk entering the epilogue to its read of the stream
+WRITE = 17  # a chunk entering the epilogue to its write
 ROOM = 8  # rows of accumulators between the array and the epilogue
 JOBS = 2  # GEMMs whose weights may be asked for before the oldest one is unpacked
 UNPACK = 2  # a beat of weights read to its write
@@ -30,7 +30,6 @@ LOAD_BEAT = 3  # a beat read to its first chunk taken; written a cycle later
 OUTSTANDING = 32  # bursts under way on the bus
 SCORES = 1  # a score written to its handshake with the softmax
 SCORES_WAITING = 32  # beats of scores between the epilogue and the softmax
-RECIPROCAL = 12  # the last code of a row to its reciprocal
 NORM_START = 2  # a NORM taken to its first word read
 NORM_FEED = 2  # a word read to its beat in the LayerNorm
 ROW_RATE = 9  # least cycles of a softmax row
@@ -38,22 +37,34 @@ NORM_RATE = 10  # ... of a LayerNorm row
 STORE = 5  # the last word of a line read to its last beat on the bus
 
 
-def array_latency(hw: Hardware) -> int:
-    """Cycles from the beat that completes a row to the row at the epilogue."""
-    levels, terms = 0, hw.rows  # of the adder tree, four terms a node
+def tree_levels(terms: int) -> int:
+    """Of an adder tree, four terms a node."""
+    levels = 0
     while terms > 1:
         levels, terms = levels + 1, -(-terms // 4)
-    return 5 + max(levels, 1)
+    return levels
+
+
+def array_latency(hw: Hardware) -> int:
+    """Cycles from the beat that completes a row to the row at the epilogue."""
+    return 7 + max(tree_levels(hw.rows), 1)
 
 
 def norm_latency(hw: Hardware) -> int:
     """Cycles from the last beat of a row in the LayerNorm to its first one out."""
-    return 49 + -(-ceil_log2(hw.norm_lanes) // 2)
+    return 56 + tree_levels(hw.norm_lanes)
 
 
 def softmax_latency(hw: Hardware, beats: int) -> int:
     """Cycles from the last score of a row of so many beats to its first code."""
+    maximum = 4 + ceil_log2(hw.lanes)
     if not has_exponentials(hw.attention):
-        return 7
+        return maximum + 5
     # once more through the row, and the stages of the slowest mode
-    return 10 + beats + (10 if UNIFORM8 in hw.attention else 4)
+    sums = beats + 7 + tree_levels(hw.lanes)
+    return maximum + sums + (10 if UNIFORM8 in hw.attention else 7)
+
+
+def reciprocal_latency(hw: Hardware) -> int:
+    """Cycles from the last code of a row to its reciprocal."""
+    return 20 + tree_levels(hw.lanes)

@@ -82,8 +82,8 @@ class Codes(wiring.Component):
     Latency
     -------
     Every beat of codes is written in the cycle in which it leaves the softmax. A row is `finished`
-    rows_latency = 12 cycles after its last beat of codes; its reciprocal leaves the queue 2 cycles
-    later at the earliest.
+    `rows_latency` of the softmax after its last beat of codes; its reciprocal leaves the queue 2
+    cycles later at the earliest.
 
     Throughput
     ----------

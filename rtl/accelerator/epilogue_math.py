@@ -1,11 +1,11 @@
-"""The arithmetic of the epilogue: E accumulators in, what becomes of them 11 cycles later.
+"""The arithmetic of the epilogue: E accumulators in, what becomes of them 16 cycles later.
 
 1        accumulators, their parameters, the row's reciprocal
 2, 3     plus bias, times the reciprocal; rounded                      units.attention
-4..6     requantized to 32 bits                                        units.requantize
-7        saturated to 8 or 16 bits; the lanes of the stream are there
-8..11    GELU                                                          units.gelu
-8..12    residual add                                                  units.residual
+4..9     requantized to 32 bits                                        units.requantize
+10       saturated to 8 or 16 bits; the lanes of the stream are there
+11..16   GELU                                                          units.gelu
+11..17   residual add                                                  units.residual
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ from ..parts.row_norm import rounded_shift
 from .layouts import struct
 from .ports import instruction
 
-LATENCY = 12  # the stage of `result`
-READ = 7  # the stage of `x`
+NORMALIZED = 3  # the stage of what goes into the requantize
+READ = NORMALIZED + Requantize.latency + 1  # the stage of `x`
+LATENCY = READ + Residual.latency  # the stage of `result`
 PARAMS = struct(COLUMN)  # of a column
 
 
@@ -73,9 +74,9 @@ class EpilogueMath(wiring.Component):
     reciprocal, shift : In, uint17, uint5
         of the row, in stage 1
     x : In, int16 x E
-        the lanes of the stream, in stage READ = 7
+        the lanes of the stream, in stage READ = 10
     result : Out, int32 x E
-        in stage LATENCY = 12
+        in stage LATENCY = 17
     table : In, stream of {addr, data}
         of the GELU (`rtl.blocks.gelu`)
 
@@ -114,7 +115,7 @@ class EpilogueMath(wiring.Component):
         is_op = {op: ins.epilogue == op for op in Epilogue}
         value = self.requantize(m, self.normalize(m))
 
-        # stage 7: the first clamp was to 32 bits, a second, narrower one makes it as if it were one
+        # stage READ: a second, narrower clamp makes the first one, to 32 bits, as if it were one
         half = is_op[Epilogue.GELU] | (is_op[Epilogue.RESIDUAL] & ins.wide)
         whole = is_op[Epilogue.LOGITS]
         narrow = Signal.like(self.result, reset_less=True)
@@ -159,7 +160,7 @@ class EpilogueMath(wiring.Component):
             add.o.ready.eq(1),
         ]
 
-        # stage 11, the GELU, and stage 12, the residual add
+        # the GELU, and a stage later the residual add
         kept = delay(m, narrow.as_value(), Gelu.latency, "kept")
         after_gelu = Signal.like(kept, reset_less=True)
         m.d.sync += after_gelu.eq(Mux(is_op[Epilogue.GELU], packed(gelu.o.payload.data, 32), kept))
@@ -190,7 +191,7 @@ class EpilogueMath(wiring.Component):
         return rounded
 
     def requantize(self, m: Module, acc):
-        """Stages 4 to 6."""
+        """From stage NORMALIZED on: as many as the block has."""
         ins = self.ins
         m.submodules.requantize = block = Requantize(RequantizeConfig(self.lanes, 32))
         scales = Cat(Cat(p.multiplier, p.shift[: SHIFT.width]) for p in self.params)

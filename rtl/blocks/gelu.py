@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -15,7 +15,8 @@ from amaranth.lib.wiring import In, Out
 from fqvit_hw.formats import GELU_INDEX_WIDTHS, GELU_INPUT, INT8, MULTIPLIER, SHIFT, IntFormat
 
 from ..parts.checks import check_fields
-from ..parts.pipeline import pipeline, saturate
+from ..parts.pipeline import delayed, half_up, pipeline, saturate
+from ..parts.shifter import SHIFT_LATENCY, shift_right
 
 # Only x >= 2^(index_width - 1) is requantized: 15 bits without the sign, x * multiplier < 2^31
 LINEAR_PRODUCT = IntFormat(GELU_INPUT.width - 1 + MULTIPLIER.width, False)
@@ -87,7 +88,7 @@ class Gelu(wiring.Component):
 
     Latency
     -------
-    4, from a beat on `i` to the same one on `o`.
+    6, from a beat on `i` to the same one on `o`.
 
     Throughput
     ----------
@@ -98,7 +99,7 @@ class Gelu(wiring.Component):
     Stalls as a whole while a beat on `o` is not taken.
     """
 
-    latency = 4
+    latency = 4 + SHIFT_LATENCY  # x, its product, the shift, rounded, saturated
 
     def __init__(self, parameters: GeluConfig):
         self.parameters = parameters
@@ -148,27 +149,30 @@ class Gelu(wiring.Component):
             read = memory.read_port()
             m.d.comb += [read.addr.eq(_index(x, half)), read.en.eq(advance & ~write)]
 
-            product = Signal(LINEAR_PRODUCT.width, name=f"product{n}")
-            doubled = Signal(LINEAR_PRODUCT.width, name=f"doubled{n}")
-            rounded = Signal(signed(LINEAR_PRODUCT.width + 1), name=f"rounded{n}")
-            entry = Signal(signed(INT8.width), name=f"entry{n}")
-            below, above = (
-                [Signal(name=f"{side}{n}_{k}") for k in range(2)] for side in ("below", "above")
-            )
+            below = [Signal(name=f"below{n}_{k}", reset_less=True) for k in range(2)]
+            above = Signal(name=f"above{n}", reset_less=True)
+            product = Signal(LINEAR_PRODUCT.width, name=f"product{n}", reset_less=True)
+            entry = Signal(signed(INT8.width), name=f"entry{n}", reset_less=True)
+            other = Signal(signed(INT8.width), name=f"other{n}", reset_less=True)
+            rounded = Signal(signed(LINEAR_PRODUCT.width + 1), name=f"rounded{n}", reset_less=True)
             zero = self.config.zero
-            m.d.comb += rounded.eq(((doubled + 1) >> 1) + zero)
-            linear = saturate(rounded, INT8)
             with m.If(advance):
                 m.d.sync += [
                     below[0].eq(x < -half),
-                    above[0].eq(x >= half),
+                    above.eq(x >= half),
                     # the product of a negative x is wrong, and never used
                     product.eq(x[: GELU_INPUT.width - 1] * self.config.multiplier),
                     below[1].eq(below[0]),
-                    above[1].eq(above[0]),
-                    doubled.eq(product >> shift),
                     entry.eq(read.data),
-                    self.o.payload.data[n].eq(Mux(below[1], zero, Mux(above[1], linear, entry))),
+                    other.eq(Mux(below[1], zero, entry)),
+                ]
+            doubled = shift_right(m, advance, product, shift, f"doubled{n}")
+            is_linear = delayed(m, advance, above, SHIFT_LATENCY + 1, f"linear{n}")
+            beside = delayed(m, advance, other, 1, f"beside{n}")  # `rounded`, as is_linear
+            with m.If(advance):
+                m.d.sync += [
+                    rounded.eq(half_up(Cat(doubled, Const(0, 1)).as_signed(), zero)),
+                    self.o.payload.data[n].eq(Mux(is_linear, saturate(rounded, INT8), beside)),
                 ]
         return m
 

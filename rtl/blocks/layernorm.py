@@ -13,6 +13,7 @@ second pass.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
@@ -29,13 +30,14 @@ from fqvit_hw.formats import (
     ceil_log2,
 )
 
+from ..parts.block_ram import block_ram
 from ..parts.checks import check_fields
 from ..parts.moments import Moments, Variance, VarianceConfig, moments_latency
 from ..parts.normalize import Normalize, NormalizeConfig
 from ..parts.position import inside, position
 from ..parts.root import InverseRoot, InverseRootConfig
 
-LOAD = 2  # registers before the sums: the codes, beside their factors, and X
+LOAD = 3  # registers before the sums: the codes, twice, beside their factors, and X
 
 
 @dataclass(frozen=True)
@@ -219,9 +221,8 @@ class LayerNorm(wiring.Component):
         rows.submodules.variance = variance = Variance(c.variance)
         rows.submodules.inverse_root = root = InverseRoot(c.inverse_root)
         rows.submodules.normalize = normalize = Normalize(c.normalize)
-        rows.submodules.ring = ring = memory.Memory(
-            shape=moments.x.shape(), depth=c.ring_depth, init=[]
-        )
+        # a beat is read before ring_depth others have followed it, see `ring_depth`
+        rows.submodules.ring = ring = block_ram(moments.x.shape(), c.ring_depth)
         write, read = ring.write_port(), ring.read_port()
         ready, tail = self.load(rows, table.get("factor"), moments)
         with rows.If(moments.valid):
@@ -261,9 +262,8 @@ class LayerNorm(wiring.Component):
 
     def table(self, m: Module, name: str, shape, advance) -> memory.ReadPort:
         """A parameter's own memory, so that each is read at the stage that needs it."""
-        m.submodules[name] = table = memory.Memory(
-            shape=shape, depth=self.parameters.beats, init=[]
-        )
+        # written while no beat is inside: what is read then is not used
+        m.submodules[name] = table = block_ram(shape, self.parameters.beats)
         write, read = table.write_port(), table.read_port()
         beat = self.params.payload
         m.d.comb += [
@@ -287,34 +287,39 @@ class LayerNorm(wiring.Component):
         with m.Elif(gap != 0):
             m.d.sync += gap.eq(gap - 1)
 
-        mark = Signal(data.StructLayout({"valid": 1, "first": 1, "last": 1}))
-        codes = Signal(c.array(c.width), reset_less=True)
-        live, tail = Signal(c.lanes), Signal(c.lanes)
-        m.d.sync += [
-            mark.valid.eq(taken),
-            mark.first.eq(beat.first),
-            mark.last.eq(beat.last),
-            codes.eq(self.i.payload.data),
-            live.eq(inside(beat.left, c.lanes)),
+        mark = data.StructLayout({"valid": 1, "first": 1, "last": 1, "live": c.lanes})
+        marks = [Signal(mark, name=f"mark{n}") for n in range(LOAD)]
+        codes = [
+            Signal(c.array(c.width), name=name, reset_less=True) for name in ("early", "codes")
         ]
-        with m.If(mark.valid & mark.last):
-            m.d.sync += tail.eq(live)
+        tail = Signal(c.lanes)
+        m.d.sync += [
+            marks[0].valid.eq(taken),
+            marks[0].first.eq(beat.first),
+            marks[0].last.eq(beat.last),
+            marks[0].live.eq(inside(beat.left, c.lanes)),
+            codes[0].eq(self.i.payload.data),
+            codes[1].eq(codes[0]),
+        ]
+        m.d.sync += [after.eq(before) for before, after in pairwise(marks)]
+        with m.If(marks[0].valid & marks[0].last):
+            m.d.sync += tail.eq(marks[0].live)
 
-        X = [codes[k] for k in lanes]
+        X = [codes[1][k] for k in lanes]
         if factor is not None:
             index = Signal(range(c.beats), name="load_index")
             m.d.comb += factor.addr.eq(index)
             with m.If(taken):
                 m.d.sync += index.eq(Mux(beat.last, 0, index + 1))
-            X = [(X[k] - self.config.zero) << factor.data[k] for k in lanes]
+            factors = Signal.like(factor.data, reset_less=True)
+            m.d.sync += factors.eq(factor.data)
+            X = [(X[k] - self.config.zero) << factors[k] for k in lanes]
         x = Signal.like(moments.x, reset_less=True)
-        valid, first, last = Signal(), Signal(), Signal()
-        m.d.sync += [x[k].eq(Mux(live[k], X[k], 0)) for k in lanes]
-        m.d.sync += [valid.eq(mark.valid), first.eq(mark.first), last.eq(mark.last)]
+        m.d.sync += [x[k].eq(Mux(marks[1].live[k], X[k], 0)) for k in lanes]
         m.d.comb += [
             moments.x.eq(x),
-            moments.valid.eq(valid),
-            moments.first.eq(first),
-            moments.last.eq(last),
+            moments.valid.eq(marks[-1].valid),
+            moments.first.eq(marks[-1].first),
+            moments.last.eq(marks[-1].last),
         ]
         return ready, tail

@@ -18,7 +18,6 @@ from ..parts.accumulator import Accumulator, AccumulatorConfig
 from ..parts.checks import check_fields
 from ..parts.dot import Dot
 from ..parts.packed import packed
-from ..parts.pipeline import pipeline
 from ..parts.tile_ring import TileRing, TileRingConfig
 
 
@@ -171,18 +170,19 @@ class MacArray(wiring.Component):
         if c.group > 1:
             m.d.comb += ring.group.eq(self.group)
 
-        # a beat enters the pipeline if its tile is there
+        # a beat enters the pipeline if its tile is there; all of it moves as the accumulator does
         beat = self.i.payload
-        gated = stream.Signature(c.i).create(path=("gated",))
-        advance = pipeline(m, gated, accumulator.i, c.stages)
+        advance, valid = accumulator.i.ready, Signal(c.stages)
         m.d.comb += [
-            gated.valid.eq(self.i.valid & ring.resident),
-            self.i.ready.eq(gated.ready & ring.resident),
+            self.i.ready.eq(advance & ring.resident),
+            accumulator.i.valid.eq(valid[-1]),
             ring.offset.eq(beat.tile),
             ring.release.eq(beat.release),
             ring.take.eq(self.i.valid & self.i.ready),
             ring.advance.eq(advance),
         ]
+        with m.If(advance):
+            m.d.sync += valid.eq(Cat(self.i.valid & ring.resident, valid))
         # what the accumulator is told travels beside the sums
         told = Cat(beat[name] for name in c.accumulator.control)
         control = [told] + [Signal(len(told), name=f"control{n}") for n in range(c.stages)]

@@ -14,7 +14,9 @@ from amaranth.lib.wiring import In, Out
 from fqvit_hw.formats import ACC, MULTIPLIER, PRODUCT, SHIFT, IntFormat
 
 from ..parts.checks import check_fields
-from ..parts.pipeline import pipeline, saturate
+from ..parts.pipeline import delayed, half_up, pipeline, saturate
+from ..parts.product import Product
+from ..parts.shifter import SHIFT_LATENCY, shift_right
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Requantize(wiring.Component):
 
     Latency
     -------
-    3, from a beat on `i` to the same one on `o`.
+    6, from a beat on `i` to the same one on `o`.
 
     Throughput
     ----------
@@ -76,7 +78,7 @@ class Requantize(wiring.Component):
     Stalls as a whole while a beat on `o` is not taken.
     """
 
-    latency = 3
+    latency = Product.latency + SHIFT_LATENCY + 2  # rounded, saturated
 
     def __init__(self, parameters: RequantizeConfig):
         self.parameters = parameters
@@ -87,22 +89,21 @@ class Requantize(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         advance = pipeline(m, self.i, self.o, self.latency)
-        zero = [Signal(signed(self.parameters.width), name=f"zero{n}") for n in range(2)]
-        with m.If(advance):
-            m.d.sync += [zero[0].eq(self.i.payload.zero), zero[1].eq(zero[0])]
-
         fmt = IntFormat(self.parameters.width)
+        zero = delayed(m, advance, self.i.payload.zero, self.latency - 2, "zero")
         for n in range(self.parameters.lanes):
             lane = self.i.payload.lanes[n]
-            product = Signal(signed(PRODUCT.width), name=f"product{n}")
-            shift = Signal(SHIFT.width, name=f"shift{n}")
-            doubled = Signal(signed(PRODUCT.width), name=f"doubled{n}")
+            shift = Signal(SHIFT.width, name=f"shift{n}", reset_less=True)
+            with m.If(advance):
+                m.d.sync += shift.eq(lane.shift - 1)
+            shift = delayed(m, advance, shift, Product.latency - 1, f"shift{n}")
+            product = Product(m, advance, lane.acc, lane.multiplier, f"product{n}").result
+            # rshift_round(x, n) = ((x >> (n - 1)) + 1) >> 1: no constant 2^(n-1) to decode
+            doubled = shift_right(m, advance, product, shift, f"doubled{n}")
+            rounded = Signal(signed(PRODUCT.width), name=f"rounded{n}", reset_less=True)
             with m.If(advance):
                 m.d.sync += [
-                    product.eq(lane.acc * lane.multiplier),
-                    shift.eq(lane.shift - 1),
-                    # rshift_round(x, n) = ((x >> (n - 1)) + 1) >> 1: no constant 2^(n-1) to decode
-                    doubled.eq(product >> shift),
-                    self.o.payload.data[n].eq(saturate(((doubled + 1) >> 1) + zero[1], fmt)),
+                    rounded.eq(half_up(doubled, zero)),
+                    self.o.payload.data[n].eq(saturate(rounded, fmt)),
                 ]
         return m

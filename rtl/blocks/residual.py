@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.formats import INT8, PTF_BITS, PTF_MAX, RESIDUAL_MULTIPLIER, SHIFT, IntFormat
 
 from ..parts.checks import check_fields
-from ..parts.pipeline import pipeline, saturate
+from ..parts.pipeline import half_up, pipeline, saturate
+from ..parts.shifter import SHIFT_LATENCY, shift_right
 
 # X, Y: 16 bits at most; M: 17 bits unsigned. |X * M| < 2^15 * 2^17: 33 bits, their sum 34.
 RESIDUAL_PRODUCT = IntFormat(16 + RESIDUAL_MULTIPLIER.width)
@@ -99,7 +100,7 @@ class Residual(wiring.Component):
 
     Latency
     -------
-    5, from a beat on `i` to the same one on `o`.
+    7, from a beat on `i` to the same one on `o`.
 
     Throughput
     ----------
@@ -110,7 +111,7 @@ class Residual(wiring.Component):
     Stalls as a whole while a beat on `o` is not taken.
     """
 
-    latency = 5
+    latency = 5 + SHIFT_LATENCY  # X and Y, products, their sum, the shift, rounded, saturated
 
     def __init__(self, parameters: ResidualConfig):
         self.parameters = parameters
@@ -132,25 +133,20 @@ class Residual(wiring.Component):
         # |code - zero| <= 255: 9 bits signed
         x_bits = 9 + PTF_MAX if c.x_width == 8 else 16
         branch_bits = 9 if c.branch_width == 8 else 16
-        zero = layer.zero if ptf_out else 0
+        zero = layer.zero if ptf_out else Const(0, signed(1))
 
         for n in range(c.lanes):
             lane = self.i.payload.lanes[n]
-            X = Signal(signed(x_bits), name=f"x{n}")
-            Y = Signal(signed(branch_bits), name=f"branch{n}")
-            x_product, branch_product = (
-                Signal(signed(RESIDUAL_PRODUCT.width), name=f"{side}_product{n}")
-                for side in ("x", "branch")
-            )
-            total = Signal(signed(RESIDUAL_SUM.width), name=f"total{n}")
-            shift = [Signal(SHIFT.width, name=f"shift{n}_{k}") for k in range(3)]
-            # rshift_round(x, n) = ((2x >> n) + 1) >> 1, with no exception for n = 0
-            doubled = Signal(signed(RESIDUAL_SUM.width + 1), name=f"doubled{n}")
-            rounded = Signal(signed(RESIDUAL_SUM.width + 1), name=f"rounded{n}")
-            m.d.comb += rounded.eq(((doubled + 1) >> 1) + zero)
-            y = saturate(rounded, IntFormat(c.width))
-            if c.flexible:
-                y = Mux(layer.wide, y, saturate(rounded, INT8))
+
+            def register(name: str, width: int, n: int = n) -> Signal:
+                return Signal(signed(width), name=f"{name}{n}", reset_less=True)
+
+            X, Y = register("x", x_bits), register("branch", branch_bits)
+            x_product = register("x_product", RESIDUAL_PRODUCT.width)
+            branch_product = register("branch_product", RESIDUAL_PRODUCT.width)
+            total = register("total", RESIDUAL_SUM.width)
+            rounded = register("rounded", RESIDUAL_SUM.width + 1)
+            shift = [Signal(SHIFT.width, name=f"shift{n}_{k}", reset_less=True) for k in range(3)]
             with m.If(advance):
                 m.d.sync += [
                     X.eq((lane.x - layer.x_zero) << lane.x_factor if ptf_in else lane.x),
@@ -161,7 +157,15 @@ class Residual(wiring.Component):
                     shift[1].eq(shift[0]),
                     total.eq(x_product + branch_product),
                     shift[2].eq(shift[1]),
-                    doubled.eq((total << 1) >> shift[2]),
+                ]
+            # rshift_round(x, n) = ((2x >> n) + 1) >> 1, with no exception for n = 0
+            doubled = shift_right(m, advance, total << 1, shift[2], f"doubled{n}")
+            y = saturate(rounded, IntFormat(c.width))
+            if c.flexible:
+                y = Mux(layer.wide, y, saturate(rounded, INT8))
+            with m.If(advance):
+                m.d.sync += [
+                    rounded.eq(half_up(doubled, zero)),
                     self.o.payload.data[n].eq(y),
                 ]
         return m

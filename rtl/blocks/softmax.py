@@ -21,17 +21,18 @@ from fqvit_hw.attention_codes import (
 )
 from fqvit_hw.formats import EXPONENTIAL, INT8, MAX_TOKENS, RECIPROCAL, ROW_SHIFT, ceil_log2
 
+from ..parts.adder_tree import adder_tree, tree_latency
 from ..parts.checks import check_fields, check_modes
 from ..parts.code_values import MODE_BITS, is_mode, value_of
 from ..parts.distance_table import DistanceTable, scores, writes
 from ..parts.packed import packed
-from ..parts.pipeline import pipeline
+from ..parts.pipeline import delayed, pipeline
 from ..parts.position import inside, position
 from ..parts.row_reciprocal import RowReciprocal
-from ..parts.row_ring import Handover, Ring
+from ..parts.row_ring import Handover, Ring, counted
 from ..parts.softmax_code import AttentionCode
 
-SLACK = 8  # beats a ring must hold beyond one row: the way from its last write to its first read
+SLACK = 14  # beats a ring must hold beyond one row: the way from its last write to its first read
 ROWS_DEPTH = 8  # reciprocals that may wait, rows still in the pipeline included
 
 
@@ -80,21 +81,29 @@ class SoftmaxConfig:
     def latency(self, tokens: int) -> int:
         """From the handshake of a row's last beat to its first output beat, no row in the way.
 
-        2 to the maximum, 1 to start the last pass, 1 to read; with exponentials also 1 to start
-        pass 1, its beats, 5 to the sum.
+        To the maximum one for the scores, one a level of its tree and one for the row's; 1 to start
+        the last pass, 1 to read. With exponentials also 1 to start pass 1, its beats, those of
+        the table, of the sum of a beat and of the row's sum.
         """
-        sums = 6 + self.beats(tokens) if self.exponentials else 0
-        return 4 + sums + self.code_latency
+        maximum = 2 + ceil_log2(self.lanes)
+        sums = self.beats(tokens) + self.sum_latency if self.exponentials else 0
+        return maximum + 2 + sums + self.code_latency
+
+    @property
+    def sum_latency(self) -> int:
+        """From the start of pass 1 to the row's sum, but for its beats."""
+        return 1 + DistanceTable.latency + tree_latency(self.lanes) + 1
 
     @property
     def rows_latency(self) -> int:
         """From the handshake of a row's last output beat to its reciprocal in `rows`."""
-        return RowReciprocal.latency + 1  # a register for the queue after the recurrence
+        return 1 + RowReciprocal.latency_of(self.lanes) + 1  # the codes; the queue
 
     @property
     def min_beats(self) -> int:
-        """Shorter rows take as long: the cycles of the recurrence. Pass 1 alone would do with 7."""
-        return RowReciprocal.interval
+        """Shorter rows take as long: the cycles of the recurrence, or those in which pass 1 has a
+        sum under way and does not begin the next one."""
+        return max(RowReciprocal.interval, self.sum_latency + 1 if self.exponentials else 0)
 
     def cycles_per_row(self, tokens: int) -> int:
         return max(self.beats(tokens), self.min_beats)
@@ -186,8 +195,8 @@ class Softmax(wiring.Component):
 
     Throughput
     ----------
-    cycles_per_row(tokens): `lanes` scores a cycle without bubbles for rows of at least 9 beats;
-    shorter rows take 9 cycles each.
+    cycles_per_row(tokens): `lanes` scores a cycle without bubbles for rows of at least `min_beats`
+    beats, 9 or with exponentials up to 10 (16 lanes); shorter rows take as many cycles.
 
     Back-pressure
     -------------
@@ -263,20 +272,23 @@ class Softmax(wiring.Component):
                 lane.x.eq(self.i.payload.data[n]),
                 lane.keep.eq(~self.i.payload.mask[n] & real),
             ]
-            kept.append(Mux(lane.keep, lane.x, INT8.min))
+            score = Signal(signed(INT8.width), name=f"kept_{n}", reset_less=True)
+            m.d.sync += score.eq(Mux(lane.keep, lane.x, INT8.min))
+            kept.append(score)
         with m.If(accept & last):
             m.d.sync += highest.announce()
 
-        beat_highest, beat_valid, beat_last = Signal(signed(INT8.width)), Signal(), Signal()
-        beat_kept, any_kept = Signal(), Signal()  # some pair of the beat, of the beats before it
-        m.d.sync += [
-            beat_highest.eq(maximum(m, kept)),
-            beat_valid.eq(accept),
-            beat_last.eq(last),
-            beat_kept.eq(Cat(lane.keep for lane in written).any()),
-        ]
+        # of the beat, then of the row so far
+        beat_highest = maximum(m, kept)
+        levels = ceil_log2(c.lanes)
+        keeps = Signal(c.lanes, reset_less=True)
+        m.d.sync += keeps.eq(Cat(lane.keep for lane in written))
+        beat_kept = delayed(m, Const(1), keeps.any(), levels, "beat_kept")  # some pair of the beat
+        beat_valid = delayed(m, Const(1), accept, 1 + levels, "beat_valid", reset=True)
+        beat_last = delayed(m, Const(1), last, 1 + levels, "beat_last")
+        any_kept = Signal()  # some pair of the beats before it
         running = Signal(signed(INT8.width), init=INT8.min)
-        so_far = maximum(m, [running, beat_highest])
+        so_far = Mux(beat_highest > running, beat_highest, running)
         with m.If(beat_valid):
             m.d.sync += [
                 running.eq(Mux(beat_last, INT8.min, so_far)),
@@ -294,7 +306,8 @@ class Softmax(wiring.Component):
         last = position(m, "pass_1", self.config.tokens, c.lanes, issue).last
         m.d.comb += [
             issue.eq(active & e_ring.room & ~(last & total.busy)),
-            highest.start.eq(highest.ready & (~active | (issue & last))),
+            highest.start.eq(highest.ready & (~active | (e_ring.room & last & ~total.busy))),
+            x_ring.advance.eq(1),
             x_ring.read.eq(issue),
             e_ring.reserve.eq(issue),
         ]
@@ -303,20 +316,20 @@ class Softmax(wiring.Component):
         with m.If(highest.start):
             m.d.sync += active.eq(1)
 
-        # 1: score read, 2: distance, 3: table, 4: e, 5: sum of the beat. From here on nothing
-        # stalls: the place in e_ring is reserved
-        valid, lasts = Signal(5), Signal(5)
-        e = self.lookup(m, x_ring, highest, Const(1)).entry
-        m.d.sync += [valid.eq(Cat(issue, valid)), lasts.eq(Cat(last, lasts))]
-        m.d.comb += [e_ring.write.eq(valid[3]), e_ring.write_data.eq(e)]
+        # The lookup begins with the read; from here on nothing stalls: the place in e_ring is
+        # reserved
+        lookup = self.lookup(m, x_ring, highest, Const(1))
+        e = [lookup.entry[n] for n in range(c.lanes)]
+        valids, lasts = Signal(c.sum_latency - 1), Signal(c.sum_latency - 1)
+        m.d.sync += [valids.eq(Cat(issue, valids)), lasts.eq(Cat(last, lasts))]
+        m.d.comb += [e_ring.write.eq(valids[lookup.latency]), e_ring.write_data.eq(lookup.entry)]
 
-        beat_sum = Signal(c.sum_width)
+        beat_sum = adder_tree(m, e, "e")
         partial, so_far = Signal(c.sum_width), Signal(c.sum_width)
         m.d.comb += so_far.eq(partial + beat_sum)
-        m.d.sync += beat_sum.eq(sum(e))
-        with m.If(valid[4]):
-            m.d.sync += partial.eq(Mux(lasts[4], 0, so_far))
-            with m.If(lasts[4]):
+        with m.If(valids[-1]):
+            m.d.sync += partial.eq(Mux(lasts[-1], 0, so_far))
+            with m.If(lasts[-1]):
                 m.d.sync += total.deliver(so_far)
 
     def pass_2(self, m: Module, ring: Ring, before: Handover, codes_of) -> None:
@@ -333,15 +346,16 @@ class Softmax(wiring.Component):
         _, last, left = position(m, "pass_2", self.config.tokens, c.lanes, issue)
         pause = Signal(range(c.min_beats))  # cycles until the next row may start
         owed = Signal(range(ROWS_DEPTH + 1))  # rows started whose reciprocal has not been taken
+        spare = Signal()  # another may start: a cycle late, rows start farther apart
         m.d.comb += [
             read.valid.eq(active),
             issue.eq(active & advance),
+            ring.advance.eq(advance),
             ring.read.eq(issue),
-            before.start.eq(
-                advance & before.ready & (~active | last) & (pause == 0) & (owed != ROWS_DEPTH)
-            ),
+            before.start.eq(advance & before.ready & (~active | last) & (pause == 0) & spare),
         ]
-        m.d.sync += owed.eq(owed + before.start - (self.rows.valid & self.rows.ready))
+        m.d.sync += spare.eq(owed != ROWS_DEPTH)
+        m.d.sync += owed.eq(counted(owed, before.start, self.rows.valid & self.rows.ready))
         lasts, tail = Signal(stages), Signal(c.lanes)
         with m.If(issue & last):
             # the tail is the same for all rows of a layer: one register serves the whole pipeline
@@ -358,17 +372,21 @@ class Softmax(wiring.Component):
         m.d.comb += self.o.payload.last.eq(lasts[-1])
         m.submodules.reciprocal = reciprocal = RowReciprocal(c.lanes, c.built, c.max_tokens)
         for n in range(c.lanes):
+            code = Signal(c.code_bits, name=f"code_{n}", reset_less=True)
+            m.d.sync += code.eq(codes[n])
             m.d.comb += [
                 self.o.payload.data[n].eq(Mux(lasts[-1] & ~tail[n], 0, codes[n])),
                 # lanes beyond the row have the code of 0: they count nothing
-                reciprocal.value[n].eq(value_of(m, codes[n], mode, c.built, f"lane{n}")),
+                reciprocal.value[n].eq(value_of(m, code, mode, c.built, f"lane{n}")),
             ]
+        m.d.sync += [
+            reciprocal.step.eq(self.o.valid & self.o.ready),
+            reciprocal.last.eq(lasts[-1]),
+        ]
         uniform8 = is_mode(mode, UNIFORM8) & (UNIFORM8 in c.built)
         queued = self.rows.payload.as_value()
         m.submodules.queue = queue = SyncFIFO(width=len(queued), depth=ROWS_DEPTH)
         m.d.comb += [
-            reciprocal.step.eq(self.o.valid & self.o.ready),
-            reciprocal.last.eq(lasts[-1]),
             reciprocal.lis4.eq(is_mode(mode, LIS4)),
             reciprocal.unit.eq(~self.config.row_norm | uniform8),
             queue.w_data.eq(Cat(reciprocal.reciprocal, reciprocal.shift)),
@@ -415,12 +433,13 @@ class Softmax(wiring.Component):
 
 
 def maximum(m: Module, values: list[Value]) -> Value:
-    """The greatest of signed values, as a tree; a signal for each node keeps the Verilog short."""
+    """The greatest of signed values, ceil_log2(len(values)) cycles later: a tree of registers."""
     while len(values) > 1:
         nodes = []
-        for a, b in zip(values[::2], values[1::2], strict=False):
-            node = Signal(signed(INT8.width), name="greater")
-            m.d.comb += node.eq(Mux(a > b, a, b))
+        for n in range(0, len(values), 2):
+            a, b = values[n], values[min(n + 1, len(values) - 1)]
+            node = Signal(signed(INT8.width), name="greater", reset_less=True)
+            m.d.sync += node.eq(Mux(a > b, a, b))
             nodes.append(node)
-        values = nodes + values[len(nodes) * 2 :]
+        values = nodes
     return values[0]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.formats import ACC
 
+from .block_ram import block_ram
 from .packed import packed
 
 
@@ -50,8 +51,9 @@ class Accumulator(wiring.Component):
     """row[addr] = (bias or 0 if first else row[addr]) + data; `last` puts the new row on `o`.
 
     The sums cannot overflow: the model's quantizer proves it (docs/datapath.md); 33 bits would be
-    dropped silently. The newest row always stands in a register, which is the output at the same
-    time, so that the row memory needs no forwarding: what it delivers is used for older rows only.
+    dropped silently. The two newest rows stand in registers, the newest is the output at the same
+    time: what the memory delivers is used for older rows only, so that it may be read two steps
+    before the addition, and need not know what is written meanwhile.
 
     Parameters
     ----------
@@ -69,7 +71,7 @@ class Accumulator(wiring.Component):
 
     Latency
     -------
-    2, from a beat with `last` to its row on `o`.
+    3, from a beat with `last` to its row on `o`.
 
     Throughput
     ----------
@@ -80,7 +82,7 @@ class Accumulator(wiring.Component):
     Stalls as a whole while `o` is not taken or a `first` waits for its bias.
     """
 
-    latency = 2
+    latency = 3
 
     def __init__(self, parameters: AccumulatorConfig):
         self.parameters = parameters
@@ -93,53 +95,68 @@ class Accumulator(wiring.Component):
         m = Module()
         rows = self.parameters.o["data"].shape  # int32 x cols
 
-        # stage 1: the beat in a register, while the row memory is read
-        valid = Signal()
-        beat = Signal(self.parameters.i)
+        # stage 1: while the row memory is read; stage 2: its word is there, and the new row is made
+        early_valid, valid = Signal(), Signal()
+        early, beat = Signal(self.parameters.i), Signal(self.parameters.i)
+        starts = Signal()  # `early` is there, and the first of its row
         free = Signal()  # the output register may be overwritten
         advance = Signal()
         starting = Signal(rows)
         m.d.comb += free.eq(self.o.ready | ~self.o.valid)
         if self.parameters.bias:
-            needed = Signal()
             m.d.comb += [
-                needed.eq(valid & beat.first),
-                self.bias.ready.eq(free & needed),
-                advance.eq(free & (self.bias.valid | ~needed)),
+                self.bias.ready.eq(free & starts),
+                advance.eq(free & (self.bias.valid | ~starts)),
                 starting.eq(self.bias.payload.data),
             ]
         else:
             m.d.comb += advance.eq(free)
         m.d.comb += self.i.ready.eq(advance)
         with m.If(advance):
-            m.d.sync += [valid.eq(self.i.valid), beat.eq(self.i.payload)]
+            m.d.sync += [
+                early_valid.eq(self.i.valid),
+                early.eq(self.i.payload),
+                starts.eq(self.i.valid & self.i.payload.first),
+                valid.eq(early_valid),
+                beat.eq(early),
+            ]
 
-        # stage 2: the new row
-        newest = self.o.payload.data
-        stored = Signal(rows)
+        # the rows before `beat`: the newest, and the one before that or what `beat` starts from
+        newest, second = self.o.payload.data, Signal(rows, reset_less=True)
+        old, new = Signal(rows), Signal(rows)
+        with m.If(advance):
+            m.d.sync += second.eq(Mux(early.first, starting, newest))
+        is_newest = Signal()
         if self.parameters.depth == 1:
-            m.d.comb += stored.eq(newest)
+            m.d.comb += old.eq(Mux(is_newest, newest, second))
+            with m.If(advance):
+                m.d.sync += is_newest.eq(~early.first)
         else:
-            m.submodules.rows = ram = memory.Memory(
-                shape=rows.size, depth=self.parameters.depth, init=[]
-            )
+            # a word that is read while it is written is not used: that row is among the newest two
+            m.submodules.rows = ram = block_ram(rows.size, self.parameters.depth)
             write, read = ram.write_port(), ram.read_port()
-            newest_addr = Signal.like(beat.addr)
+            word, is_second = Signal(rows, reset_less=True), Signal()
+            newest_addr, after_newest = Signal.like(beat.addr), Signal.like(beat.addr)
             m.d.comb += [
                 read.en.eq(advance),
                 read.addr.eq(self.i.payload.addr),
-                stored.eq(Mux(beat.addr == newest_addr, newest, read.data)),
+                write.en.eq(advance & valid),
+                write.addr.eq(beat.addr),
+                write.data.eq(new),
+                after_newest.eq(Mux(valid, beat.addr, newest_addr)),
+                old.eq(Mux(is_newest, newest, Mux(is_second, second, word))),
             ]
-        old, new = Signal(rows), Signal(rows)
-        m.d.comb += old.eq(Mux(beat.first, starting, stored))
+            with m.If(advance):
+                m.d.sync += [
+                    word.eq(read.data),
+                    newest_addr.eq(after_newest),
+                    is_newest.eq(~early.first & (early.addr == after_newest)),
+                    is_second.eq(early.first | (early.addr == newest_addr)),
+                ]
         sums = [old[n] + beat.data[n] for n in range(self.parameters.cols)]
         m.d.comb += new.eq(packed(sums, ACC.width))
         with m.If(free):
             m.d.sync += self.o.valid.eq(advance & valid & beat.last)
         with m.If(advance & valid):
             m.d.sync += newest.eq(new)
-        if self.parameters.depth > 1:
-            m.d.comb += [write.en.eq(advance & valid), write.addr.eq(beat.addr), write.data.eq(new)]
-            with m.If(advance & valid):
-                m.d.sync += newest_addr.eq(beat.addr)
         return m

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.attention_codes import AttentionCodes, entry_bits
 from fqvit_hw.formats import EXPONENTIAL, INT8, UINT8
 
+from .block_ram import block_ram
 from .code_values import MODE_BITS, by_mode
+from .pipeline import delayed
 
 DISTANCE = UINT8  # m - x, 0..255: the table's address
 
@@ -55,7 +57,7 @@ class DistanceTable(wiring.Component):
 
     Latency
     -------
-    3 steps of `advance` from `x` to `entry`: distance, table, entry.
+    5 steps of `advance` from `x` to `entry`: score, distance, table, its word, entry.
 
     Throughput
     ----------
@@ -66,7 +68,7 @@ class DistanceTable(wiring.Component):
     `advance`.
     """
 
-    latency = 3
+    latency = 5
 
     def __init__(self, lanes: int, modes: Sequence[AttentionCodes]):
         self.modes = modes
@@ -84,18 +86,15 @@ class DistanceTable(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        bits, lanes = entry_bits(self.modes), len(self.x)
-        highest = Signal(signed(INT8.width))
+        bits = entry_bits(self.modes)
+        highest, early = Signal(signed(INT8.width)), Signal(signed(INT8.width))
         beat_highest = Signal(signed(INT8.width))  # a name of its own, in the Verilog too
-        keep, keep_later = Signal(lanes), Signal(lanes)
+        score = Signal.like(self.x, reset_less=True)
         with m.If(self.start):
             m.d.sync += highest.eq(self.highest)
         with m.If(self.advance):
-            m.d.sync += [
-                beat_highest.eq(highest),
-                keep.eq(Cat(lane.keep for lane in self.x)),
-                keep_later.eq(keep),
-            ]
+            m.d.sync += [early.eq(highest), beat_highest.eq(early), score.eq(self.x)]
+        keep = delayed(m, self.advance, Cat(lane.keep for lane in score), 3, "keep")
         left_out = by_mode(
             m, self.mode, {c: c.zero_code if c.of_maximum else 0 for c in self.modes},
             bits, "left_out",
@@ -104,13 +103,17 @@ class DistanceTable(wiring.Component):
             m, self.mode, {c: (c.format if c.of_maximum else EXPONENTIAL).max for c in self.modes},
             bits, "used",
         )  # fmt: skip
+        fill, mask = (Signal(bits, name=name, reset_less=True) for name in ("fill", "mask"))
+        m.d.sync += [fill.eq(left_out), mask.eq(used)]
         m.d.comb += self.table.ready.eq(1)
-        for n, lane in enumerate(self.x):
-            # a table for each lane: a block RAM has one read port of this width beside the write
-            table = memory.Memory(shape=unsigned(bits), depth=1 << DISTANCE.width, init=[])
+        for n, lane in enumerate(score):
+            # a table for each lane: a block RAM has one read port of this width beside the write;
+            # it is written while no beat is inside
+            table = block_ram(unsigned(bits), 1 << DISTANCE.width)
             m.submodules[f"table{n}"] = table
             write, read = table.write_port(), table.read_port()
             distance = Signal(DISTANCE.width, name=f"distance_{n}", reset_less=True)
+            word = Signal(bits, name=f"word_{n}", reset_less=True)
             entry = Signal(bits, name=f"entry_{n}", reset_less=True)
             m.d.comb += [
                 read.addr.eq(distance),
@@ -123,6 +126,7 @@ class DistanceTable(wiring.Component):
             with m.If(self.advance):
                 m.d.sync += [
                     distance.eq(beat_highest - lane.x),  # arbitrary where the pair is left out
-                    entry.eq(Mux(keep_later[n], read.data & used, left_out)),
+                    word.eq(read.data),
+                    entry.eq(Mux(keep[n], word & mask, fill)),
                 ]
         return m

@@ -17,11 +17,11 @@ from amaranth.lib import data
 from fqvit_hw.attention_codes import LIS4
 from fqvit_hw.formats import BITSHIFT_FRACTION, CODE, OPERAND, ZERO_CODE, ceil_log2
 
+from .adder_tree import FAN_IN, balanced_sum, tree_latency
 from .code_values import value_in
 from .packed import packed
 
 AMOUNT_WIDTH = CODE.width + 1  # shift amounts 0..14; 31 (-1) shifts all bits out: zero
-FAN_IN = 4  # terms summed between two registers of the adder tree
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,9 @@ class Dot:
 
     @property
     def stages(self) -> int:
-        """Operands, terms, and the adder tree without its last level, which is not registered."""
-        levels, terms = 0, self.rows
-        while terms > 1:
-            levels, terms = levels + 1, -(-terms // FAN_IN)
-        return 2 + max(levels - 1, 0)
+        """Operands, inputs of the multipliers, terms, and the adder tree without its last level,
+        which is not registered."""
+        return 3 + max(tree_latency(self.rows) - 1, 0)
 
     def sums(
         self, m: Module, advance, values: Sequence, codes: Sequence, shift, tile: Sequence[Sequence]
@@ -81,7 +79,11 @@ class Dot:
         return [self._tree(m, advance, terms, str(c)) for c, terms in enumerate(columns)]
 
     def _terms(self, m: Module, advance, values, codes, shift, tile) -> list[list]:
-        """Two registers: operands and terms."""
+        """Three registers: operands, inputs of the multipliers, terms.
+
+        The second and the third are plain and stand right before and behind the multipliers, whose
+        own registers they can be. The first one drives a row of them.
+        """
         width, factors = self.term_width, packed(values, self.factor_width)
         factor = Signal(data.ArrayLayout(signed(self.factor_width), self.rows), reset_less=True)
         amount = Signal(data.ArrayLayout(AMOUNT_WIDTH, self.rows), reset_less=True)
@@ -95,23 +97,32 @@ class Dot:
         elif self.bitshift:
             powers = [value_in(m, code, LIS4, f"row{r}") for r, code in enumerate(codes)]
             factors = Mux(shift, packed(powers, self.factor_width), factors)
+        factor_in = Signal.like(factor, name="factor_in", reset_less=True)
+        amount_in = Signal.like(amount, name="amount_in", reset_less=True)
         with m.If(advance):
-            m.d.sync += factor.eq(factors)
+            m.d.sync += [factor.eq(factors), factor_in.eq(factor), amount_in.eq(amount)]
         columns = []
         for c in range(self.cols):
             # a signal a column: wider ones (above 2048 bits) are slow in Verilator
+            weights = Signal(
+                data.ArrayLayout(signed(self.weight), self.rows), name=f"weights{c}",
+                reset_less=True,
+            )  # fmt: skip
             terms = Signal(
                 data.ArrayLayout(signed(width), self.rows), name=f"terms{c}", reset_less=True
             )
             values = []
             for r in range(self.rows):
-                product = (factor[r] * tile[r][c])[:width].as_signed()
+                product = (factor_in[r] * weights[r])[:width].as_signed()
                 if self.shifts:
-                    shifted = (tile[r][c] << amount[r])[:width].as_signed()
+                    shifted = (weights[r] << amount_in[r])[:width].as_signed()
                     product = product | shifted if self.multiply else shifted
                 values.append(product)
             with m.If(advance):
-                m.d.sync += terms.eq(packed(values, width))
+                m.d.sync += [
+                    weights.eq(packed((tile[r][c] for r in range(self.rows)), self.weight)),
+                    terms.eq(packed(values, width)),
+                ]
             columns.append([terms[r] for r in range(self.rows)])
         return columns
 
@@ -130,11 +141,3 @@ class Dot:
             terms = [partial[n] for n in range(len(sums))]
             level += 1
         return balanced_sum(terms)
-
-
-def balanced_sum(terms: list):
-    """The sum of `terms` as a balanced tree: log2(n) more bits, log2(n) adders deep."""
-    if len(terms) == 1:
-        return terms[0]
-    half = (len(terms) + 1) // 2
-    return balanced_sum(terms[:half]) + balanced_sum(terms[half:])

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
+from operator import or_
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from fqvit_hw.formats import LayerNormWidths, ceil_log2
+from fqvit_hw.formats import LayerNormWidths
 
+from .adder_tree import adder_tree, tree_latency
 from .root import sequence
 
 LIMB = 17  # partial products of 17-bit limbs fit an 18 x 18 signed multiplier
-FAN_IN = 4  # operands of an adder tree node: two levels of adders between registers
 
 
 def moments_latency(lanes: int) -> int:
     """Registers of the squares, of the adder trees and of the accumulators."""
-    return 1 + -(-ceil_log2(lanes) // ceil_log2(FAN_IN)) + 1
+    return 1 + tree_latency(lanes) + 1
 
 
 class Moments(wiring.Component):
@@ -96,20 +98,6 @@ class Moments(wiring.Component):
         return m
 
 
-def adder_tree(m: Module, values: list, name: str):
-    """The sum of `values`, registered after every node of up to four operands."""
-    level = 0
-    while len(values) > 1:
-        nodes = [sum(values[n + 1 : n + FAN_IN], values[n]) for n in range(0, len(values), FAN_IN)]
-        values = [
-            Signal(node.shape(), name=f"sum_{name}{level}_{n}", reset_less=True)
-            for n, node in enumerate(nodes)
-        ]
-        m.d.sync += [register.eq(node) for register, node in zip(values, nodes, strict=True)]
-        level += 1
-    return values[0]
-
-
 @dataclass(frozen=True)
 class VarianceConfig:
     """widths: LayerNormWidths of the longest row."""
@@ -127,7 +115,7 @@ class VarianceConfig:
 
     @property
     def latency(self) -> int:
-        return self.products + 2  # registers of the operands and of the product
+        return self.products + 4  # registers of the sums, the operands, the product and the term
 
     interval = latency
 
@@ -204,17 +192,23 @@ class Variance(wiring.Component):
         else:
             steps += [(total, total, 0, True)]
 
-        phase = sequence(m, self.start, len(steps) + 2, "phase")
-        a, b = Signal(signed(LIMB + 1)), Signal(signed(LIMB + 1))
-        product = Signal(signed(2 * (LIMB + 1)), reset_less=True)
+        phase = sequence(m, self.start, self.parameters.latency, "phase")
         m.d.comb += self.done.eq(phase[-1])
-        m.d.sync += product.eq(a * b)
         with m.If(self.start):
             m.d.sync += [sumsq.eq(self.sumsq), total.eq(self.total), self.V.eq(self.eps)]
-        for n, (left, right, shift, subtract) in enumerate(steps):
+        # the registers of operands and product can be the multiplier's own
+        a, b = (Signal(signed(LIMB + 1), name=name, reset_less=True) for name in "ab")
+        left, right = Signal.like(a, name="left"), Signal.like(b, name="right")
+        product = Signal(signed(2 * (LIMB + 1)), reset_less=True)
+        term, subtract = Signal.like(self.V, reset_less=True), Signal(reset_less=True)
+        m.d.sync += [a.eq(left), b.eq(right), product.eq(a * b)]
+        terms, negatives = [], []  # one of each is not 0
+        for n, (first, second, shift, negative) in enumerate(steps):
             with m.If(phase[n]):
-                m.d.comb += [a.eq(left), b.eq(right)]
-            with m.If(phase[n + 1]):  # modulo 2^width: only the result has to fit V
-                term = product << shift
-                m.d.sync += self.V.eq(self.V - term if subtract else self.V + term)
+                m.d.comb += [left.eq(first), right.eq(second)]
+            terms.append(Mux(phase[n + 2], product << shift, 0))
+            negatives.append(phase[n + 2] & negative)
+        m.d.sync += [term.eq(reduce(or_, terms)), subtract.eq(Cat(negatives).any())]
+        with m.If(phase[3 : 3 + len(steps)].any()):  # modulo 2^width: only the result has to fit V
+            m.d.sync += self.V.eq(Mux(subtract, self.V - term, self.V + term))
         return m

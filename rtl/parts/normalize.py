@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -24,6 +24,8 @@ from fqvit_hw.formats import (
 
 from .pipeline import saturate
 from .position import position
+from .product import Product
+from .shifter import shift_right
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Normalize(wiring.Component):
     ring_addr : Out, range
         of the ring buffer: in order, an address a beat
     ring_data : In, X x lanes
-        one cycle after its address, as all data
+        one cycle after its address, as all data: it goes into a register, which may be the memory's
     gamma_addr, beta_addr : Out, range
         the beat's place in the row
     gamma_data, beta_data : In, array
@@ -88,7 +90,7 @@ class Normalize(wiring.Component):
 
     Latency
     -------
-    10, from a beat's turn in the ring to `valid`; the first turn is in the cycle after `start`.
+    14, from a beat's turn in the ring to `valid`; the first turn is in the cycle after `start`.
 
     Throughput
     ----------
@@ -100,7 +102,7 @@ class Normalize(wiring.Component):
     None: the parent stops the clock of the whole component (`rtl.blocks.layernorm`).
     """
 
-    latency = 10
+    latency = 14
 
     def __init__(self, parameters: NormalizeConfig):
         self.parameters = c = parameters
@@ -146,8 +148,8 @@ class Normalize(wiring.Component):
             marks[0].first.eq(busy & beat.first),
             marks[0].last.eq(beat.last),
             marks[0].index.eq(index),
-            self.gamma_addr.eq(marks[5].index),
-            self.beta_addr.eq(marks[7].index),
+            self.gamma_addr.eq(marks[7].index),
+            self.beta_addr.eq(marks[9].index),
         ]
         m.d.sync += [after.eq(before) for before, after in pairwise(marks)]
 
@@ -164,30 +166,33 @@ class Normalize(wiring.Component):
         def register(name: str, width: int) -> data.View:
             return Signal(c.array(width), name=name, reset_less=True)
 
-        total, R, shift = row(self.total, "total", 2), row(self.R, "R", 3), row(self.shift, "e", 4)
+        total, R, shift = row(self.total, "total", 3), row(self.R, "R", 4), row(self.shift, "e", 6)
         # beta counts in 2^-10; T * gamma in 2^-(16 + gamma_shift), cut to 2^-10: rounding down
         # twice is rounding down once, so the bits cut off cannot change the sum with beta
         cut = NORM_FRACTION - BETA_FRACTION
         offset = (self.config.zero_out << BETA_FRACTION) + (1 << (BETA_FRACTION - 1))
+        always = Const(1)
+        # what the memories deliver; beta with what is added to all channels
+        X, gamma = register("X", w.X.width), register("gamma", GAMMA.width)
         CX = register("CX", ceil_log2(w.channels) + w.X.width)
         D = register("D", w.D.width)
-        DR = register("DR", w.D.width + NORM_RECIPROCAL.width)
-        doubled = register("doubled", NORM.width + 1)  # 2 T, before rounding
         T = register("T", NORM.width)
-        TG = register("TG", NORM.width + GAMMA.width)
         scaled = register("scaled", NORM.width + GAMMA.width - cut)
         summed = register("summed", NORM.width + GAMMA.width - cut + 1)
+        beta, added = register("beta", BETA.width), register("added", BETA.width + 1)
+        m.d.sync += [X.eq(self.ring_data), gamma.eq(self.gamma_data), beta.eq(self.beta_data)]
         for k in range(c.lanes):
+            DR = Product(m, always, D[k], R, f"DR{k}").result
+            # rshift_round(v, n) = ((2 v >> n) + 1) >> 1
+            doubled = shift_right(m, always, DR << 1, shift, f"doubled{k}")
+            TG = Product(m, always, T[k], gamma[k], f"TG{k}").result
             m.d.sync += [
-                CX[k].eq(self.ring_data[k] * self.config.channels),
+                CX[k].eq(X[k] * self.config.channels),
                 D[k].eq(CX[k] - total),
-                DR[k].eq(D[k] * R),
-                # rshift_round(v, n) = ((2 v >> n) + 1) >> 1
-                doubled[k].eq((DR[k] << 1) >> shift),
-                T[k].eq((doubled[k] + 1) >> 1),
-                TG[k].eq(T[k] * self.gamma_data[k]),
-                scaled[k].eq((TG[k] >> cut) >> self.config.gamma_shift),
-                summed[k].eq(scaled[k] + self.beta_data[k] + offset),
+                T[k].eq((doubled + 1) >> 1),
+                scaled[k].eq((TG >> cut) >> self.config.gamma_shift),
+                added[k].eq(beta[k] + offset),
+                summed[k].eq(scaled[k] + added[k]),
                 self.y[k].eq(
                     Mux(
                         marks[-1].last & ~self.tail[k],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+
+from fqvit_hw.formats import IntFormat
 
 
 def pipeline(m: Module, i, o, stages: int) -> Signal:
@@ -24,7 +26,34 @@ def pipeline(m: Module, i, o, stages: int) -> Signal:
     return advance
 
 
-def saturate(value, fmt):
-    """Clamp an Amaranth value to the IntFormat `fmt`, as `fqvit_hw.formats.saturate` does."""
-    low = Mux(value < fmt.min, fmt.min, value)
-    return Mux(value > fmt.max, fmt.max, low)
+def delayed(
+    m: Module, advance: Value, value: Value, stages: int, name: str, reset: bool = False
+) -> Value:
+    """`value` after so many registers, which move in the cycles with `advance`.
+
+    reset: they are 0 after a reset, as valid bits must be; others need none.
+    """
+    for n in range(stages):
+        register = Signal.like(value, name=f"{name}_{n}", reset_less=not reset)
+        with m.If(advance):
+            m.d.sync += register.eq(value)
+        value = register
+    return value
+
+
+def half_up(doubled: Value, addend: Value) -> Value:
+    """((doubled + 1) >> 1) + addend, both signed: one adder, whose lowest bit makes the carry."""
+    return (doubled + Cat(Const(1, 1), addend).as_signed()) >> 1
+
+
+def saturate(value: Value, fmt: IntFormat) -> Value:
+    """Clamp a signed value to the signed `fmt`, as `fqvit_hw.formats.saturate` does.
+
+    What does not fit has a bit above `fmt` that is not its sign: gates see that, no subtraction.
+    """
+    sign, kept = value[-1], value[: fmt.width]
+    if len(value) <= fmt.width:
+        return value
+    above = value[fmt.width - 1 :]
+    limit = Cat((~sign).replicate(fmt.width - 1), sign)
+    return Mux(above.any() & ~above.all(), limit, kept).as_signed()

@@ -15,7 +15,10 @@ from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.formats import NORM_RECIPROCAL, ROOT_BITS, ceil_log2
 
-DIGITS = 2  # root and quotient digits a cycle: two subtractions in a row
+from .division import radix_4
+from .shifter import shifted_up
+
+DIGITS = 2  # root and quotient digits a cycle: radix 4
 
 
 def sequence(m: Module, start, steps: int, name: str) -> Signal:
@@ -78,10 +81,10 @@ class InverseRoot(wiring.Component):
         travels along with its row
     done : Out, 1
         pulse: the result is there
-    R : Out, uint18
-        the root's reciprocal; stays, with the next two, until the next row reaches that stage
+    R : Out, uint17
+        the root's reciprocal, with `done`
     shift : Out, range
-        its exponent
+        its exponent; stays, with the next, until the next row reaches that stage
     tag_out : Out, parameters.tag
         of the same row
 
@@ -117,61 +120,64 @@ class InverseRoot(wiring.Component):
         c = self.parameters
 
         # Normalize: where the top 2^k pairs are zero, shift them out; k = 4, 3, .. 0.
-        v = Signal(2 * c.pairs, reset_less=True)
-        zeros = Signal(c.search)  # leading zero pairs
-        tags = [Signal.like(self.tag, name=f"tag{n}", reset_less=True) for n in range(2)]
-        phase = sequence(m, self.start, c.search + 1, "normalize")
+        V, tags = Signal(2 * c.pairs, reset_less=True), []
+        for n in range(2):
+            tags.append(Signal.like(self.tag, name=f"tag{n}", reset_less=True))
         with m.If(self.start):
-            m.d.sync += [v.eq(self.V), zeros.eq(0), tags[0].eq(self.tag)]
-        for n, k in enumerate(reversed(range(c.search))):
-            with m.If(phase[n] & (v[-2 << k :] == 0)):
-                m.d.sync += [v.eq(v << (2 << k)), zeros[k].eq(1)]
-        normalized = phase[-1]
+            m.d.sync += [V.eq(self.V), tags[0].eq(self.tag)]
+        v, zeros = shifted_up(m, V, digit=2)
+        normalized = sequence(m, self.start, c.search + 1, "normalize")[-1]
 
-        # Root: bring down a pair, try to subtract (2 root + 1): the schoolbook method.
+        # Root: bring down two pairs, subtract what belongs to the largest digit that goes. With the
+        # digits so far r, digit d adds d (8 r + d) to the square: 8 r + 1, 16 r + 4 or
+        # 8 (3 r + 1) + 1
         digits = Signal(2 * ROOT_BITS, reset_less=True)
         remainder = Signal(ROOT_BITS + 1, reset_less=True)  # <= 2 root
         root = Signal(ROOT_BITS, reset_less=True)
+        triple = Signal(ROOT_BITS + 2, reset_less=True)  # 3 root + 1
         shift = Signal.like(self.shift, reset_less=True)
-        phase = sequence(m, normalized, c.cycles + 1, "rooting")
-        rest, found = remainder, root
-        for n in range(DIGITS):
-            pair = digits[2 * (ROOT_BITS - 1 - n) :][:2]
-            rest, found = self.digit(m, f"root{n}", Cat(pair, rest), Cat(Const(1, 2), found), found)
+        rooted = sequence(m, normalized, c.cycles + 1, "rooting")[-1]
+        squares = (Cat(Const(1, 3), root), Cat(Const(4, 4), root), Cat(Const(1, 3), triple))
+        down = Cat(digits[-2 * DIGITS :], remainder)
+        found, rest = radix_4(m, down, squares, len(remainder), "root")
+        # 3 (4 r + d) + 1 = 4 (3 r + 1) + 3 (d - 1)
+        triples = [
+            Cat(Const(1, 2), (triple - 1)[: len(triple)]),
+            Cat(Const(0, 2), triple),
+            Cat(Const(3, 2), triple),
+            Cat(Const(2, 2), (triple + 1)[: len(triple)]),
+        ]
+        next_triple = Mux(
+            found[1], Mux(found[0], triples[3], triples[2]), Mux(found[0], triples[1], triples[0])
+        )
+        m.d.sync += [  # after `rooted` they run on, nobody looks
+            digits.eq(digits << 2 * DIGITS),
+            remainder.eq(rest),
+            root.eq(Cat(found, root)),
+            triple.eq(next_triple),
+        ]
         with m.If(normalized):
             m.d.sync += [
                 digits.eq(v[-2 * ROOT_BITS :]),
                 remainder.eq(0),
                 root.eq(0),
+                triple.eq(1),
                 shift.eq(c.pairs - 1 - zeros),
                 tags[1].eq(tags[0]),
             ]
-        with m.If(phase[: c.cycles].any()):
-            m.d.sync += [digits.eq(digits << 2 * DIGITS), remainder.eq(rest), root.eq(found)]
-        rooted = phase[-1]
 
         # Reciprocal: long division of 2^33 = 2^15 * 2^18 in 18 digits; the first is always 0.
         divisor, quotient = Signal.like(root, reset_less=True), Signal.like(root, reset_less=True)
+        divisor_triple = Signal(ROOT_BITS + 2, reset_less=True)
         dividend = Signal.like(root, reset_less=True)  # < divisor
-        phase = sequence(m, rooted, c.cycles + 1, "dividing")
-        rest, found = dividend, quotient
-        for n in range(DIGITS):
-            rest, found = self.digit(m, f"quotient{n}", Cat(Const(0, 1), rest), divisor, found)
+        divided = sequence(m, rooted, c.cycles + 1, "dividing")[-1]
+        multiples = (divisor, Cat(Const(0, 1), divisor), divisor_triple)
+        down = Cat(Const(0, DIGITS), dividend)
+        found, rest = radix_4(m, down, multiples, len(dividend), "quotient")
+        m.d.sync += [dividend.eq(rest), quotient.eq(Cat(found, quotient))]
         with m.If(rooted):
-            m.d.sync += [divisor.eq(root), dividend.eq(1 << 15), quotient.eq(0)]
+            m.d.sync += [divisor.eq(root), divisor_triple.eq(triple - 1)]
+            m.d.sync += [dividend.eq(1 << 15), quotient.eq(0)]
             m.d.sync += [self.shift.eq(shift), self.tag_out.eq(tags[1])]
-        with m.If(phase[: c.cycles].any()):
-            m.d.sync += [dividend.eq(rest), quotient.eq(found)]
-        m.d.comb += [self.R.eq(quotient), self.done.eq(phase[-1])]
+        m.d.comb += [self.R.eq(quotient), self.done.eq(divided)]
         return m
-
-    @staticmethod
-    def digit(m: Module, name: str, minuend, subtrahend, found):
-        """Subtract if it goes: the new remainder, and `found` with the digit appended."""
-        rest = Signal(ROOT_BITS + 1, name=f"{name}_rest")
-        digit = Signal(name=f"{name}_digit")
-        m.d.comb += [
-            digit.eq(minuend >= subtrahend),
-            rest.eq(Mux(digit, minuend - subtrahend, minuend)),
-        ]
-        return rest, Cat(digit, found)[:ROOT_BITS]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.attention_codes import LIS4, AttentionCodes
-from fqvit_hw.formats import RECIPROCAL, ROW_SHIFT, UNIT_ROW, ceil_log2
+from fqvit_hw.formats import RECIPROCAL, ROW_SHIFT, UNIT_ROW
 
+from .adder_tree import adder_tree, tree_latency
 from .code_values import value_bits
+from .division import radix_4
+from .pipeline import delayed
+from .shifter import shifted_up
 
 
 def row_sum_bits(modes: Sequence[AttentionCodes], max_tokens: int) -> int:
@@ -28,7 +32,8 @@ def row_sum_bits(modes: Sequence[AttentionCodes], max_tokens: int) -> int:
 class RowReciprocal(wiring.Component):
     """floor(2^(L + 15) / W) and L + 1, W the sum of a row's values and L its length in bits.
 
-    A digit recurrence, 2 bits a cycle, with W shifted up to its full width.
+    A digit recurrence, 2 bits a cycle, with W shifted up to its full width. Rows come so far apart
+    that what is between the row's sum and the recurrence settles in registers without valid bits.
 
     Parameters
     ----------
@@ -48,9 +53,9 @@ class RowReciprocal(wiring.Component):
     last : In, 1
         it is the row's last one
     lis4 : In, 1
-        with the last beat: L is 14
+        L is 14; holds still from a row's first beat to its `valid`, as the next
     unit : In, 1
-        with the last beat: the answer is 2^15 and 15 (1.0); so it is for W = 0
+        the answer is 2^15 and 15 (1.0); so it is for W = 0
     reciprocal : Out, uint17
         of the row, while `valid`
     shift : Out, uint5
@@ -60,7 +65,8 @@ class RowReciprocal(wiring.Component):
 
     Latency
     -------
-    11, from a row's last beat to `valid`: the beat's sum, the row's, 9 cycles of the recurrence.
+    `latency`, from a row's last beat to `valid`: the values, the beat's sum, the row's, shifted up
+    step by step, 9 cycles of the recurrence, one for the result.
 
     Throughput
     ----------
@@ -73,10 +79,11 @@ class RowReciprocal(wiring.Component):
 
     digits = 18  # quotient bits: 9 cycles of two; the quotient is at most 2^16, so that bit 17 is 0
     interval = digits // 2
-    latency = 2 + interval  # the beat's sum, the row's, the cycles of the recurrence
+    settling = ROW_SHIFT.width  # cycles until the widest sum is shifted up
 
     def __init__(self, lanes: int, modes: Sequence[AttentionCodes], max_tokens: int):
         self.modes, self.width = modes, row_sum_bits(modes, max_tokens)
+        self.latency = self.latency_of(lanes)
         super().__init__(
             {
                 "value": In(data.ArrayLayout(value_bits(modes), lanes)),
@@ -90,75 +97,75 @@ class RowReciprocal(wiring.Component):
             }
         )
 
+    @classmethod
+    def latency_of(cls, lanes: int) -> int:
+        return 1 + tree_latency(lanes) + 1 + cls.settling + 1 + cls.interval + 1
+
     def elaborate(self, platform):
         m = Module()
         width = self.width
-        beat_sum = Signal(width)
-        beat_valid, beat_last = Signal(), Signal()
-        m.d.sync += [
-            beat_valid.eq(self.step),
-            beat_last.eq(self.last),
-            beat_sum.eq(sum(self.value)),
-        ]
+        value = Signal.like(self.value, reset_less=True)
+        m.d.sync += value.eq(self.value)
+        beat_sum = adder_tree(m, [value[n] for n in range(len(value))], "value")
+        delays = 1 + tree_latency(len(value))
+        beat_valid = delayed(m, Const(1), self.step, delays, "beat_valid", reset=True)
+        beat_last = delayed(m, Const(1), self.last, delays, "beat_last")
         partial, row_sum, row_valid = Signal(width), Signal(width), Signal()
         total = Signal(width)
         m.d.comb += total.eq(partial + beat_sum)
         with m.If(beat_valid):
             m.d.sync += partial.eq(Mux(beat_last, 0, total))
-        m.d.sync += [row_sum.eq(total), row_valid.eq(beat_valid & beat_last)]
+            with m.If(beat_last):
+                m.d.sync += row_sum.eq(total)
+        m.d.sync += row_valid.eq(beat_valid & beat_last)
 
         # W with its leading one on top, so that 2^(L + 15) / W = 2^(width + 15) / divisor
         normalized, zeros = shifted_up(m, row_sum)
+        ready = delayed(m, Const(1), row_valid, self.settling, "normalized", reset=True)
         L = Signal(ROW_SHIFT.width)
-        start = 1 << width + UNIT_ROW[1] - self.digits  # 2^(width + 15) without its last digits
+        begin = 1 << width + UNIT_ROW[1] - self.digits  # 2^(width + 15) without its last digits
         m.d.comb += L.eq(width - zeros)
         if LIS4 in self.modes:  # whose W keeps its place: 2^29 / W = 2^(width + 14) / divisor
             up = width - LIS4.row_sum.width
             normalized = Mux(self.lis4, row_sum << up, normalized)
-            start = Mux(self.lis4, start >> 1, start)
+            begin = Mux(self.lis4, begin >> 1, begin)
             L = Mux(self.lis4, LIS4.row_sum.width - 1, L)
-
-        divisor, remainder = Signal(width), Signal(width)
-        quotient, unit, shift = Signal(self.digits), Signal(), Signal(ROW_SHIFT.width)
-        left = Signal(range(self.interval + 1))  # cycles of the recurrence to go
-        first, second = Signal(width + 1), Signal(width + 1)
-        m.d.comb += [
-            first.eq(remainder << 1),
-            second.eq(Mux(first >= divisor, first - divisor, first) << 1),
-        ]
-        digits = Cat(second >= divisor, first >= divisor)
-        with m.If(left != 0):
+        settled, start, unit = Signal(width), Signal(), Signal()
+        shift = Signal(ROW_SHIFT.width)
+        m.d.sync += start.eq(ready)
+        with m.If(ready):
             m.d.sync += [
-                left.eq(left - 1),
-                remainder.eq(Mux(second >= divisor, second - divisor, second)),
-                quotient.eq(Cat(digits, quotient)),
-            ]
-        with m.If(row_valid):
-            m.d.sync += [
-                left.eq(self.interval),
-                divisor.eq(normalized),
-                remainder.eq(start),
+                settled.eq(normalized),
                 shift.eq(L + 1),
                 unit.eq(self.unit | (row_sum == 0)),
             ]
+
+        # the recurrence; the next row may be `ready` before its end
+        divisor, triple = Signal(width, reset_less=True), Signal(width + 2, reset_less=True)
+        remainder = Signal(width, reset_less=True)
+        quotient = Signal(self.digits, reset_less=True)
+        left = Signal(range(self.interval + 1))  # cycles to go
+        multiples = (divisor, Cat(Const(0, 1), divisor), triple)
+        digits, rest = radix_4(m, Cat(Const(0, 2), remainder), multiples, width, "quotient")
+        ended_unit, ended_shift = Signal(), Signal(ROW_SHIFT.width)
+        m.d.sync += self.valid.eq(left == 1)
+        with m.If(left != 0):
+            m.d.sync += [
+                left.eq(left - 1),
+                remainder.eq(rest),
+                quotient.eq(Cat(digits, quotient)),
+            ]
+        with m.If(left == self.interval):  # the row before is `valid` no more
+            m.d.sync += [ended_unit.eq(unit), ended_shift.eq(shift)]
+        with m.If(start):
+            m.d.sync += [
+                left.eq(self.interval),
+                remainder.eq(begin),
+                divisor.eq(settled),
+                triple.eq(settled + (settled << 1)),
+            ]
         m.d.comb += [
-            self.valid.eq(left == 1),
-            self.reciprocal.eq(Mux(unit, UNIT_ROW[0], Cat(digits, quotient))),
-            self.shift.eq(Mux(unit, UNIT_ROW[1], shift)),
+            self.reciprocal.eq(Mux(ended_unit, UNIT_ROW[0], quotient)),
+            self.shift.eq(Mux(ended_unit, UNIT_ROW[1], ended_shift)),
         ]
         return m
-
-
-def shifted_up(m: Module, value: Value) -> tuple[Value, Value]:
-    """`value`, not 0, with its leading one on top, and how many zeros stood there."""
-    zeros: list[Value] = []
-    for bit in reversed(range(ceil_log2(len(value)))):
-        step = 1 << bit
-        none = Signal(name=f"none_of_{step}")
-        next_ = Signal(len(value), name=f"up_{step}")
-        m.d.comb += [
-            none.eq(value[-step:] == 0),
-            next_.eq(Mux(none, Cat(Const(0, step), value), value)),
-        ]
-        value, zeros = next_, [none, *zeros]
-    return value, Cat(*zeros)

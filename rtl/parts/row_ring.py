@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value, unsigned
-from amaranth.lib import memory, wiring
+from amaranth.hdl import Cat, Module, Signal, Value, unsigned
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from .block_ram import block_ram
 
 
 class Ring(wiring.Component):
@@ -15,7 +17,7 @@ class Ring(wiring.Component):
     width : int
         bits of a beat
     depth : int
-        places; a power of two
+        places, at least 2; a power of two
 
     Members
     -------
@@ -27,10 +29,12 @@ class Ring(wiring.Component):
         fills the oldest place reserved
     write_data : In, width
         the beat
+    advance : In, 1
+        `read_data` changes in the next cycle
     read : In, 1
-        frees the oldest place written
+        with `advance`: frees the oldest place written
     read_data : Out, width
-        its beat, in the next cycle
+        its beat, in the next cycle; of no use after an `advance` without `read`
 
     Latency
     -------
@@ -50,9 +54,10 @@ class Ring(wiring.Component):
         super().__init__(
             {
                 "reserve": In(1),
-                "room": Out(1),
+                "room": Out(1, init=1),
                 "write": In(1),
                 "write_data": In(width),
+                "advance": In(1),
                 "read": In(1),
                 "read_data": Out(width),
             }
@@ -61,22 +66,30 @@ class Ring(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         shape = unsigned(len(self.write_data))
-        m.submodules.memory = ram = memory.Memory(shape=shape, depth=self.depth, init=[])
+        # A place is read after it was written, and written again after it was read: never both.
+        # What comes without `read` is of no use.
+        m.submodules.memory = ram = block_ram(shape, self.depth)
         write, read = ram.write_port(), ram.read_port()
         used = Signal(range(self.depth + 1))
         m.d.comb += [
-            self.room.eq(used != self.depth),
             write.en.eq(self.write),
             write.data.eq(self.write_data),
-            read.en.eq(self.read),
+            read.en.eq(self.advance),
             self.read_data.eq(read.data),
         ]
+        # `room` is a cycle old: it leaves out the place that may have been taken since
         m.d.sync += [
             write.addr.eq(write.addr + self.write),
             read.addr.eq(read.addr + self.read),
-            used.eq(used + self.reserve - self.read),
+            used.eq(counted(used, self.reserve, self.read)),
+            self.room.eq(used < self.depth - 1),
         ]
         return m
+
+
+def counted(count: Value, up: Value, down: Value) -> Value:
+    """count + up - down, by one adder."""
+    return count + Cat(up ^ down, (~up & down).replicate(len(count) - 1))
 
 
 class Handover:

@@ -56,7 +56,7 @@ class Log2Code(wiring.Component):
 
     Latency
     -------
-    4 registers from `e` to `code`.
+    7 registers from `e` to `code`.
 
     Throughput
     ----------
@@ -67,7 +67,7 @@ class Log2Code(wiring.Component):
     `advance`.
     """
 
-    latency = 4
+    latency = 7
 
     def __init__(self, lanes: int, sum_width: int):
         self.lanes, self.sum_width = lanes, sum_width
@@ -84,60 +84,77 @@ class Log2Code(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         width = self.sum_width
-        sums = [self.sum, *(Signal(width, name=f"sum{n}", reset_less=True) for n in (2, 3, 4))]
+        sums = [self.sum, *(Signal(width, name=f"sum{n}", reset_less=True) for n in range(1, 5))]
+        lead = Signal.like(self.lead, name="lead1", reset_less=True)
         with m.If(self.advance):
             m.d.sync += [later.eq(earlier) for earlier, later in pairwise(sums)]
+            m.d.sync += lead.eq(self.lead)
         for n in range(self.lanes):
-            self.lane(m, n, sums)
+            self.lane(m, n, sums, lead)
         return m
 
-    def lane(self, m: Module, n: int, sums: list[Signal]) -> None:
+    def lane(self, m: Module, n: int, sums: list[Signal], lead: Signal) -> None:
+        """A register's number is its stage."""
         width = self.sum_width
 
         def register(name: str, bits: int) -> Signal:
             return Signal(bits, name=f"{name}_{n}", reset_less=True)
 
-        # 1: k, clipped to 15; `far` where the code is 15 without looking further
-        e = self.e[n]
+        # 1: the leading one of e
+        e, e1, none1 = self.e[n], register("e1", EXPONENTIAL.width), register("none1", 1)
+        lead1 = register("lead1", ceil_log2(EXPONENTIAL.width))
+        # 2: k, clipped to 15; `far` where the code is 15 without looking further
         k = Signal(range(width), name=f"k_{n}")  # lead(S) >= lead(e) since S >= e
-        m.d.comb += k.eq(self.lead - leading_one(e))
+        m.d.comb += k.eq(lead - lead1)
         e2, k2, far2 = register("e2", len(e)), register("k2", CODE.width), register("far2", 1)
-        # 2: align e with S. Both have their leading one in the same place: width bits hold it
+        # 3: align e with S. Both have their leading one in the same place: width bits hold it
         aligned3, e3 = register("aligned3", width), register("e3", len(e))
         k3, far3 = register("k3", CODE.width), register("far3", 1)
-        # 3: both sides of the half-way comparison. 2S + e < 2^(width+2), 3(e << k) < 2^(width+2)
+        # 4: both sides of the half-way comparison. 2S + e < 2^(width+2), 3(e << k) < 2^(width+2)
         over4, left4 = register("over4", 1), register("left4", width + 2)
         right4 = register("right4", width + 2)
         k4, far4 = register("k4", CODE.width), register("far4", 1)
+        # 5: c. right is 3e << k, so that for c = k - 1 the left side is doubled instead
+        c = Signal(CODE.width, name=f"c_{n}")
+        c5, far5, odd5 = register("c5", CODE.width), register("far5", 1), register("odd5", 1)
+        left5, right5 = register("left5", width + 3), register("right5", width + 2)
+        # 6: compare; 7: the code
+        half6, c6, far6 = register("half6", 1), register("c6", CODE.width), register("far6", 1)
+        code = Signal(CODE.width + 1, name=f"code_{n}")  # 15 + 1 saturates
+        m.d.comb += [c.eq(k4 - over4), code.eq(c6 + half6)]
         with m.If(self.advance):
             m.d.sync += [
-                e2.eq(e),
+                e1.eq(e),
+                lead1.eq(leading_one(e)),
+                none1.eq(e == 0),
+                e2.eq(e1),
                 k2.eq(k),
-                far2.eq((e == 0) | (k > ZERO_CODE)),
+                far2.eq(none1 | (k > ZERO_CODE)),
                 aligned3.eq(e2 << k2),
                 e3.eq(e2),
                 k3.eq(k2),
                 far3.eq(far2),
-                over4.eq(aligned3 > sums[2]),
-                left4.eq((sums[2] << 1) + e3),
+                over4.eq(exceeds(aligned3, sums[3])),
+                left4.eq((sums[3] << 1) + e3),
                 right4.eq(aligned3 + (aligned3 << 1)),
                 k4.eq(k3),
                 far4.eq(far3),
+                left5.eq(Mux(c == 0, sums[4] << 1, left4) << over4),
+                right5.eq(right4),
+                # one more bit at the right turns > into >= where c is not 1
+                odd5.eq(c != 1),
+                c5.eq(c),
+                far5.eq(far4),
+                half6.eq(exceeds(Cat(odd5, left5), Cat(Const(0, 1), right5))),
+                c6.eq(c5),
+                far6.eq(far5),
+                self.code[n].eq(Mux(far6 | code[CODE.width], ZERO_CODE, code)),
             ]
-        # 4: compare. right is 3e << k, so that for c = k - 1 the left side is doubled instead
-        c = Signal(CODE.width, name=f"c_{n}")
-        left = Signal(width + 3, name=f"left_{n}")
-        half_way = Signal(name=f"half_way_{n}")
-        code = Signal(CODE.width + 1, name=f"code_{n}")  # 15 + 1 saturates
-        m.d.comb += [
-            c.eq(k4 - over4),
-            left.eq(Mux(c == 0, sums[3] << 1, left4) << over4),
-            # one more bit at the right turns > into >= where c is not 1
-            half_way.eq(Cat(c != 1, left) > Cat(Const(0, 1), right4)),
-            code.eq(c + half_way),
-        ]
-        with m.If(self.advance):
-            m.d.sync += self.code[n].eq(Mux(far4 | code[CODE.width], ZERO_CODE, code))
+
+
+def exceeds(a: Value, b: Value) -> Value:
+    """a > b, unsigned, by the carry of a subtraction."""
+    return (b - a)[-1]
 
 
 class Uniform8Code(wiring.Component):
@@ -253,7 +270,7 @@ class AttentionCode(wiring.Component):
 
     Latency
     -------
-    `latency` registers from `e`: both modes take the longer time, 4 or 10.
+    `latency` registers from `e`: both modes take the longer time, 7 or 10.
 
     Throughput
     ----------

@@ -119,7 +119,7 @@ class TileRing(wiring.Component):
         resident = Signal(range(c.tiles + 1))  # tiles loaded completely and not released
         lane, member = Signal(range(max(c.lanes, 2))), Signal(range(max(c.group, 2)))
         last_member = Signal()
-        complete, released = Signal(), Signal(range(c.tiles + 1))
+        complete = Signal()
 
         load = Signal()
         m.d.comb += [
@@ -137,15 +137,17 @@ class TileRing(wiring.Component):
         with m.If(complete):
             m.d.sync += [newest.eq(wrap(newest + group)), lane.eq(0), member.eq(0)]
 
+        # whether tiles are taken and released is known late: both outcomes are ready for it
+        released, loaded = Signal(), Signal.like(resident)
         m.d.comb += [
             self.resident.eq(self.offset < resident),
-            released.eq(Mux(self.take & self.release, self.offset + 1, 0)),
+            released.eq(self.take & self.release),
+            loaded.eq(resident + Mux(complete, group, 0)),
             read.addr.eq(wrap(oldest + self.offset)),
             read.en.eq(self.advance),
             self.tile.eq(read.data),
         ]
-        m.d.sync += [
-            oldest.eq(wrap(oldest + released)),
-            resident.eq(resident + Mux(complete, group, 0) - released),
-        ]
+        m.d.sync += resident.eq(Mux(released, loaded - self.offset - 1, loaded))
+        with m.If(released):
+            m.d.sync += oldest.eq(wrap(oldest + self.offset + 1))
         return m

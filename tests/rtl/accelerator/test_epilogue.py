@@ -34,7 +34,7 @@ from fqvit_hw.units import (
 from fqvit_hw.units.attention import normalize_rows
 
 SIZES = {"tiny": TINY, "ecp5": ECP5_85K, "base": BASE}
-BETWEEN = 15  # cycles from an instruction's last chunk to the next one's first
+BETWEEN = LATENCY + 3  # cycles from an instruction's last chunk to the next one's first
 GELU_TABLE = np.random.default_rng(1).integers(-128, 128, 4096)
 # for every mode: exponentials, whose low bits are codes, 0 the first of them
 TABLE = np.sort(np.random.default_rng(2).integers(0, 1 << 24, 256))[::-1].copy()
@@ -430,7 +430,7 @@ def test_programs(size):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_cycles(size):
-    """Chunks without a bubble between rows, tiles and passes; 14 cycles between instructions."""
+    """Chunks without a bubble between rows, tiles and passes; BETWEEN cycles between GEMMs."""
     machine = Machine(SIZES[size])
     for op in ("codes8", "gelu", "values", "logits"):
         program(machine, op, rows=3, columns=2 * machine.hw.cols + 3)

@@ -189,17 +189,17 @@ def test_4096_tokens(name, mode):
 
 @pytest.mark.parametrize("mode, rings", [("lis4", 2), ("max4", 1)])
 def test_an_output_that_waits_fills_all_rings(mode, rings):
-    """Rows of 24 beats, rings of 32: what has no room is not taken, and nothing is lost."""
-    config, p = SoftmaxConfig(1, 24, (mode,)), parameters("exact", mode)
+    """Rows of 18 beats, rings of 32: what has no room is not taken, and nothing is lost."""
+    config, p = SoftmaxConfig(1, 18, (mode,)), parameters("exact", mode)
     assert config.depth == 32
-    x, mask = random_rows(6, 24)
+    x, mask = random_rows(6, 18)
     dut = Softmax(config)
     sim = Simulator(dut)
     sim.add_clock(1e-6)
     taken, codes = [], []
 
     async def source(ctx):
-        ctx.set(dut.config, layer(p, 24))
+        ctx.set(dut.config, layer(p, 18))
         ctx.set(dut.rows.ready, 1)
         for port, payloads in ((dut.table, table(p)), (dut.i, input_beats(x, mask, 1))):
             ctx.set(port.valid, 1)
