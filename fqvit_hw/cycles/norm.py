@@ -7,7 +7,7 @@ from bisect import bisect_right
 from ..machine.isa import Unit
 from .scheduler import Process
 from .shared import Shared
-from .timing import NORM_FEED, NORM_RATE, NORM_START, norm_latency
+from .timing import NORM_FEED, NORM_RATE, NORM_START, NORM_WAIT, NORM_WRITE, norm_latency
 
 
 class Norm:
@@ -27,14 +27,14 @@ class Norm:
                 -(-instruction.channels // hw.cols),
             )
             at, step = t + NORM_START, max(beats, NORM_RATE)
-            through = NORM_FEED + (beats - 1) + norm_latency(hw)
+            through = NORM_FEED + (beats - 1) + norm_latency(hw) + NORM_WRITE
             refused: list[int] = []  # when the clock stood still, in its own time
             last = t
             for r in range(instruction.rows):
                 there = yield from self.shared.row_wait(instruction, r, start)
                 if refused:
                     there -= bisect_right(refused, there - len(refused))
-                begin = max(at, there)
+                begin = max(at, there + NORM_WAIT)
                 stood = bisect_right(refused, begin)
                 # the last word of the row read
                 end = (

@@ -15,12 +15,12 @@ ASK = 2  # a request of a client to its next one
 FETCH = 2  # a beat read to the sequencer's instruction register
 DECODE = 2  # an instruction is whole to it is sent
 QUEUE = 2  # an instruction sent to the cycle in which its unit may take it
-ISSUE = 4  # a GEMM taken to its first beat
-ROW = 2  # a count seen to the row that waited for it; one more for the first row
-CHUNK = 2  # an instruction taken by the epilogue to its first chunk
-READ = 9  # a chunk entering the epilogue to its read of the stream
+ISSUE = 5  # a GEMM taken to its first beat
+ROW = 3  # a count seen to the row that waited for it; one more for the first row
+CHUNK = 3  # an instruction taken by the epilogue to its first chunk
+READ = 7  # a chunk entering the epilogue to its read of the stream
 WRITE = 17  # a chunk entering the epilogue to its write
-ROOM = 8  # rows of accumulators between the array and the epilogue
+ROOM = 16  # rows of accumulators between the array and the epilogue
 JOBS = 2  # GEMMs whose weights may be asked for before the oldest one is unpacked
 UNPACK = 2  # a beat of weights read to its write
 LOAD_START = 17  # a LOAD there to its first request
@@ -30,11 +30,13 @@ LOAD_BEAT = 3  # a beat read to its first chunk taken; written a cycle later
 OUTSTANDING = 32  # bursts under way on the bus
 SCORES = 1  # a score written to its handshake with the softmax
 SCORES_WAITING = 32  # beats of scores between the epilogue and the softmax
-NORM_START = 2  # a NORM taken to its first word read
-NORM_FEED = 2  # a word read to its beat in the LayerNorm
+NORM_START = 4  # a NORM taken to its first word read
+NORM_FEED = 3  # a word read to its beat in the LayerNorm
+NORM_WRITE = 1  # a beat out of the LayerNorm to its write
+NORM_WAIT = 2  # a count seen to the row that waited for it
 ROW_RATE = 9  # least cycles of a softmax row
 NORM_RATE = 10  # ... of a LayerNorm row
-STORE = 5  # the last word of a line read to its last beat on the bus
+STORE = 14  # the last word of a line read to its last beat on the bus
 
 
 def tree_levels(terms: int) -> int:
@@ -47,7 +49,7 @@ def tree_levels(terms: int) -> int:
 
 def array_latency(hw: Hardware) -> int:
     """Cycles from the beat that completes a row to the row at the epilogue."""
-    return 7 + max(tree_levels(hw.rows), 1)
+    return 8 + max(tree_levels(hw.rows), 1)
 
 
 def norm_latency(hw: Hardware) -> int:

@@ -26,7 +26,7 @@ from .scratchpad import READ
 from .tiles import tile_reader
 from .weights import weight_ring
 
-ROOM = 8  # rows of the output queue
+ROOM = 16  # rows of the output queue
 STATES = ("idle", "busy", "tile", "acts", "norm", "codes", "room")
 LOOPS = ("k_tiles", "inner", "rows", "k_groups", "outer")  # from the innermost one
 

@@ -17,7 +17,16 @@ from fqvit_hw.data import digits
 from fqvit_hw.machine.hardware import BASE, HARDWARE
 from fqvit_hw.machine.isa import Instruction, Opcode, Unit
 from fqvit_hw.paper_models import PAPER_MODELS
-from fqvit_hw.rtl.accelerator import codes, epilogue_math, gemm, norm, weights
+from fqvit_hw.rtl.accelerator import (
+    codes,
+    epilogue_math,
+    gemm,
+    load,
+    norm,
+    ports,
+    scratchpad,
+    weights,
+)
 from fqvit_hw.rtl.accelerator.axi_read import OUTSTANDING
 from fqvit_hw.sim.networks.micro import MICRO
 
@@ -37,10 +46,13 @@ def test_latencies_are_those_of_the_units(name):
 
 
 def test_constants_are_those_of_the_units():
-    assert (timing.WRITE, timing.READ) == (epilogue_math.LATENCY, epilogue_math.READ - 1)
+    read = epilogue_math.READ - 1 - scratchpad.READ
+    assert (timing.WRITE, timing.READ) == (epilogue_math.LATENCY, read)
     assert (timing.ROOM, timing.OUTSTANDING) == (gemm.ROOM, OUTSTANDING)
     assert codes.SCORES_WAITING == timing.SCORES_WAITING
-    assert (norm.FEED, weights.JOBS) == (timing.NORM_FEED, timing.JOBS)
+    assert (norm.FEED, norm.START) == (timing.NORM_FEED, timing.NORM_START)
+    assert (weights.JOBS, load.LATENCY) == (timing.JOBS, timing.LOAD_START)
+    assert ports.WAIT == timing.NORM_WAIT
 
 
 def beats(program) -> list[int]:
