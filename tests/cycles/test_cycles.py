@@ -47,7 +47,7 @@ def test_latencies_are_those_of_the_units(name):
 
 def test_constants_are_those_of_the_units():
     read = epilogue_math.READ - 1 - scratchpad.READ
-    assert (timing.WRITE, timing.READ) == (epilogue_math.LATENCY, read)
+    assert (epilogue_math.LATENCY, read) == (timing.WRITE, timing.READ)
     assert (timing.ROOM, timing.OUTSTANDING) == (gemm.ROOM, OUTSTANDING)
     assert codes.SCORES_WAITING == timing.SCORES_WAITING
     assert (norm.FEED, norm.START) == (timing.NORM_FEED, timing.NORM_START)

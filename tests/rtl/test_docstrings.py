@@ -30,6 +30,7 @@ from fqvit_hw.rtl.accelerator.sequencer import Sequencer
 from fqvit_hw.rtl.accelerator.store import Store
 from fqvit_hw.rtl.accelerator.tiles import Tiles
 from fqvit_hw.rtl.accelerator.weights import Weights
+from fqvit_hw.rtl.accelerator.window import Window
 from fqvit_hw.rtl.blocks.attention import Attention, AttentionConfig
 from fqvit_hw.rtl.blocks.gelu import Gelu, GeluConfig
 from fqvit_hw.rtl.blocks.layernorm import LayerNorm, LayerNormConfig
@@ -39,6 +40,7 @@ from fqvit_hw.rtl.blocks.residual import Residual, ResidualConfig
 from fqvit_hw.rtl.blocks.softmax import Softmax, SoftmaxConfig
 from fqvit_hw.rtl.parts.accumulator import Accumulator, AccumulatorConfig
 from fqvit_hw.rtl.parts.distance_table import DistanceTable
+from fqvit_hw.rtl.parts.elastic import Elastic
 from fqvit_hw.rtl.parts.moments import Moments, Variance, VarianceConfig
 from fqvit_hw.rtl.parts.normalize import Normalize
 from fqvit_hw.rtl.parts.replay import Replay, ReplayConfig
@@ -58,6 +60,7 @@ COMPONENTS = [
     Variance(VarianceConfig(WIDTHS)),
     Normalize(LayerNormConfig(4, 64).normalize),
     Replay(ReplayConfig(4, 8, 16, 4, 16)),
+    Elastic(8),
     InverseRoot(InverseRootConfig(24, 8)),
     RowNorm(RowNormConfig(4, 16, bits=28, wide=True)),
     RowReciprocal(4, tuple(MODES.values()), 17),
@@ -76,6 +79,7 @@ COMPONENTS = [
     Softmax(SoftmaxConfig(4, 17)),
     Accelerator(TINY, trace=True),
     AxiRead(TINY, 3),
+    Window(TINY),
     AxiWrite(TINY),
     EpilogueMath(2, 28),
     Scratchpad(64, 32, 8, readers=1, writers=1),

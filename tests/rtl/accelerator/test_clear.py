@@ -5,6 +5,7 @@ from amaranth.sim import Simulator
 
 from fqvit_hw.machine.hardware import HARDWARE
 from fqvit_hw.rtl.accelerator.clear import Clear
+from fqvit_hw.rtl.accelerator.scratchpad import READ
 from fqvit_hw.rtl.accelerator.tiles import Tiles
 from fqvit_hw.sim.networks.smallest import SMALLEST
 
@@ -78,7 +79,7 @@ def test_a_tile_that_was_written_is_cleared_whole():
         ctx.set(dut.clear.valid, 0)
         for tile, expected in ((2, (1 << 8 * hw.tile_bytes) - 1), (3, 0)):
             ctx.set(dut.array.addr, tile)
-            await ctx.tick()
+            await ctx.tick().repeat(READ)
             assert ctx.get(dut.array.data) == expected
 
     simulate(dut, testbench)
