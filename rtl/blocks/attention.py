@@ -294,7 +294,8 @@ class Attention(wiring.Component):
         """Attention x V, normalized and requantized. Order: query, channel tile, key tile."""
         c, layer = self.parameters, self.config
         m.submodules.codes = codes = Replay(
-            ReplayConfig(c.cols, c.softmax.code_bits, c.max_tokens, c.rows, c.head_dim)
+            # a row's sums wait for its reciprocal, meanwhile codes of the next rows come
+            ReplayConfig(c.cols, c.softmax.code_bits, c.max_tokens, c.rows, c.head_dim, rows=4)
         )
         m.submodules.context_array = array = MacArray(c.context_array)
         self._load(m, "value", self.v, array, d_tiles)

@@ -1,4 +1,4 @@
-"""Rows that are read several times: a double buffer between a stream and an array."""
+"""Rows that are read several times: a buffer of a few rows between a stream and an array."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ from .position import inside, position
 
 @dataclass(frozen=True)
 class ReplayConfig:
-    """lanes, width, max_length: of the rows, in elements; step, max_steps: of the repetitions."""
+    """lanes, width, max_length: of the rows, in elements; step, max_steps: of the repetitions;
+    rows: that may be there, the one being read included, a power of two."""
 
     lanes: int
     width: int
     max_length: int
     step: int
     max_steps: int
+    rows: int = 2
 
     def __post_init__(self):
         for name in ("lanes", "width", "max_length", "step", "max_steps"):
             value = getattr(self, name)
             if value < 1:
                 raise ValueError(f"ReplayConfig.{name}: expected at least 1, got {value}")
+        if self.rows < 2 or self.rows & (self.rows - 1):
+            raise ValueError(f"ReplayConfig.rows: expected a power of two, got {self.rows}")
 
     @property
     def index_width(self) -> int:
@@ -73,7 +77,7 @@ class Replay(wiring.Component):
 
     Back-pressure
     -------------
-    `i` is refused while two rows are there; `o` waits as long as it is not taken.
+    `i` is refused while parameters.rows rows are there; `o` waits as long as it is not taken.
     """
 
     latency = 2
@@ -93,9 +97,11 @@ class Replay(wiring.Component):
         m = Module()
         c = self.parameters
         width = c.lanes * c.width
-        m.submodules.beats = beats = memory.Memory(shape=width, depth=2 << c.index_width, init=[])
+        m.submodules.beats = beats = memory.Memory(
+            shape=width, depth=c.rows << c.index_width, init=[]
+        )
         write, read = beats.write_port(), beats.read_port()
-        full = Signal(range(3))  # complete rows, the one being read included
+        full = Signal(range(c.rows + 1))  # complete rows, the one being read included
         load, issue = Signal(), Signal()
         loaded = position(m, "load", self.length, c.lanes, load).last
         first, last, left = position(m, "read", self.length, c.lanes, issue)
@@ -103,11 +109,11 @@ class Replay(wiring.Component):
         done = Signal()
         m.d.comb += done.eq(last & last_pass)
 
-        # the upper address bit tells the two rows apart
-        load_row, load_index = Signal(), Signal(c.index_width)
-        read_row, read_index = Signal(), Signal(c.index_width)
+        # the upper address bits tell the rows apart
+        load_row, load_index = Signal(range(c.rows)), Signal(c.index_width)
+        read_row, read_index = Signal(range(c.rows)), Signal(c.index_width)
         m.d.comb += [
-            self.i.ready.eq(full != 2),
+            self.i.ready.eq(full != c.rows),
             load.eq(self.i.valid & self.i.ready),
             write.en.eq(load),
             write.addr.eq(Cat(load_index, load_row)),
@@ -115,7 +121,7 @@ class Replay(wiring.Component):
         ]
         with m.If(load):
             m.d.sync += load_index.eq(Mux(loaded, 0, load_index + 1))
-            m.d.sync += load_row.eq(load_row ^ loaded)
+            m.d.sync += load_row.eq(load_row + loaded)
 
         advance = Signal()
         flags = Signal(c.lanes + 3)  # inside, first, last, done: beside the data read
@@ -132,7 +138,7 @@ class Replay(wiring.Component):
             m.d.sync += [
                 flags.eq(Cat(inside(left, c.lanes), first, last, done)),
                 read_index.eq(Mux(last, 0, read_index + 1)),
-                read_row.eq(read_row ^ done),
+                read_row.eq(read_row + done),
             ]
         m.d.sync += full.eq(full + (load & loaded) - (issue & done))
         return m

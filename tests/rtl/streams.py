@@ -39,14 +39,15 @@ def drive(
 ) -> dict[str, Record]:
     """Feed `inputs` (stream name -> payloads, as sim.blocks.stream.pack takes them) to `dut`.
 
-    counts: beats to expect on each output stream; constants: plain ports; tables: write streams,
-    fed before the inputs; stall: probability of an idle cycle on every input and of a busy one on
-    every output. Returns a Record of every stream. Raises AssertionError for a missing beat within
-    `limit` cycles, an extra one, and for a payload that changes before it is taken.
+    counts: beats to expect on each output stream; constants: plain ports, set a cycle before the
+    first beat; tables: write streams, fed before the inputs; stall: probability of an idle cycle on
+    every input and of a busy one on every output. Returns a Record of every stream. Raises
+    AssertionError for a missing beat within `limit` cycles, an extra one, and for a payload that
+    changes before it is taken.
     """
     tables = tables or {}
     records = {name: Record() for name in [*inputs, *counts, *tables]}
-    pending = set(tables)
+    pending = set(tables) | ({"constants"} if constants else set())
     sim = Simulator(dut)
     sim.add_clock(1e-6)
 
@@ -102,6 +103,8 @@ def drive(
         for name, value in (constants or {}).items():
             port = getattr(dut, name)
             ctx.set(Value.cast(port), pack(port.shape(), value))
+        await ctx.tick()
+        pending.discard("constants")
 
     sim.add_testbench(set_constants)
     for name, payloads in tables.items():
