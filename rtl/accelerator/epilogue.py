@@ -77,13 +77,13 @@ class EpilogueUnit(wiring.Component):
 
     Latency
     -------
-    A chunk of E columns is written LATENCY = 17 cycles after it enters, whatever becomes of it.
+    A chunk of E columns is written LATENCY = 20 cycles after it enters, whatever becomes of it.
 
     Throughput
     ----------
     A chunk a cycle. A row of a column tile takes as many cycles as it has chunks with columns below
     `columns`, at least one; rows, column tiles and passes follow each other without a bubble. The
-    first chunk of the next instruction may enter three cycles after it is taken, 20 cycles after
+    first chunk of the next instruction may enter three cycles after it is taken, 23 cycles after
     the last one entered.
 
     Back-pressure

@@ -1,16 +1,16 @@
-"""The arithmetic of the epilogue: E accumulators in, what becomes of them 16 cycles later.
+"""The arithmetic of the epilogue: E accumulators in, what becomes of them 19 cycles later.
 
 1        accumulators, their parameters, the row's reciprocal
-2, 3     plus bias, times the reciprocal; rounded                      units.attention
-4..9     requantized to 32 bits                                        units.requantize
-10       saturated to 8 or 16 bits; the lanes of the stream are there
-11..16   GELU                                                          units.gelu
-11..17   residual add                                                  units.residual
+2..6     plus bias, or times the reciprocal and rounded                units.attention
+7..12    requantized to 32 bits                                        units.requantize
+13       saturated to 8 or 16 bits; the lanes of the stream are there
+14..19   GELU                                                          units.gelu
+14..20   residual add                                                  units.residual
 """
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,7 +22,6 @@ from fqvit_hw.formats import (
     RECIPROCAL,
     ROW_SHIFT,
     SHIFT,
-    UNIT_ROW,
 )
 from fqvit_hw.machine.isa import Epilogue, Opcode
 from fqvit_hw.machine.layouts import COLUMN
@@ -32,11 +31,12 @@ from ..blocks.requantize import Requantize, RequantizeConfig
 from ..blocks.residual import Residual, ResidualConfig
 from ..parts.packed import packed
 from ..parts.pipeline import saturate
-from ..parts.row_norm import rounded_shift
+from ..parts.product import Product
+from ..parts.shifter import SHIFT_LATENCY, shift_right
 from .layouts import struct
 from .ports import instruction
 
-NORMALIZED = 3  # the stage of what goes into the requantize
+NORMALIZED = 1 + Product.latency + SHIFT_LATENCY + 1  # the stage of what goes into the requantize
 READ = NORMALIZED + Requantize.latency + 1  # the stage of `x`
 LATENCY = READ + Residual.latency  # the stage of `result`
 PARAMS = struct(COLUMN)  # of a column
@@ -74,9 +74,9 @@ class EpilogueMath(wiring.Component):
     reciprocal, shift : In, uint17, uint5
         of the row, in stage 1
     x : In, int16 x E
-        the lanes of the stream, in stage READ = 10
+        the lanes of the stream, in stage READ = 13
     result : Out, int32 x E
-        in stage LATENCY = 17
+        in stage LATENCY = 20
     table : In, stream of {addr, data}
         of the GELU (`rtl.blocks.gelu`)
 
@@ -170,24 +170,24 @@ class EpilogueMath(wiring.Component):
         return m
 
     def normalize(self, m: Module):
-        """Stages 2 and 3: the accumulators as the requantize takes them."""
-        width = ACC.width + UNIT_ROW[1]
-        products = Signal(data.ArrayLayout(signed(width), self.lanes), reset_less=True)
+        """Stages 2 to NORMALIZED: the accumulators as the requantize takes them."""
         scaled = self.ins.row_norm & self.ins.codes  # SCORES have a row_norm of their own
-        values = []
-        for acc, p in zip(self.acc, self.params, strict=True):
-            biased = (acc + Mux(self.ins.scalar, 0, p.bias))[: ACC.width].as_signed()
-            product = acc[: self.sum_bits].as_signed() * self.reciprocal
-            # as biased * 2^15 an accumulator without row norm takes the same way
-            values.append(Mux(scaled, product, biased << UNIT_ROW[1]))
         rounded = Signal.like(self.acc, reset_less=True)
-        shift = Signal(ROW_SHIFT.width, reset_less=True)
-        shifted = [rounded_shift(m, p, shift, f"doubled_{n}") for n, p in enumerate(products)]
-        m.d.sync += [
-            products.eq(packed(values, width)),
-            shift.eq(Mux(scaled, self.shift, UNIT_ROW[1])),
-            rounded.eq(packed(shifted, ACC.width)),
-        ]
+        less = Signal(ROW_SHIFT.width, reset_less=True)
+        m.d.sync += less.eq(self.shift - 1)
+        less = delay(m, less, Product.latency - 1, "shift")
+        values = []
+        for n, (acc, p) in enumerate(zip(self.acc, self.params, strict=True)):
+            biased = Signal(signed(ACC.width), name=f"biased{n}", reset_less=True)
+            m.d.sync += biased.eq(acc + Mux(self.ins.scalar, 0, p.bias))
+            biased = delay(m, biased, NORMALIZED - 3, f"biased{n}")
+            product = Product(
+                m, Const(1), acc[: self.sum_bits].as_signed(), self.reciprocal, f"scaled{n}"
+            ).result
+            # rshift_round(x, n) = ((x >> (n - 1)) + 1) >> 1
+            doubled = shift_right(m, Const(1), product, less, f"doubled{n}")
+            values.append(Mux(scaled, (doubled + 1) >> 1, biased)[: ACC.width])
+        m.d.sync += rounded.eq(packed(values, ACC.width))
         return rounded
 
     def requantize(self, m: Module, acc):
@@ -196,7 +196,7 @@ class EpilogueMath(wiring.Component):
         m.submodules.requantize = block = Requantize(RequantizeConfig(self.lanes, 32))
         scales = Cat(Cat(p.multiplier, p.shift[: SHIFT.width]) for p in self.params)
         scalar = Cat(Cat(ins.multiplier, ins.shift) for _ in range(self.lanes))
-        scales = delay(m, Mux(ins.scalar, scalar, scales), 2, "scales")
+        scales = delay(m, Mux(ins.scalar, scalar, scales), NORMALIZED - 1, "scales")
         size = len(scales) // self.lanes
         m.d.comb += [
             block.i.valid.eq(1),
