@@ -1,7 +1,8 @@
 // DP16KD of an ECP5: a block RAM of 1,024 words of 18 bits, for simulation and for proofs.
 //
-// Written from the description of the sysMEM block in Lattice's FPGA-TN-02204. Modelled is what
-// Yosys and rtl.flow.absorb use, on one clock:
+// As Yosys maps to it and nextpnr takes its parameters (Lattice describes the block in
+// FPGA-TN-02204, which could not be had when this was written: compare before relying on more).
+// Modelled is what Yosys and rtl.flow.absorb use, on one clock:
 //
 // - true dual port, each port of 1, 2, 4, 9 or 18 bits, and pseudo dual port, written by A and read
 //   by B with 36 bits each, where the lower half goes in at DIA and comes out at DOA;
@@ -12,7 +13,7 @@
 // - an output register (REGMODE "OUTREG"). OCE lets it change. Whether it would do so without CE
 //   is not relied on: OCE without CE makes it X.
 //
-// X stands for what the document leaves open: a word that the other port writes in the cycle in
+// X stands for what is left open: a word that the other port writes in the cycle in
 // which it is read, two ports that write one word, resets, chip selects, and other modes.
 module DP16KD (
   input

@@ -1,7 +1,8 @@
 // MULT18X18D of an ECP5: two operands of 18 bits, a product of 36, for simulation and for proofs.
 //
-// Written from the description of the sysDSP slice in Lattice's FPGA-TN-02205: a register for each
-// operand and one for the product, each with a clock enable of its own. Modelled is what
+// A register for each operand and one for the product, each with a clock enable of its own, as Yosys
+// maps to it and nextpnr takes its parameters (Lattice describes the slice in FPGA-TN-02205, which
+// could not be had when this was written: compare before relying on more). Modelled is what
 // rtl.flow.absorb uses; all else answers with X: the pipeline register, the shift inputs, other
 // clocks than CLK0, and a reset that is active, whose order with the clock enable is not relied on.
 // The sign inputs pass the register of their operand. Registers start as 0.
