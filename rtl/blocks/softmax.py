@@ -230,7 +230,9 @@ class Softmax(wiring.Component):
         # empty: all of the row is masked
         highest = Handover(m, data.StructLayout({"x": signed(INT8.width), "empty": 1}), "highest")
         self.load(m, x_ring, highest)
-        with m.If(highest.start & highest.value.empty):
+        masked = Signal()
+        m.d.sync += masked.eq(highest.start & highest.value.empty)
+        with m.If(masked):
             m.d.sync += self.error.eq(1)
         if not c.exponentials:
             self.pass_2(m, x_ring, highest, self.codes_of_scores)
@@ -344,28 +346,33 @@ class Softmax(wiring.Component):
         advance = pipeline(m, read, self.o, stages)
         active, issue = Signal(name="active_2"), Signal(name="issue_2")
         _, last, left = position(m, "pass_2", self.config.tokens, c.lanes, issue)
-        pause = Signal(range(c.min_beats))  # cycles until the next row may start
+        recent = Signal(c.min_beats - 1)  # rows started in the last steps
+        rested = Signal(init=1)  # none was
+        next_row = Signal()
         owed = Signal(range(ROWS_DEPTH + 1))  # rows started whose reciprocal has not been taken
-        spare = Signal()  # another may start: a cycle late, rows start farther apart
+        started, spare = Signal(), Signal()  # another may start: late, but rows start farther apart
         m.d.comb += [
             read.valid.eq(active),
             issue.eq(active & advance),
             ring.advance.eq(advance),
             ring.read.eq(issue),
-            before.start.eq(advance & before.ready & (~active | last) & (pause == 0) & spare),
+            next_row.eq(before.ready & (~active | last) & spare & rested),
+            before.start.eq(advance & next_row),
         ]
-        m.d.sync += spare.eq(owed != ROWS_DEPTH)
-        m.d.sync += owed.eq(counted(owed, before.start, self.rows.valid & self.rows.ready))
+        m.d.sync += [
+            started.eq(before.start),
+            owed.eq(counted(owed, started, self.rows.valid & self.rows.ready)),
+            spare.eq(owed != ROWS_DEPTH),
+        ]
         lasts, tail = Signal(stages), Signal(c.lanes)
         with m.If(issue & last):
             # the tail is the same for all rows of a layer: one register serves the whole pipeline
-            m.d.sync += [active.eq(0), tail.eq(inside(left, c.lanes))]
+            m.d.sync += tail.eq(inside(left, c.lanes))
         with m.If(advance):
+            m.d.sync += active.eq(next_row | (active & ~last))
             m.d.sync += lasts.eq(Cat(last, lasts))
-            with m.If(pause != 0):
-                m.d.sync += pause.eq(pause - 1)
-        with m.If(before.start):
-            m.d.sync += [active.eq(1), pause.eq(c.min_beats - 1)]
+            m.d.sync += recent.eq(Cat(next_row, recent))
+            m.d.sync += rested.eq(~Cat(next_row, recent[:-1]).any())
 
         codes = codes_of(m, ring, before, advance)
         mode = self.config.mode

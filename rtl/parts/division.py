@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 
 
-def radix_4(
-    m: Module, minuend: Value, multiples: Sequence[Value], width: int, name: str
-) -> tuple[Value, Value]:
-    """How many of the multiples fit: two bits, 0 for none; and what the largest of them leaves.
+class Digit(NamedTuple):
+    """bits: two of the result; rest: what is left; fits: does the multiple fit, for 1, 2 and 3."""
+
+    bits: Value
+    rest: Value
+    fits: tuple[Value, Value, Value]
+
+    def choose(self, values: Sequence[Value]) -> Value:
+        """values[digit], sooner than by way of `bits`."""
+        return chosen(self.fits, values)
+
+
+def chosen(fits: tuple[Value, Value, Value], values: Sequence[Value]) -> Value:
+    one, two, three = fits
+    return Mux(two, Mux(three, values[3], values[2]), Mux(one, values[1], values[0]))
+
+
+def radix_4(m: Module, minuend: Value, multiples: Sequence[Value], width: int, name: str) -> Digit:
+    """How many of the multiples fit, 0 for none, and what the largest of them leaves.
 
     multiples: of the digits 1, 2 and 3, in ascending order. They are subtracted side by side, so
     that a digit takes one subtraction and a multiplexer. What is left fits `width` bits.
@@ -23,5 +39,5 @@ def radix_4(
         fits.append(~difference[-1])  # else it is negative
     one, two, three = fits
     rest = Signal(width, name=f"{name}_rest")
-    m.d.comb += rest.eq(Mux(two, Mux(three, left[3], left[2]), Mux(one, left[1], left[0])))
-    return Cat(Mux(two, three, one), two), rest
+    m.d.comb += rest.eq(chosen((one, two, three), left))
+    return Digit(Cat(Mux(two, three, one), two), rest, (one, two, three))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal
+from amaranth.hdl import Cat, Const, Module, ShapeLike, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -139,7 +139,7 @@ class InverseRoot(wiring.Component):
         rooted = sequence(m, normalized, c.cycles + 1, "rooting")[-1]
         squares = (Cat(Const(1, 3), root), Cat(Const(4, 4), root), Cat(Const(1, 3), triple))
         down = Cat(digits[-2 * DIGITS :], remainder)
-        found, rest = radix_4(m, down, squares, len(remainder), "root")
+        found = radix_4(m, down, squares, len(remainder), "root")
         # 3 (4 r + d) + 1 = 4 (3 r + 1) + 3 (d - 1)
         triples = [
             Cat(Const(1, 2), (triple - 1)[: len(triple)]),
@@ -147,14 +147,11 @@ class InverseRoot(wiring.Component):
             Cat(Const(3, 2), triple),
             Cat(Const(2, 2), (triple + 1)[: len(triple)]),
         ]
-        next_triple = Mux(
-            found[1], Mux(found[0], triples[3], triples[2]), Mux(found[0], triples[1], triples[0])
-        )
         m.d.sync += [  # after `rooted` they run on, nobody looks
             digits.eq(digits << 2 * DIGITS),
-            remainder.eq(rest),
-            root.eq(Cat(found, root)),
-            triple.eq(next_triple),
+            remainder.eq(found.rest),
+            root.eq(Cat(found.bits, root)),
+            triple.eq(found.choose(triples)),
         ]
         with m.If(normalized):
             m.d.sync += [
@@ -173,8 +170,8 @@ class InverseRoot(wiring.Component):
         divided = sequence(m, rooted, c.cycles + 1, "dividing")[-1]
         multiples = (divisor, Cat(Const(0, 1), divisor), divisor_triple)
         down = Cat(Const(0, DIGITS), dividend)
-        found, rest = radix_4(m, down, multiples, len(dividend), "quotient")
-        m.d.sync += [dividend.eq(rest), quotient.eq(Cat(found, quotient))]
+        found = radix_4(m, down, multiples, len(dividend), "quotient")
+        m.d.sync += [dividend.eq(found.rest), quotient.eq(Cat(found.bits, quotient))]
         with m.If(rooted):
             m.d.sync += [divisor.eq(root), divisor_triple.eq(triple - 1)]
             m.d.sync += [dividend.eq(1 << 15), quotient.eq(0)]

@@ -146,14 +146,14 @@ class RowReciprocal(wiring.Component):
         quotient = Signal(self.digits, reset_less=True)
         left = Signal(range(self.interval + 1))  # cycles to go
         multiples = (divisor, Cat(Const(0, 1), divisor), triple)
-        digits, rest = radix_4(m, Cat(Const(0, 2), remainder), multiples, width, "quotient")
+        digit = radix_4(m, Cat(Const(0, 2), remainder), multiples, width, "quotient")
         ended_unit, ended_shift = Signal(), Signal(ROW_SHIFT.width)
         m.d.sync += self.valid.eq(left == 1)
         with m.If(left != 0):
             m.d.sync += [
                 left.eq(left - 1),
-                remainder.eq(rest),
-                quotient.eq(Cat(digits, quotient)),
+                remainder.eq(digit.rest),
+                quotient.eq(Cat(digit.bits, quotient)),
             ]
         with m.If(left == self.interval):  # the row before is `valid` no more
             m.d.sync += [ended_unit.eq(unit), ended_shift.eq(shift)]

@@ -15,9 +15,12 @@ def test_every_remainder(bits):
     remainder, triple = Signal(bits), Signal(bits + 2)
     m.d.comb += triple.eq(3 * divisor)
     minuend, multiples = Cat(Const(0, 2), remainder), (divisor, divisor << 1, triple)
-    digits, rest = radix_4(m, minuend, multiples, bits, "quotient")
+    digit = radix_4(m, minuend, multiples, bits, "quotient")
+    name = Signal(4)
+    m.d.comb += name.eq(digit.choose([Const(n, 4) for n in (10, 11, 12, 13)]))
     pairs = [(r, d) for d in range(1, 1 << bits) for r in range(d)]
     remainders, divisors = zip(*pairs, strict=True)
     inputs = [(remainder, remainders), (divisor, divisors)]
-    got = results(m, inputs, Cat(rest, digits), 0)
-    assert [(n >> bits, n & ((1 << bits) - 1)) for n in got] == [divmod(4 * r, d) for r, d in pairs]
+    got = results(m, inputs, Cat(digit.rest, digit.bits, name), 0)
+    expected = [divmod(4 * r, d) for r, d in pairs]
+    assert got == [rest | q << bits | (10 + q) << bits + 2 for q, rest in expected]
