@@ -80,7 +80,7 @@ def write_chunks(m: Module, load: wiring.Component, begin: Value, beats) -> Valu
     widest = widest_chunk(load.hw)
     within, ones = Signal(range(widest)), Signal(widest)  # size - 1; a bit for each byte
     m.d.sync += within.eq((1 << load.i.payload.chunk) - 1)  # known long before `begin`
-    m.d.sync += ones.eq(Cat(n <= within for n in range(widest)))
+    m.d.sync += ones.eq(Cat(C(1, 1), *(within >= n for n in range(1, widest))))
     walk(m, load, begin, beats, within, chunks.i)
     held, finish = hold(m, load, within, ones, chunks.o)
     to_memories(m, load, held)

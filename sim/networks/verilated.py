@@ -33,6 +33,8 @@ TOP = "accelerator"
 VERILATOR = (
     "verilator", "--cc", "--exe", "--build", "-j", "2", "--top-module", TOP,
     "-O3", "--x-assign", "fast", "--x-initial", "unique", "--noassert", "-Wno-fatal", "-Wno-lint",
+    # functions of ten thousand statements take g++ minutes
+    "--output-split", "5000", "--output-split-cfuncs", "800",
     "-DSYNTHESIS",  # leaves out the loops that fill memories with zeros (rtl/flow/verilog.py)
     "-CFLAGS", "-std=c++17 -Wall",
 )  # fmt: skip

@@ -119,4 +119,6 @@ def test_a_scratchpad_is_block_rams_and_nothing_else(name, tmp_path):
     found = synth.count("ecp5", cells)
     assert found["brams"] == brams
     # write enables; where RAMs lie one behind the other also a multiplexer and its address
-    assert found["luts"] <= width // granularity + width and found["ffs"] <= 4
+    assert found["luts"] <= width // granularity + width
+    # the output register, which rtl.flow.absorb moves into block RAMs that stand alone
+    assert found["ffs"] <= width + 4

@@ -13,7 +13,7 @@ from fqvit_hw.blocks import load
 from fqvit_hw.commands import cli
 from fqvit_hw.errors import UserError
 from fqvit_hw.rtl.accelerator.ports import read_port
-from fqvit_hw.rtl.accelerator.scratchpad import Scratchpad
+from fqvit_hw.rtl.accelerator.scratchpad import READ, Scratchpad
 from fqvit_hw.rtl.flow import verilog
 from fqvit_hw.rtl.flow.configs import BLOCKS, DEFAULT, component, parameters, select
 from fqvit_hw.sim.blocks import runner
@@ -156,7 +156,9 @@ def test_zeros_of_a_memory_are_a_loop(tmp_path):
         "pad pad(.clk(clk), .rst(1'b0), .readers_0_addr(addr), .readers_0_valid(1'b1),\n"
         ".readers_0_data(data), .writers_0_valid(1'b0), .writers_0_addr(9'd0),\n"
         ".writers_0_data(16'd0), .writers_0_mask(2'd0));\n"
-        "initial begin #1 clk = 1; #1 $display(data); end endmodule\n"
+        # the word is there after READ edges
+        f"initial begin repeat ({READ}) begin #1 clk = 1; #1 clk = 0; end\n"
+        "$display(data); end endmodule\n"
     )
     (tmp_path / "bench.v").write_text(bench)
     sources = [str(tmp_path / name) for name in ("bench.v", "pad.v")]
