@@ -43,20 +43,20 @@ class Unit:
 
 
 UNITS = {
-    "axi_read ecp5_85k": Unit(lambda: AxiRead(ECP5, clients=3), 14.1),
-    "axi_write ecp5_85k": Unit(lambda: AxiWrite(ECP5), 10.4),
-    "control ecp5_85k": Unit(lambda: Control(ECP5), 10.2),
-    "load ecp5_85k": Unit(lambda: Load(ECP5), 16.1),
-    "store ecp5_85k": Unit(lambda: Store(ECP5), 11.7),
+    "axi_read ecp5_85k": Unit(lambda: AxiRead(ECP5, clients=3), 7.0),
+    "axi_write ecp5_85k": Unit(lambda: AxiWrite(ECP5), 7.1),
+    "control ecp5_85k": Unit(lambda: Control(ECP5), 9.7),
+    "load ecp5_85k": Unit(lambda: Load(ECP5), 9.7),
+    "store ecp5_85k": Unit(lambda: Store(ECP5), 8.9),
     "weights ecp5_85k": Unit(lambda: Weights(ECP5), 8.9),
-    "softmax ecp5_85k": Unit(lambda: component("softmax", "ecp5_85k"), 17.7),
-    "mac_array tiny": Unit(lambda: component("mac_array", "tiny"), 9.2),
-    "gelu tiny": Unit(lambda: component("gelu", "tiny"), 8.1),
-    "requantize tiny": Unit(lambda: component("requantize", "tiny"), 9.8, slow=True),
-    "residual tiny": Unit(lambda: component("residual", "tiny"), 8.6, slow=True),
-    "sequencer ecp5_85k": Unit(lambda: Sequencer(ECP5), 10.9, slow=True),
-    "layernorm tiny": Unit(lambda: component("layernorm", "tiny"), 10.5, slow=True),
-    "softmax tiny": Unit(lambda: component("softmax", "tiny"), 13.3, slow=True),
+    "softmax ecp5_85k": Unit(lambda: component("softmax", "ecp5_85k"), 7.4),
+    "mac_array tiny": Unit(lambda: component("mac_array", "tiny"), 7.3),
+    "gelu tiny": Unit(lambda: component("gelu", "tiny"), 7.2),
+    "requantize tiny": Unit(lambda: component("requantize", "tiny"), 7.5, slow=True),
+    "residual tiny": Unit(lambda: component("residual", "tiny"), 7.5, slow=True),
+    "sequencer ecp5_85k": Unit(lambda: Sequencer(ECP5), 9.5, slow=True),
+    "layernorm tiny": Unit(lambda: component("layernorm", "tiny"), 7.4, slow=True),
+    "softmax tiny": Unit(lambda: component("softmax", "tiny"), 7.5, slow=True),
 }
 
 
