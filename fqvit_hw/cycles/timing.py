@@ -36,7 +36,7 @@ NORM_WRITE = 1  # a beat out of the LayerNorm to its write
 NORM_WAIT = 2  # a count seen to the row that waited for it
 ROW_RATE = 9  # least cycles of a softmax row
 NORM_RATE = 10  # ... of a LayerNorm row
-STORE = 14  # the last word of a line read to its last beat on the bus
+STORE = 12  # the last word of a line read to its last beat on the bus
 
 
 def tree_levels(terms: int) -> int:

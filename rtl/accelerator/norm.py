@@ -71,7 +71,7 @@ class Norm(wiring.Component):
     Back-pressure
     -------------
     Row r is read when wait0 (stepped by row) and, before the first, wait1 are satisfied, as long as
-    WORDS words have room. While the write is refused the whole unit stands still.
+    WORDS words have room. While the write is refused two beats wait, then LayerNorm stands still.
     """
 
     def __init__(self, hw: Hardware):
