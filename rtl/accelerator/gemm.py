@@ -18,6 +18,7 @@ from fqvit_hw.machine.isa import Opcode, Unit
 
 from ..parts.accumulator import Accumulator, AccumulatorConfig
 from ..parts.code_values import is_mode, value_of
+from ..parts.count_down import count_down
 from ..parts.dot import Dot
 from ..parts.packed import extend, packed
 from .ports import COUNT, PROGRESS, instruction, read_port
@@ -121,7 +122,8 @@ class Gemm(wiring.Component):
 
     @property
     def job(self) -> data.StructLayout:
-        """A GEMM as it is carried out; the loops' limits less 1."""
+        """A GEMM as it is carried out; the loops' limits less 1; single, double: have they one
+        round, two?"""
         gemm = instruction(Opcode.GEMM)
         kept = (
             *LOOPS,
@@ -135,33 +137,30 @@ class Gemm(wiring.Component):
         )
         kept += ("tile_base", "tile_inner", "tile_k", "wait0_unit", "wait0_count", "wait0_step")
         kept += ("wait1_unit", "wait1_count")
-        return data.StructLayout({name: gemm.members[name] for name in kept})
+        rounds = data.StructLayout({name: 1 for name in (*LOOPS, "row_group")})
+        return data.StructLayout(
+            {name: gemm.members[name] for name in kept} | {"single": rounds, "double": rounds}
+        )
 
     def elaborate(self, platform):
         m = Module()
-        next_, start, known, late, have = self._fetch(m)
+        next_, start, started, known, late, have = self._fetch(m)
         job, active = Signal(self.job), Signal()
-        issue = Signal()
-        index, first, last, end = self._loops(m, job, next_, start, issue)
-        with m.If(start):
-            m.d.sync += [job.eq(next_), active.eq(1)]
-        with m.Elif(end["outer"]):
-            m.d.sync += active.eq(0)
-        m.d.comb += start.eq(known & (end["outer"] | ~active))
+        issue, fresh = Signal(), Signal()
+        index, first, last, end, completes = self._loops(m, job, next_, active, issue)
+        completes_now, completes_then = completes
+        # Without a GEMM the next one's fields are taken in each cycle, and go when it is known:
+        # that spares `known` a place in front of every register.
+        m.d.comb += [fresh.eq(end["outer"] | ~active), start.eq(fresh & known)]
+        with m.If(fresh):
+            m.d.sync += [job.eq(next_), active.eq(known)]
 
-        row_open = self._row_wait(m, job, next_, start, active, end, have)
+        row_open = self._row_wait(m, job, next_, fresh, active, end, have)
         releases = last["inner"] & last["rows"] & ~job.resident  # the tiles of this round
-        room, completes = Signal(range(ROOM + 1), init=ROOM), Signal()
-        some_room = Signal(init=1)  # room that is given back shows a cycle later
-        tile_there = job.resident | self._loaded(m, issue, index, last, releases)
-        m.d.comb += [
-            completes.eq(last["k_tiles"] & last["k_groups"]),
-            issue.eq(active & row_open & tile_there & (~completes | some_room)),
-        ]
-        m.d.sync += [
-            room.eq(room - (issue & completes) + (self.o.valid & self.o.ready)),
-            some_room.eq(Mux(issue & completes, room > 1, room != 0)),
-        ]
+        resident = Mux(fresh, next_.resident, job.resident)  # of the next beat
+        tile_there = self._loaded(m, issue, index, last, releases, resident)
+        room_there = self._room(m, issue, completes_now, completes_then)
+        m.d.comb += issue.eq(active & row_open & tile_there & room_there)
         self._state(m, job, next_, active, issue, row_open, tile_there, late)
 
         m.d.comb += self.ring.release.eq(Mux(end["rows"] & ~job.resident, job.k_tiles + 1, 0))
@@ -170,16 +169,18 @@ class Gemm(wiring.Component):
         beat, late_job = Signal(self.beat), Signal(self.job, name="late_job")
         m.d.sync += [
             beat.go.eq(issue),
-            beat.start.eq(start),
+            beat.fresh.eq(fresh),
             beat.row.eq(Mux(job.k_groups != 0, index["rows"], 0)),  # else the newest row will do
             beat.starts.eq(first["k_tiles"] & first["k_groups"]),
-            beat.completes.eq(completes),
+            beat.completes.eq(completes_now),
+            beat.jump.eq(last["k_tiles"] & job.resident),
+            beat.again.eq(last["k_tiles"] & last["inner"] & ~last["rows"]),
             *(beat.last[name].eq(last[name]) for name in LOOPS),
             *(beat.end[name].eq(end[name]) for name in LOOPS),
             late_job.eq(job),
             self.finished.eq(beat.end.inner),
         ]
-        with m.If(beat.start):
+        with m.If(started):
             m.d.sync += self.count.eq(self.count + 1)
         word = self._word(m, late_job, job, beat)
         m.d.comb += [
@@ -194,11 +195,13 @@ class Gemm(wiring.Component):
 
     @property
     def beat(self) -> data.StructLayout:
-        """A beat that goes, or none; `start`: a GEMM begins with the next one."""
+        """A beat that goes, or none; fresh: the next one is the first of its GEMM; jump, again: its
+        tile does not follow this one's, is the first of the pass.
+        """
         loops = data.StructLayout({name: 1 for name in LOOPS})
         return data.StructLayout(
-            {"go": 1, "start": 1, "row": self.sum_bits, "starts": 1, "completes": 1,
-             "last": loops, "end": loops}
+            {"go": 1, "fresh": 1, "row": self.sum_bits, "starts": 1, "completes": 1,
+             "jump": 1, "again": 1, "last": loops, "end": loops}
         )  # fmt: skip
 
     @property
@@ -210,17 +213,26 @@ class Gemm(wiring.Component):
         of its wait0, a cycle late.
         """
         gemm, next_ = self.i.payload, Signal(self.job, name="next")
-        there, selected, known, start = Signal(), Signal(), Signal(), Signal()
-        late = Signal(2)
+        there, selected, known = Signal(), Signal(), Signal()
+        start, started, late = (
+            Signal(),
+            Signal(),
+            Signal(2),
+        )  # started: `known` is still the old one
+        m.d.sync += started.eq(start)
         m.d.comb += self.i.ready.eq(~there)
         with m.If(~there):
-            for name in self.job.members:
+            for name in gemm.shape().members:
                 value = getattr(gemm, name)
-                if name in (*LOOPS, "row_group"):
+                if name in LOOPS:
                     value = (value - 1)[: len(value)]
                 elif name == "tile_k":
                     value = Mux(gemm.resident, value, 1)
-                m.d.sync += next_[name].eq(value)
+                if name in self.job.members:
+                    m.d.sync += next_[name].eq(value)
+            for name in self.job["single"].shape.members:
+                m.d.sync += next_.single[name].eq(getattr(gemm, name) == 1)
+                m.d.sync += next_.double[name].eq(getattr(gemm, name) == 2)
             m.d.sync += there.eq(self.i.valid)
         with m.Elif(start):
             m.d.sync += there.eq(0)
@@ -228,58 +240,104 @@ class Gemm(wiring.Component):
         m.d.sync += [
             have[0].eq(count_of(self.progress, next_.wait0_unit)),
             have[1].eq(count_of(self.progress, next_.wait1_unit)),
-            selected.eq(there & ~start),
+            selected.eq(there & ~started),
         ]
         short = Cat(have[0] < next_.wait0_count, have[1] < next_.wait1_count)
         m.d.sync += [
-            known.eq(selected & ~start & (short == 0)),
-            late.eq(Mux(selected & ~start, short, 0)),
+            known.eq(selected & ~started & (short == 0)),
+            late.eq(Mux(selected, short, 0)),
         ]
-        return next_, start, known, late, have[0]
+        return next_, start, started, known & ~started, late, have[0]
 
-    def _loops(self, m: Module, job, next_, start, issue):
+    def _loops(self, m: Module, job, next_, active, issue):
         """index: of the loops of K tiles and rows; first, last: a loop is in that round; end: its
-        last beat goes. first and last are registers, worked out a round ahead.
+        last beat goes; completes: the beat is the last one of a sum, and the same of the next one.
+
+        All that a beat asks of the loops is in registers, worked out a beat ahead: `issue`, which
+        comes late, does nothing but let them go on.
         """
         index, first, last, end = {}, {}, {}, {}
-        step, round_ = issue, Const(1)  # round_: all loops inside are in their last round
+        inside = Const(1)  # all loops inside this one are in their last round
+        coming, single_all = Const(1), Const(1)  # the same of the next beat, of a GEMM's first
+        completes, completes_then, completes_first = Signal(), Const(1), Const(1)
+        over = Signal()  # the next GEMM's loops come after this beat
+        step = issue | ~active
         for name in LOOPS:
             total = job[name]  # less 1
             first[name], last[name] = Signal(name=f"{name}_first"), Signal(name=f"{name}_last")
             end[name] = Signal(name=f"{name}_end")
-            left, single = Signal.like(total, name=f"{name}_left"), Signal(name=f"{name}_single")
-            together = Signal(name=f"{name}_together")
-            m.d.comb += [together.eq(round_ & last[name]), end[name].eq(issue & together)]
-            round_ = together
-            m.d.sync += single.eq(next_[name] == 0)  # of the next GEMM, known when it may start
-            one = Signal(name=f"{name}_one")  # of this one
-            with m.If(start):
-                m.d.sync += [left.eq(next_[name]), one.eq(single)]
-                m.d.sync += [first[name].eq(1), last[name].eq(single)]
-            with m.Elif(end[name]):
-                m.d.sync += [left.eq(total), first[name].eq(1), last[name].eq(one)]
-            with m.Elif(step):
-                m.d.sync += [left.eq(left - 1), first[name].eq(0), last[name].eq(left == 1)]
-            if name in ("k_tiles", "rows"):
+            left, almost = Signal.like(total, name=f"{name}_left"), Signal(name=f"{name}_almost")
+            together, last_then = Signal(name=f"{name}_together"), Signal(name=f"{name}_last_then")
+            m.d.comb += [
+                end[name].eq(issue & together),
+                last_then.eq(Mux(together, job.single[name], Mux(inside, almost, last[name]))),
+            ]
+            coming, single_all = coming & last_then, single_all & next_.single[name]
+            with m.If(step):
+                with m.If(over):
+                    m.d.sync += [
+                        left.eq(next_[name]),
+                        last[name].eq(next_.single[name]),
+                        almost.eq(next_.double[name]),
+                        first[name].eq(1),
+                        together.eq(single_all),
+                    ]
+                with m.Else():
+                    m.d.sync += [last[name].eq(last_then), together.eq(coming)]
+                    with m.If(together):
+                        m.d.sync += [
+                            left.eq(total), almost.eq(job.double[name]), first[name].eq(1)
+                        ]  # fmt: skip
+                    with m.Elif(inside):
+                        m.d.sync += [left.eq(left - 1), almost.eq(left == 2), first[name].eq(0)]
+            if name in ("k_tiles", "rows"):  # 0 when a GEMM starts
                 index[name] = Signal(len(total), name=f"{name}_index")
-                with m.If(start | end[name]):
+                with m.If(end[name]):
                     m.d.sync += index[name].eq(0)
-                with m.Elif(step):
+                with m.Elif(issue & inside):
                     m.d.sync += index[name].eq(index[name] + 1)
-            step = end[name]
-        return index, first, last, end
+            if name in ("k_tiles", "k_groups"):
+                completes_then = completes_then & last_then
+                completes_first = completes_first & next_.single[name]
+            inside = together
+        following = Signal(name="completes_then")
+        m.d.comb += [
+            over.eq(~active | inside),
+            following.eq(Mux(over, completes_first, completes_then)),
+        ]
+        with m.If(step):
+            m.d.sync += completes.eq(following)
+        return index, first, last, end, (completes, following)
 
-    def _loaded(self, m: Module, issue, index, last, releases) -> Signal:
-        """Is the beat's streamed tile loaded? A register: it looks at the next beat's one.
+    def _room(self, m: Module, issue, completes, completes_then) -> Signal:
+        """Is a place of the queue free, if the beat needs one? A register, of the next beat.
 
-        releases: after this round over K its tiles are no longer among the loaded ones.
+        completes, completes_then: this beat and the next one make a row of `o`.
+        """
+        room, taken, there = Signal(range(ROOM + 1), init=ROOM), Signal(), Signal(name="room_there")
+        some = Mux(
+            issue & completes, Mux(taken, room > 2, room > 1), Mux(taken, room > 1, room != 0)
+        )
+        # `room` is without what the beat before takes: a subtraction behind `issue` would be long.
+        m.d.sync += [
+            taken.eq(issue & completes),
+            room.eq(room - taken + (self.o.valid & self.o.ready)),
+            there.eq(some | ~Mux(issue, completes_then, completes)),
+        ]
+        return there
+
+    def _loaded(self, m: Module, issue, index, last, releases, resident) -> Signal:
+        """Is the beat's tile loaded? A register, of the next beat's one.
+
+        releases: after this round over K its tiles are no longer among the loaded ones; resident:
+        the next beat's tile does not come from the ring.
         """
         k, loaded, there = index["k_tiles"], self.ring.loaded, Signal(name="loaded")
         following = Mux(last["k_tiles"] & ~releases, loaded != 0, k + 1 < loaded)
-        m.d.sync += there.eq(Mux(issue, following, k < loaded))
+        m.d.sync += there.eq(resident | Mux(issue, following, k < loaded))
         return there
 
-    def _row_wait(self, m: Module, job, next_, start, active, end, first):
+    def _row_wait(self, m: Module, job, next_, fresh, active, end, first):
         """Rows are allowed ahead, one a cycle, at most three; in later passes all of them are.
 
         first: what the next GEMM's counter of wait0 was a cycle ago.
@@ -291,14 +349,14 @@ class Gemm(wiring.Component):
             known.eq(allowed + more),
         ]
         m.d.sync += [
-            have.eq(Mux(start, first, count_of(self.progress, job.wait0_unit))),
+            have.eq(Mux(fresh, first, count_of(self.progress, job.wait0_unit))),
             need.eq(need + (more & job.wait0_step)),
             allowed.eq(known - end["inner"]),
             open_.eq(all_open | Mux(end["inner"], known > 1, known != 0)),
         ]
         with m.If(end["rows"]):
             m.d.sync += [all_open.eq(1), open_.eq(1)]
-        with m.If(start):
+        with m.If(fresh):
             m.d.sync += [
                 need.eq(next_.wait0_count + next_.wait0_step),  # of row 1
                 allowed.eq(1),  # row 0
@@ -314,10 +372,16 @@ class Gemm(wiring.Component):
         word, row, group, pass_ = (
             Signal(bits, name=f"{name}_word") for name in ("next", "row", "group", "pass")
         )
-        row_index, group_end = Signal(len(job.row_group)), Signal()
+        group_end = count_down(
+            m,
+            "group_end",
+            beat.fresh | end["inner"] & last["rows"],
+            end["inner"],
+            next_.row_group,
+            next_.single["row_group"],
+        )
         following, next_pass = Signal(bits), Signal(bits)
         m.d.comb += [
-            group_end.eq(row_index == job.row_group),
             next_pass.eq(Mux(last["k_groups"], job.from_base, pass_ + job.k_tiles + 1)),
             following.eq(
                 Mux(group_end, group, row) + Mux(group_end, job.from_jump, job.from_stride)
@@ -329,14 +393,13 @@ class Gemm(wiring.Component):
         with m.Elif(beat.go):
             m.d.sync += word.eq(word + 1)
         with m.If(end["inner"]):
-            m.d.sync += [row.eq(next_row), row_index.eq(row_index + 1)]
+            m.d.sync += row.eq(next_row)
             with m.If(last["rows"] | group_end):
-                m.d.sync += [group.eq(next_row), row_index.eq(0)]
+                m.d.sync += group.eq(next_row)
         with m.If(end["rows"]):
             m.d.sync += pass_.eq(next_pass)
-        with m.If(beat.start):
+        with m.If(beat.fresh):
             m.d.sync += Cat(word, row, group, pass_).eq(next_.from_base[:bits].replicate(4))
-            m.d.sync += row_index.eq(0)
         return word
 
     def _tile(self, m: Module, job, next_, beat):
@@ -344,31 +407,29 @@ class Gemm(wiring.Component):
 
         Weights follow each other in the ring: after a pass of all rows the oldest one is the next.
         """
-        hw, last, end = self.hw, beat.last, beat.end
+        hw, end = self.hw, beat.end
         tile, column, pass_ = (
             Signal(range(hw.tiles), name=f"{name}_tile") for name in ("next", "column", "pass")
         )
         oldest = Signal(range(hw.ring))
-        jump, again = Signal(), Signal()
         total, following = Signal(range(2 * hw.tiles)), Signal(range(hw.tiles))
+        after = Signal(range(hw.tiles))
         m.d.comb += [
-            jump.eq(last["k_tiles"] & job.resident),
-            again.eq(last["k_tiles"] & last["inner"] & ~last["rows"]),
-            total.eq(Mux(jump, column, tile) + Mux(jump, job.tile_inner, job.tile_k)),
-            following.eq(Mux(~job.resident & (total == hw.ring), 0, total)),
+            total.eq(Mux(beat.jump, column, tile) + Mux(beat.jump, job.tile_inner, job.tile_k)),
+            following.eq(Mux(~job.resident & (tile == hw.ring - 1), 0, total)),
         ]
         released = end["rows"] & ~job.resident
         with m.If(released):
             m.d.sync += oldest.eq(following)
-        with m.If(beat.go):
-            m.d.sync += tile.eq(Mux(again, pass_, following))
-        with m.If(end["k_tiles"]):
-            m.d.sync += column.eq(Mux(again, pass_, following))
-        with m.If(end["rows"]):
-            m.d.sync += pass_.eq(following)
-        with m.If(beat.start):
-            begin = Mux(next_.resident, next_.tile_base, Mux(released, following, oldest))
-            m.d.sync += [tile.eq(begin), column.eq(begin), pass_.eq(begin)]
+        begin = Mux(next_.resident, next_.tile_base, oldest)
+        from_base = beat.fresh & (next_.resident | ~released)  # else: following, which is `oldest`
+        m.d.comb += after.eq(Mux(beat.again | from_base, Mux(from_base, begin, pass_), following))
+        with m.If(beat.fresh | beat.go):
+            m.d.sync += tile.eq(after)
+        with m.If(beat.fresh | end["k_tiles"]):
+            m.d.sync += column.eq(after)
+        with m.If(beat.fresh | end["rows"]):
+            m.d.sync += pass_.eq(after)
         return tile
 
     def _state(self, m: Module, job, next_, active, issue, row_open, tile_there, late):
