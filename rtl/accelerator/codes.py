@@ -31,8 +31,7 @@ FIELDS = ("rows", "row_group", "to_base", "to_stride", "to_jump", "columns", "ro
 
 def scores_job() -> data.StructLayout:
     """What the unit has to know of a SCORES instruction."""
-    layout = instruction(Opcode.GEMM)
-    return data.StructLayout({name: layout.members[name] for name in FIELDS})
+    return instruction(Opcode.GEMM, *FIELDS)
 
 
 def scores_beat(hw: Hardware) -> data.StructLayout:

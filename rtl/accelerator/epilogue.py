@@ -17,12 +17,17 @@ from ..parts.count_down import count_down
 from ..parts.packed import packed
 from ..parts.row_norm import sum_bits
 from ..parts.row_walk import RowWalk
+from .codes import FIELDS as CODES_FIELDS
 from .codes import SCORES_WAITING, reciprocal_beat, scores_beat, scores_job
-from .epilogue_math import LATENCY, PARAMS, READ, EpilogueMath
+from .epilogue_math import CONSTANTS, LATENCY, PARAMS, READ, EpilogueMath
 from .ports import PROGRESS, instruction, reached, read_port, write_port
 from .scratchpad import READ as READ_LATENCY
 from .tiles import lane_writer
 from .trace import trace
+
+INSTRUCTION = instruction(
+    Opcode.GEMM, *CONSTANTS, *CODES_FIELDS, "wait2_unit", "wait2_count", "inner", "outer"
+)
 
 
 class EpilogueUnit(wiring.Component):
@@ -101,7 +106,7 @@ class EpilogueUnit(wiring.Component):
         beat = data.StructLayout({"data": data.ArrayLayout(signed(ACC.width), hw.cols)})
         super().__init__(
             {
-                "i": In(stream.Signature(instruction(Opcode.GEMM))),
+                "i": In(stream.Signature(INSTRUCTION)),
                 "progress": In(PROGRESS),
                 "rows": In(stream.Signature(beat)),
                 "params_ready": In(1),
@@ -129,7 +134,7 @@ class EpilogueUnit(wiring.Component):
             self.hw.lanes, sum_bits(self.hw.attention, self.hw.max_tokens)
         )
         wiring.connect(m, wiring.flipped(self.table), math.table)
-        ins = Signal(instruction(Opcode.GEMM), name="ins", reset_less=True)
+        ins = Signal(INSTRUCTION, name="ins", reset_less=True)
         # what goes along with a chunk: marks[k] after k registers
         mark = data.StructLayout(
             {
@@ -143,7 +148,7 @@ class EpilogueUnit(wiring.Component):
         marks = [Signal(mark, name=f"mark{n}") for n in range(LATENCY + 1)]
         m.d.sync += [after.eq(before) for before, after in pairwise(marks)]
         is_op = {op: ins.epilogue == op for op in Epilogue}
-        m.d.comb += math.ins.eq(ins)
+        m.d.comb += [math.ins[name].eq(ins[name]) for name in CONSTANTS]
         late = Signal(2)  # of stage 1: an instruction begins with the next chunk, a row ends
         self.enter(m, ins, is_op, marks, late, math)
         self.write(m, is_op, marks, self.place(m, ins, is_op, marks, late), math)

@@ -51,6 +51,11 @@ def delay(m: Module, value, cycles: int, name: str):
     return value
 
 
+# What the arithmetic needs of a GEMM
+CONSTANTS = ("epilogue", "codes", "scalar", "multiplier", "shift", "zero", "row_norm", "wide")
+CONSTANTS += ("x_zero", "x_multiplier", "y_multiplier", "add_shift", "add_zero", "stream16")
+
+
 class EpilogueMath(wiring.Component):
     """All epilogues side by side; `ins` says which comes out and holds still meanwhile.
 
@@ -98,7 +103,7 @@ class EpilogueMath(wiring.Component):
         super().__init__(
             {
                 "active": In(1),
-                "ins": In(instruction(Opcode.GEMM)),
+                "ins": In(instruction(Opcode.GEMM, *CONSTANTS)),
                 "acc": In(data.ArrayLayout(signed(ACC.width), lanes)),
                 "params": In(data.ArrayLayout(PARAMS, lanes)),
                 "reciprocal": In(RECIPROCAL.width),

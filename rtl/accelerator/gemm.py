@@ -30,6 +30,13 @@ from .weights import weight_ring
 ROOM = 16  # rows of the output queue
 STATES = ("idle", "busy", "tile", "acts", "norm", "codes", "room")
 LOOPS = ("k_tiles", "inner", "rows", "k_groups", "outer")  # from the innermost one
+INSTRUCTION = instruction(
+    Opcode.GEMM,
+    *LOOPS,
+    *("row_group", "from_base", "from_stride", "from_jump", "codes", "mode", "resident"),
+    *("tile_base", "tile_inner", "tile_k", "wait0_unit", "wait0_count", "wait0_step"),
+    *("wait1_unit", "wait1_count"),
+)
 
 
 class Gemm(wiring.Component):
@@ -102,7 +109,7 @@ class Gemm(wiring.Component):
         self.accumulator = AccumulatorConfig(hw.cols, hw.sums, self.dot.sum_width)
         super().__init__(
             {
-                "i": In(stream.Signature(instruction(Opcode.GEMM))),
+                "i": In(stream.Signature(INSTRUCTION)),
                 "progress": In(PROGRESS),
                 "acts": Out(read_port(hw.acts, INT8.width * hw.rows)),
                 "codes": Out(read_port(hw.codes, hw.code_bits * hw.rows)),
@@ -124,23 +131,8 @@ class Gemm(wiring.Component):
     def job(self) -> data.StructLayout:
         """A GEMM as it is carried out; the loops' limits less 1; single, double: have they one
         round, two?"""
-        gemm = instruction(Opcode.GEMM)
-        kept = (
-            *LOOPS,
-            "row_group",
-            "codes",
-            "mode",
-            "resident",
-            "from_base",
-            "from_stride",
-            "from_jump",
-        )
-        kept += ("tile_base", "tile_inner", "tile_k", "wait0_unit", "wait0_count", "wait0_step")
-        kept += ("wait1_unit", "wait1_count")
         rounds = data.StructLayout({name: 1 for name in (*LOOPS, "row_group")})
-        return data.StructLayout(
-            {name: gemm.members[name] for name in kept} | {"single": rounds, "double": rounds}
-        )
+        return data.StructLayout(INSTRUCTION.members | {"single": rounds, "double": rounds})
 
     def elaborate(self, platform):
         m = Module()
@@ -222,14 +214,13 @@ class Gemm(wiring.Component):
         m.d.sync += started.eq(start)
         m.d.comb += self.i.ready.eq(~there)
         with m.If(~there):
-            for name in gemm.shape().members:
+            for name in INSTRUCTION.members:
                 value = getattr(gemm, name)
                 if name in LOOPS:
                     value = (value - 1)[: len(value)]
                 elif name == "tile_k":
                     value = Mux(gemm.resident, value, 1)
-                if name in self.job.members:
-                    m.d.sync += next_[name].eq(value)
+                m.d.sync += next_[name].eq(value)
             for name in self.job["single"].shape.members:
                 m.d.sync += next_.single[name].eq(getattr(gemm, name) == 1)
                 m.d.sync += next_.double[name].eq(getattr(gemm, name) == 2)

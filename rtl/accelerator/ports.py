@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.machine.hardware import Hardware
-from fqvit_hw.machine.isa import INSTRUCTION_BYTES, INSTRUCTIONS, Opcode, Unit
+from fqvit_hw.machine.isa import HEAD, INSTRUCTION_BYTES, INSTRUCTIONS, Opcode, Unit
 from fqvit_hw.machine.registers import REGISTERS, Register
 
 from .layouts import struct
@@ -19,9 +19,19 @@ WAIT = 2  # cycles from a count to the answer of `reached`
 FETCHED = REGISTERS[Register.STATUS].layout.fields["fetched"].width  # bits of that count
 
 
-def instruction(opcode: Opcode) -> data.StructLayout:
-    """The fields of fqvit_hw.machine.isa, in the same bits."""
-    return struct(INSTRUCTIONS[opcode])
+def instruction(opcode: Opcode, *names: str) -> data.StructLayout:
+    """Of an instruction, the fields that its unit reads: the named ones or, without names, all but
+    those of every instruction. Queues and registers hold no others.
+    """
+    whole = struct(INSTRUCTIONS[opcode])
+    names = names or tuple(whole.members.keys() - {field.name for field in HEAD})
+    return data.StructLayout({n: shape for n, shape in whole.members.items() if n in names})
+
+
+def picked(word: Value, opcode: Opcode, layout: data.StructLayout) -> Value:
+    """The fields of `layout` out of an instruction's word."""
+    whole = data.View(struct(INSTRUCTIONS[opcode]), word[: struct(INSTRUCTIONS[opcode]).size])
+    return Cat(Value.cast(whole[name]) for name in layout.members)
 
 
 INSTRUCTION_BITS = 8 * INSTRUCTION_BYTES

@@ -14,17 +14,18 @@ from amaranth.lib.wiring import In, Out
 from fqvit_hw.machine.hardware import BURST_BYTES, Hardware
 from fqvit_hw.machine.isa import INSTRUCTION_BYTES, OPCODE, Error, Opcode
 
+from . import epilogue, gemm, weights
 from .axi import ERRORS
-from .ports import ADDRESS, FETCHED, INSTRUCTION_BITS, instruction, memory_reader
+from .ports import ADDRESS, FETCHED, INSTRUCTION_BITS, instruction, memory_reader, picked
 
-# The queues that an instruction goes to.
+# The queues that an instruction goes to, and what they keep of it.
 UNITS = {
-    "load": Opcode.LOAD,
-    "store": Opcode.STORE,
-    "norm": Opcode.NORM,
-    "weights": Opcode.GEMM,
-    "array": Opcode.GEMM,
-    "epilogue": Opcode.GEMM,  # which tells the codes unit
+    "load": (Opcode.LOAD, instruction(Opcode.LOAD)),
+    "store": (Opcode.STORE, instruction(Opcode.STORE)),
+    "norm": (Opcode.NORM, instruction(Opcode.NORM)),
+    "weights": (Opcode.GEMM, weights.INSTRUCTION),
+    "array": (Opcode.GEMM, gemm.INSTRUCTION),
+    "epilogue": (Opcode.GEMM, epilogue.INSTRUCTION),  # which tells the codes unit
 }
 OUTSTANDING = 2  # bursts that find room
 
@@ -90,7 +91,7 @@ class Sequencer(wiring.Component):
                 "done": Out(1),
                 "fetched": Out(FETCHED),
                 "errors": Out(ERRORS),
-                **{n: Out(stream.Signature(instruction(op))) for n, op in UNITS.items()},
+                **{name: Out(stream.Signature(layout)) for name, (_, layout) in UNITS.items()},
             }
         )
 
@@ -140,17 +141,16 @@ class Sequencer(wiring.Component):
             m.d.sync += missing.eq(parts)
 
         queues = {}
-        for name in UNITS:
+        for name, (opcode, layout) in UNITS.items():
             port = getattr(self, name)
-            width = len(port.payload.as_value())
             # a register at the output: units decide at once on what they are given
-            queue = queues[name] = fifo.SyncFIFOBuffered(width=width, depth=hw.queue + 1)
+            queue = queues[name] = fifo.SyncFIFOBuffered(width=layout.size, depth=hw.queue + 1)
             m.submodules[f"{name}_queue"] = queue
             m.d.comb += [
                 port.valid.eq(queue.r_rdy),
                 port.payload.eq(queue.r_data),
                 queue.r_en.eq(port.ready),
-                queue.w_data.eq(word[:width]),
+                queue.w_data.eq(picked(word, opcode, layout)),
             ]
         # A cycle to decode: where does it go, is it END, is it nothing? Another one to find room.
         opcode = word[: OPCODE.width]
@@ -159,8 +159,8 @@ class Sequencer(wiring.Component):
         m.d.sync += [
             decoded.eq(whole & ~sent),
             ends.eq(opcode == Opcode.END),
-            bad.eq(~Cat(opcode == op for op in {*UNITS.values(), Opcode.END}).any()),
-            *(goes[name].eq(opcode == op) for name, op in UNITS.items()),
+            bad.eq(~Cat(opcode == op for op in Opcode).any()),
+            *(goes[name].eq(opcode == op) for name, (op, _) in UNITS.items()),
         ]
         # Between two instructions pass more cycles than it takes to see what the first one left.
         free = {name: Signal(name=f"free_{name}") for name in UNITS}

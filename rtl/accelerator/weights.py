@@ -16,6 +16,7 @@ from .ports import ADDRESS, instruction, memory_reader
 from .tiles import weight_writer
 
 JOB = ("k_tiles", "k_groups", "outer")  # what both machines need of a GEMM
+INSTRUCTION = instruction(Opcode.GEMM, *JOB, "resident", "address")
 RELEASE = 2  # cycles for which a released tile may still be read
 JOBS = 2  # GEMMs whose beats may be requested before the oldest one is unpacked
 
@@ -89,7 +90,7 @@ class Weights(wiring.Component):
         self.hw = hw
         super().__init__(
             {
-                "i": In(stream.Signature(instruction(Opcode.GEMM))),
+                "i": In(stream.Signature(INSTRUCTION)),
                 "memory": Out(memory_reader(hw)),
                 "tiles": Out(weight_writer(hw)),
                 "ring": In(weight_ring(hw)),
@@ -100,8 +101,7 @@ class Weights(wiring.Component):
     @property
     def job(self) -> data.StructLayout:
         """What both machines need of a GEMM, each number less 1."""
-        gemm = instruction(Opcode.GEMM)
-        return data.StructLayout({name: gemm.members[name] for name in JOB})
+        return instruction(Opcode.GEMM, *JOB)
 
     def elaborate(self, platform):
         m = Module()

@@ -17,6 +17,7 @@ from fqvit_hw.machine.isa import Instruction, Opcode, Unit
 from fqvit_hw.rtl.accelerator.gemm import STATES, Gemm
 from fqvit_hw.rtl.accelerator.tiles import Tiles
 from fqvit_hw.rtl.accelerator.weights import Weights
+from tests.rtl.instructions import fields_of
 
 MEMORY_BYTES = 1 << 15
 
@@ -187,10 +188,7 @@ def run(chip: Chip, program: list[Instruction], pace: Pace | None = None, seed: 
                 offer = sent[name] < len(program)
                 offer = offer and (ctx.get(unit.i.valid) or rng.random() < pace.gemm)
                 if offer:
-                    word = int.from_bytes(program[sent[name]].encode(), "little")
-                    ctx.set(
-                        unit.i.payload.as_value(), word & (1 << unit.i.payload.shape().size) - 1
-                    )
+                    ctx.set(unit.i.payload, fields_of(unit, program[sent[name]].fields))
                 ctx.set(unit.i.valid, offer)
             if counts:
                 now |= counts(cycle)

@@ -32,6 +32,7 @@ from fqvit_hw.units import (
     softmax,
 )
 from fqvit_hw.units.attention import normalize_rows
+from tests.rtl.instructions import fields_of
 
 SIZES = {"tiny": TINY, "ecp5": ECP5_85K, "base": BASE}
 BETWEEN = LATENCY + 3  # cycles from an instruction's last chunk to the next one's first
@@ -247,7 +248,7 @@ class Machine:
         wiring.connect(m, codes.reciprocals, unit.reciprocals)
         m.d.comb += unit.score_taken.eq(codes.score_taken)
         rows, params = self.beats()
-        programs = [pack(unit.i.payload.shape(), case.ins) for case in self.cases]
+        programs = [pack(unit.i.payload.shape(), fields_of(unit, case.ins)) for case in self.cases]
         written, finished, made, code_made, code_finished = [], 0, [], [], 0
         goal = sum(case.rows * case.outer for case in self.cases)
         code_goal = sum(case.rows for case in self.cases if case.epilogue == Epilogue.SCORES)

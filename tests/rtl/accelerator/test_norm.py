@@ -16,6 +16,7 @@ from fqvit_hw.rtl.accelerator.scratchpad import READ
 from fqvit_hw.sim.blocks.layernorm import parameters
 from fqvit_hw.sim.blocks.stream import pack, row_beats
 from fqvit_hw.units import LayerNorm, layernorm
+from tests.rtl.instructions import fields_of
 
 SIZES = {"tiny": TINY, "ecp5": ECP5_85K, "base": BASE}
 
@@ -94,7 +95,10 @@ def run(hw, cases, waits=None, stall: float = 0.0, seed: int = 0, limit: int = 8
             offer = at < len(program) and (get(dut.i.valid) or rng.random() >= stall)
             put(dut.i.valid, int(offer))
             if offer:
-                put(dut.i.payload.as_value(), pack(dut.i.payload.shape(), program[at]))
+                put(
+                    dut.i.payload.as_value(),
+                    pack(dut.i.payload.shape(), fields_of(dut, program[at])),
+                )
             put(dut.stream.ready, int(rng.random() >= stall))
             put(dut.acts.ready, int(rng.random() >= stall))
             put(dut.progress.load, cycle // 100)

@@ -7,10 +7,11 @@ from amaranth.lib import wiring
 
 from fqvit_hw.cycles.timing import STORE
 from fqvit_hw.machine.hardware import TINY
-from fqvit_hw.machine.isa import Opcode, Space, Unit
+from fqvit_hw.machine.isa import Space, Unit
 from fqvit_hw.rtl.accelerator.axi_write import AxiWrite
 from fqvit_hw.rtl.accelerator.store import Store
 from tests.rtl.bus import simulate
+from tests.rtl.instructions import fields_of
 
 BEGIN = 4  # cycles from a count to the first word read, as Store's docstring says
 
@@ -27,7 +28,7 @@ def test_timing():
 
     async def process(ctx):
         ctx.set(write.size, 1 << 16)
-        ctx.set(store.i.payload, {"opcode": Opcode.STORE, **fields, **waits})
+        ctx.set(store.i.payload, fields_of(store, fields | waits))
         for signal in (store.i.valid, store.stream.ready, write.axi.awready, write.axi.wready):
             ctx.set(signal, 1)
         for cycle in range(60):
