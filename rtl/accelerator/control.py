@@ -97,11 +97,11 @@ class Control(wiring.Component):
     Latency
     -------
     A register is written in the cycle after the later of AW and W was taken, with B in the next; R
-    comes in the cycle after AR.
+    comes two cycles after AR.
 
     Throughput
     ----------
-    A read and a write every 2 cycles.
+    A read every 3 cycles, a write every 2.
 
     Back-pressure
     -------------
@@ -143,14 +143,14 @@ class Control(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         write = lite_writes(m, self.axil)
-        run, begin = Signal(), Signal()  # in RUN; RUN comes next
-        outcome = self.runs(m, write, run, begin)
-        self.registers(m, write, outcome, self.counters(m, run, begin))
+        start, run = Signal(), Signal()  # in START, in RUN
+        outcome = self.runs(m, write, start, run)
+        self.registers(m, write, outcome, self.counters(m, start, run))
         return m
 
-    def runs(self, m: Module, write: Write, run: Signal, begin: Signal) -> Outcome:
+    def runs(self, m: Module, write: Write, start: Signal, run: Signal) -> Outcome:
         """Start and stop."""
-        stop, failed = Signal(), Signal(ERRORS)
+        stop, failed, begin = Signal(), Signal(ERRORS), Signal()  # begin: RUN comes next
         command = data.View(struct(CONTROL), write.data[: CONTROL.width])
         control = write.to(Register.CONTROL) & write.strobe[0]
         m.d.comb += [stop.eq(control & command.soft_reset), self.busy.eq(run)]
@@ -168,7 +168,7 @@ class Control(wiring.Component):
                     m.d.sync += [done.eq(0), error.eq(0), fetched.eq(0)]
                     m.next = "START"
             with m.State("START"):
-                m.d.comb += self.busy.eq(1)
+                m.d.comb += [start.eq(1), self.busy.eq(1)]
                 with m.If(stop):
                     m.next = "IDLE"
                 with m.Elif(quiet):
@@ -239,8 +239,8 @@ class Control(wiring.Component):
         }
         lite_reads(m, self.axil, dict(sorted((stored | fixed | words).items())))
 
-    def counters(self, m: Module, run: Value, begin: Value) -> list[Signal]:
-        """In the order of Counter."""
+    def counters(self, m: Module, start: Value, run: Value) -> list[Signal]:
+        """In the order of Counter; they begin again while a run is about to start."""
         size = self.hw.bus_bytes
         steps = {
             Counter.CYCLES: 1,
@@ -250,7 +250,7 @@ class Control(wiring.Component):
             Counter.WEIGHT_BYTES: Mux(self.weights_beat, size, 0),
         }
         counters = [Signal(8 * COUNTER_BYTES, name=f"counter{n.value}") for n in Counter]
-        with m.If(begin):
+        with m.If(start):
             m.d.sync += [counter.eq(0) for counter in counters]
         with m.Elif(run):
             m.d.sync += [counters[n].eq(counters[n] + steps[n]) for n in Counter]

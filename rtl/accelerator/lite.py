@@ -1,15 +1,17 @@
 """The handshakes of an AXI4-Lite slave, built into the module of what has the registers.
 
 Timing: a write is seen in the cycle after the later of AW and W was taken, with B in the next; R
-comes in the cycle after AR.
+comes two cycles after AR.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 
 from .axi import LITE_DATA
 
@@ -60,15 +62,17 @@ def lite_writes(m: Module, axil) -> Write:
 
 
 def lite_reads(m: Module, axil, registers: Mapping[int, Value]) -> None:
-    """registers: what is read at each offset; 0 elsewhere."""
-    m.d.comb += axil.arready.eq(~axil.rvalid)
-    with m.If(axil.arvalid & axil.arready):
-        m.d.sync += axil.rvalid.eq(1)
-        with m.Switch(axil.araddr & WORD):
-            for register, value in registers.items():
-                with m.Case(register):
-                    m.d.sync += axil.rdata.eq(value)
-            with m.Default():
-                m.d.sync += axil.rdata.eq(0)
+    """registers: what is read at each offset; 0 elsewhere. Which one it is takes a cycle, its bits
+    the next.
+    """
+    chosen, decoded = Signal(len(registers)), Signal()
+    m.d.comb += axil.arready.eq(~decoded & ~axil.rvalid)
+    m.d.sync += [
+        decoded.eq(axil.arvalid & axil.arready),
+        chosen.eq(Cat((axil.araddr & WORD) == register for register in registers)),
+    ]
+    with m.If(decoded):
+        shown = [Mux(bit, value, 0) for bit, value in zip(chosen, registers.values(), strict=True)]
+        m.d.sync += [axil.rvalid.eq(1), axil.rdata.eq(reduce(or_, shown))]
     with m.Elif(axil.rready):
         m.d.sync += axil.rvalid.eq(0)

@@ -77,7 +77,7 @@ class Weights(wiring.Component):
 
     Throughput
     ----------
-    A beat a cycle is unpacked. A burst every 2 cycles at most is asked for, plus a cycle for each
+    A beat a cycle is unpacked. A burst every 3 cycles at most is asked for, plus a cycle for each
     group of tiles.
 
     Back-pressure
@@ -109,7 +109,7 @@ class Weights(wiring.Component):
             width=self.hw.bus,
             depth=self.hw.prefetch + 1,  # one of them at the output
         )
-        m.submodules.jobs = jobs = fifo.SyncFIFO(width=self.job.size, depth=JOBS)
+        m.submodules.jobs = jobs = fifo.SyncFIFOBuffered(width=self.job.size, depth=JOBS)
         m.d.comb += [beats.w_data.eq(self.memory.data), beats.w_en.eq(self.memory.valid)]
         self._request(m, jobs, beats)
         self._unpack(m, jobs, beats)
@@ -134,6 +134,7 @@ class Weights(wiring.Component):
         most = Signal(range(hw.burst + 1))  # beats to the next boundary
         m.d.comb += most.eq(hw.burst - index)
         burst, asked = Signal(range(hw.burst + 1)), Signal(range(hw.burst + 1))
+        enough = Signal()  # room for the burst: it only grows while one asks
         m.d.sync += room.eq(room + (beats.r_rdy & beats.r_en) - asked)
 
         new = Cat((gemm[name] - 1)[: len(gemm[name])] for name in JOB)
@@ -153,7 +154,7 @@ class Weights(wiring.Component):
                 busy.eq(jobs.w_en & jobs.w_rdy),
             ]
         with m.Elif(asking):
-            m.d.comb += request.valid.eq(burst <= room)
+            m.d.comb += request.valid.eq(enough)
             with m.If(request.valid & request.ready):
                 m.d.comb += asked.eq(burst)
                 m.d.sync += [
@@ -174,6 +175,7 @@ class Weights(wiring.Component):
                 asking.eq(wanted != 0),
                 busy.eq(wanted != 0),
             ]
+        m.d.sync += enough.eq(asking & (asked == 0) & (burst <= room))
         m.d.comb += [request.payload.address.eq(address), request.payload.beats.eq(burst)]
 
     def _unpack(self, m: Module, jobs, beats) -> None:
@@ -186,13 +188,14 @@ class Weights(wiring.Component):
         beat = Signal(range(max(hw.tile_beats, 2)))
         newest = Signal(range(hw.ring))  # the tile being loaded
         occupied = Signal.like(ring.loaded)  # tiles that are loaded or may still be read
+        full = Signal()  # all are; a release shows a cycle late
 
         param_step, tile_step = Signal(), Signal()
         m.d.comb += [
             tiles.tile.eq(newest),
             tiles.beat.eq(beat),
             tiles.data.eq(beats.r_data),
-            tiles.valid.eq(in_tiles & beats.r_rdy & (occupied != hw.ring)),
+            tiles.valid.eq(in_tiles & beats.r_rdy & ~full),
             tile_step.eq(tiles.valid & tiles.ready),
             beats.r_en.eq(param_step | tile_step),
         ]
@@ -227,6 +230,7 @@ class Weights(wiring.Component):
         m.d.sync += [
             ring.loaded.eq(ring.loaded + tile_end - ring.release),
             occupied.eq(occupied + tile_end - released[-1]),
+            full.eq(Mux(tile_end, occupied >= hw.ring - 1, occupied == hw.ring)),
         ]
 
         # parameters: a memory word is a bus beat or E columns, whichever is more
