@@ -19,7 +19,7 @@ from ..parts.row_norm import sum_bits
 from ..parts.row_walk import RowWalk
 from .codes import FIELDS as CODES_FIELDS
 from .codes import SCORES_WAITING, reciprocal_beat, scores_beat, scores_job
-from .epilogue_math import CONSTANTS, LATENCY, PARAMS, READ, EpilogueMath
+from .epilogue_math import CONSTANTS, LATENCY, PARAMS, READ, EpilogueMath, decoded
 from .ports import PROGRESS, instruction, reached, read_port, write_port
 from .scratchpad import READ as READ_LATENCY
 from .tiles import lane_writer
@@ -147,7 +147,7 @@ class EpilogueUnit(wiring.Component):
         )
         marks = [Signal(mark, name=f"mark{n}") for n in range(LATENCY + 1)]
         m.d.sync += [after.eq(before) for before, after in pairwise(marks)]
-        is_op = {op: ins.epilogue == op for op in Epilogue}
+        is_op = decoded(m, ins.epilogue)
         m.d.comb += [math.ins[name].eq(ins[name]) for name in CONSTANTS]
         late = Signal(2)  # of stage 1: an instruction begins with the next chunk, a row ends
         self.enter(m, ins, is_op, marks, late, math)
@@ -265,7 +265,7 @@ class EpilogueUnit(wiring.Component):
         m.d.sync += late.eq(Cat(start, fire & ends_row))
 
     def place(self, m: Module, ins, is_op, marks, late) -> list:
-        """Where each stage's chunk is written; from stage 3 on. addr: of the word, or the tile; at:
+        """Where each stage's chunk is written; from stage 4 on. addr: of the word, or the tile; at:
         the first of its lanes; lane: the column or row of a tile.
         """
         hw, here = self.hw, marks[1]
@@ -277,7 +277,10 @@ class EpilogueUnit(wiring.Component):
             {"addr": len(ins.to_base), "at": range(hw.cols), "lane": range(hw.cols)}
         )
         places = [Signal(layout, name=f"place{n}") for n in range(LATENCY + 1)]
-        word, base, group = (Signal(len(ins.to_base), name=n) for n in ("word", "base", "group"))
+        word, base, in_group, group = (
+            Signal(len(ins.to_base), name=n) for n in ("word", "base", "in_group", "group")
+        )
+        token_tile = Signal.like(ins.to_jump)
         walk = RowWalk(m, ins, "to", late[0], late[1])
         token = Signal.like(ins.to_jump)
         with m.If(late[0] | (late[1] & walk.last)):
@@ -287,12 +290,14 @@ class EpilogueUnit(wiring.Component):
         m.d.sync += [
             word.eq(Mux(of_cols, doubled >> C, here.column >> R)),
             base.eq(Mux(keys | values, ins.to_base, walk.addr)),
-            group.eq(Mux(keys | values, Mux(values, token >> R, token >> C) * ins.to_stride, 0)),
+            token_tile.eq(Mux(keys | values, Mux(values, token >> R, token >> C), 0)),
+            group.eq(token_tile * ins.to_stride),
+            in_group.eq(word + base),
             places[2].at.eq(Mux(of_cols, doubled[:C], here.column[:R])),
             places[2].lane.eq(Mux(values, token[:R], token[:C])),
         ]
         m.d.sync += [after.eq(before) for before, after in pairwise(places[2:])]
-        m.d.sync += places[3].addr.eq(word + base + group)
+        m.d.sync += places[4].addr.eq(in_group + group)
         return places
 
     def write(self, m: Module, is_op, marks, places, math) -> None:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -54,6 +54,13 @@ def delay(m: Module, value, cycles: int, name: str):
 # What the arithmetic needs of a GEMM
 CONSTANTS = ("epilogue", "codes", "scalar", "multiplier", "shift", "zero", "row_norm", "wide")
 CONSTANTS += ("x_zero", "x_multiplier", "y_multiplier", "add_shift", "add_zero", "stream16")
+
+
+def decoded(m: Module, epilogue: Value) -> dict[Epilogue, Signal]:
+    """Which one is it? Known a cycle late; the first chunk enters later than that."""
+    is_op = {op: Signal(name=f"is_{op.name.lower()}") for op in Epilogue}
+    m.d.sync += [signal.eq(epilogue == op) for op, signal in is_op.items()]
+    return is_op
 
 
 class EpilogueMath(wiring.Component):
@@ -117,7 +124,7 @@ class EpilogueMath(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes, ins = range(self.lanes), self.ins
-        is_op = {op: ins.epilogue == op for op in Epilogue}
+        is_op = decoded(m, ins.epilogue)
         value = self.requantize(m, self.normalize(m))
 
         # stage READ: a second, narrower clamp makes the first one, to 32 bits, as if it were one
@@ -132,13 +139,18 @@ class EpilogueMath(wiring.Component):
         codes = [narrow[n][: INT16.width].as_signed() for n in lanes]
 
         # What is not needed stands still, which saves power.
-        gelu, writes = Gelu(GeluConfig(self.lanes)), Signal(2)  # a write takes two cycles
-        add = Residual(ResidualConfig(self.lanes, 16, 16, 16, flexible=True))
-        m.d.sync += writes.eq(Cat(self.table.valid, writes))
-        m.submodules.gelu = EnableInserter(
-            (self.active & is_op[Epilogue.GELU]) | self.table.valid | writes.any()
-        )(gelu)
-        m.submodules.residual = EnableInserter(self.active & is_op[Epilogue.RESIDUAL])(add)
+        gelu, add = (
+            Gelu(GeluConfig(self.lanes)),
+            Residual(ResidualConfig(self.lanes, 16, 16, 16, flexible=True)),
+        )
+        gelu_runs, add_runs, written = Signal(), Signal(), Signal()
+        m.d.sync += [
+            written.eq(self.table.valid),  # a write takes another two cycles
+            gelu_runs.eq((self.active & is_op[Epilogue.GELU]) | self.table.valid | written),
+            add_runs.eq(self.active & is_op[Epilogue.RESIDUAL]),
+        ]
+        m.submodules.gelu = EnableInserter(gelu_runs | self.table.valid)(gelu)
+        m.submodules.residual = EnableInserter(add_runs)(add)
         wiring.connect(m, wiring.flipped(self.table), gelu.table)
         m.d.comb += [
             gelu.config.multiplier.eq(ins.x_multiplier[: MULTIPLIER.width]),

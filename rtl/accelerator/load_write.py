@@ -99,7 +99,7 @@ def walk(m: Module, load: wiring.Component, begin: Value, beats, within: Value, 
     piece = Signal.like(i.piece)  # chunks of it
     line_end, beat_end = Signal(), Signal()
     next_line = go & line_end
-    turn = Signal(2)  # a cycle, two cycles after `next_line` or `begin`
+    turn, turning = Signal(), Signal()  # one cycle after `next_line` or `begin`, one or two
     m.d.sync += piece.eq(i.piece >> i.chunk)
     piece_end = count_down(m, "piece_end", begin, go, piece)
     last_piece = count_down(m, "last_piece", begin, go & piece_end, i.pieces)
@@ -119,12 +119,13 @@ def walk(m: Module, load: wiring.Component, begin: Value, beats, within: Value, 
         outer_last.eq(target.last[1]),
         all_last.eq(target.last[2]),
         moved.eq(next_line),
-        turn.eq(Cat(begin | next_line, turn)),
+        turn.eq(begin | next_line),
+        turning.eq(begin | next_line | turn),
     ]
     m.d.comb += [
         line_end.eq(piece_end & last_piece),
         beat_end.eq((offset | within[:shift]) == hw.bus_bytes - 1),
-        chunks.valid.eq(writing & beats.valid & ~(turn.any() & line_end)),
+        chunks.valid.eq(writing & beats.valid & ~(turning & line_end)),
         go.eq(chunks.valid & chunks.ready),
         beats.ready.eq(go & (beat_end | line_end)),
         chunks.payload.place.eq(to),

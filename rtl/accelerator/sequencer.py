@@ -11,6 +11,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from fqvit_hw.formats import ceil_log2
 from fqvit_hw.machine.hardware import BURST_BYTES, Hardware
 from fqvit_hw.machine.isa import INSTRUCTION_BYTES, OPCODE, Error, Opcode
 
@@ -99,6 +100,7 @@ class Sequencer(wiring.Component):
         m = Module()
         hw, request = self.hw, self.reader.request
         depth = OUTSTANDING * hw.burst
+        burst_bits = ceil_log2(BURST_BYTES)
         m.submodules.beats = beats = fifo.SyncFIFOBuffered(width=hw.bus, depth=depth + 1)
 
         running = Signal()
@@ -119,7 +121,7 @@ class Sequencer(wiring.Component):
             beats.w_data.eq(self.reader.data),
         ]
         m.d.sync += [
-            beyond.eq(at + BURST_BYTES > self.size),
+            beyond.eq(at[burst_bits:] >= self.size[burst_bits:]),  # of whole bursts
             fits.eq(room >= hw.burst),
             drained.eq((room == depth) & ~whole),
             known.eq(~(self.start | taken)),

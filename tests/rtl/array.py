@@ -188,7 +188,10 @@ def run(chip: Chip, program: list[Instruction], pace: Pace | None = None, seed: 
                 offer = sent[name] < len(program)
                 offer = offer and (ctx.get(unit.i.valid) or rng.random() < pace.gemm)
                 if offer:
-                    ctx.set(unit.i.payload, fields_of(unit, program[sent[name]].fields))
+                    ctx.set(
+                        unit.i.payload,
+                        fields_of(unit.i.payload.shape(), program[sent[name]].fields),
+                    )
                 ctx.set(unit.i.valid, offer)
             if counts:
                 now |= counts(cycle)

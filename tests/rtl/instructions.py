@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from amaranth.lib import wiring
+from amaranth.lib import data
 
 
-def fields_of(unit: wiring.Component, fields: Mapping[str, int]) -> dict[str, int]:
-    """What `unit` takes of an instruction with these fields; 0 for those that are not named."""
-    return {name: fields.get(name, 0) for name in unit.i.payload.shape().members}
+def fields_of(layout: data.StructLayout, fields: Mapping[str, int]) -> dict[str, int]:
+    """What a unit whose port has `layout` takes of an instruction with these fields; 0 for those
+    that are not named.
+    """
+    return {name: fields.get(name, 0) for name in layout.members}

@@ -21,9 +21,11 @@ from fqvit_hw.rtl.accelerator.load import Load
 from fqvit_hw.rtl.accelerator.scratchpad import Scratchpad
 from fqvit_hw.rtl.accelerator.sequencer import UNITS, Sequencer
 from fqvit_hw.rtl.accelerator.store import Store
+from fqvit_hw.sim.blocks.stream import pack
 from fqvit_hw.sim.bus.axi import Memory, Registers
 from fqvit_hw.sim.bus.host import Host
 from tests.rtl.bus import memory_cycle, simulate
+from tests.rtl.instructions import fields_of
 
 MAP = 0x12_3456_0000
 ACROSS = (0x5A << 32) - 0x4000  # most of what is copied lies before 4 GiB, its copies behind
@@ -225,10 +227,10 @@ def test_copies(hw, stall):
             assert seen[-1][7] == seen[-1][0]  # every cycle counted as the state driven
             assert seen[-1][9] == sum(size for *_, size in moved)
         assert stall or seen[0] == seen[1]
-        for name, opcode in UNITS.items():
+        for name, (opcode, layout) in UNITS.items():
             if name in host.taken:
                 sent = [i for i in program if i.opcode is opcode]
-                words = [int.from_bytes(i.encode(), "little") for i in sent]
+                words = [pack(layout, fields_of(layout, i.fields)) for i in sent]
                 assert host.taken[name] == words * 2
 
     simulate(dut, process)

@@ -248,7 +248,10 @@ class Machine:
         wiring.connect(m, codes.reciprocals, unit.reciprocals)
         m.d.comb += unit.score_taken.eq(codes.score_taken)
         rows, params = self.beats()
-        programs = [pack(unit.i.payload.shape(), fields_of(unit, case.ins)) for case in self.cases]
+        programs = [
+            pack(unit.i.payload.shape(), fields_of(unit.i.payload.shape(), case.ins))
+            for case in self.cases
+        ]
         written, finished, made, code_made, code_finished = [], 0, [], [], 0
         goal = sum(case.rows * case.outer for case in self.cases)
         code_goal = sum(case.rows for case in self.cases if case.epilogue == Epilogue.SCORES)

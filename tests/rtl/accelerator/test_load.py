@@ -70,7 +70,7 @@ def run(hw, instructions, memory: Memory, spaces, *, refuse=0.0, rival=0.0, size
         ctx.set(dut.read.size, len(memory.data) if size is None else size)
         ctx.set(rival_port.request.payload, {"address": 256, "beats": hw.burst})
         for i in instructions:
-            ctx.set(load.i.payload, fields_of(load, i.fields))
+            ctx.set(load.i.payload, fields_of(load.i.payload.shape(), i.fields))
             ctx.set(load.i.valid, 1)
             taken, cycle = False, 0
             while not taken and not errors:
@@ -237,7 +237,7 @@ def test_waits():
         load = dut.load
         ctx.set(dut.read.base, MAP)
         ctx.set(dut.read.size, 4096)
-        ctx.set(load.i.payload, fields_of(load, i.fields))
+        ctx.set(load.i.payload, fields_of(load.i.payload.shape(), i.fields))
         ctx.set(load.i.valid, 1)
         ctx.set(load.acts.ready, 1)
         for norm, epilogue, asked in ((0, 0, 0), (4, 20, 0), (6, 8, 0), (5, 9, 1)):

@@ -97,7 +97,7 @@ def run(hw, cases, waits=None, stall: float = 0.0, seed: int = 0, limit: int = 8
             if offer:
                 put(
                     dut.i.payload.as_value(),
-                    pack(dut.i.payload.shape(), fields_of(dut, program[at])),
+                    pack(dut.i.payload.shape(), fields_of(dut.i.payload.shape(), program[at])),
                 )
             put(dut.stream.ready, int(rng.random() >= stall))
             put(dut.acts.ready, int(rng.random() >= stall))

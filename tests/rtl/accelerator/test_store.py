@@ -28,7 +28,7 @@ def test_timing():
 
     async def process(ctx):
         ctx.set(write.size, 1 << 16)
-        ctx.set(store.i.payload, fields_of(store, fields | waits))
+        ctx.set(store.i.payload, fields_of(store.i.payload.shape(), fields | waits))
         for signal in (store.i.valid, store.stream.ready, write.axi.awready, write.axi.wready):
             ctx.set(signal, 1)
         for cycle in range(60):
