@@ -16,6 +16,7 @@ def largest(name: str) -> int:
 
 
 MAX_GROUP_TILES = largest("k_tiles")
+MAX_GROUPS = largest("k_groups")
 MAX_OUTER = largest("outer")  # column tiles of a GEMM
 
 
@@ -31,11 +32,19 @@ def cut(n: int, size: int) -> list[tuple[int, int]]:
 
 
 def k_groups(k_tiles: int, hw: Hardware) -> tuple[int, int]:
-    """K tiles -> (groups, tiles of each): equal groups that fill at most half of the ring."""
+    """K tiles -> (groups, tiles of each): equal groups that fill at most half of the ring. They are
+    more than MAX_GROUPS if the ring is smaller than `least_ring`: such a network is refused.
+    """
     limit = min(max(hw.ring // 2, 1), MAX_GROUP_TILES)
     least = ceil(k_tiles, limit)
-    groups = next((g for g in range(least, 2 * least + 1) if k_tiles % g == 0), least)
+    most = max(least, min(2 * least, MAX_GROUPS))
+    groups = next((g for g in range(least, most + 1) if k_tiles % g == 0), least)
     return groups, ceil(k_tiles, groups)
+
+
+def least_ring(k_tiles: int) -> int:
+    """Tiles of the ring that a sum over k_tiles needs."""
+    return 2 * ceil(k_tiles, MAX_GROUPS)
 
 
 def whole_beats(words: int, word: int, hw: Hardware) -> int:

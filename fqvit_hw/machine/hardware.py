@@ -30,6 +30,7 @@ from .layouts import SOFTMAX_BYTES as SOFTMAX_BYTES
 BURST_BYTES = 256  # bursts never cross a multiple of it (nor, with it, of 4 KiB)
 BUSES = (64, 128, 256, 512)  # bits; not less than a column's parameters, or a NORM_TABLE entry
 BUS_ADDRESS = 40  # bits of an address on the bus: BASE + 32 bits
+SHAPE_BITS = 8  # of rows, cols and lanes in the register SHAPE
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Hardware:
             ("lanes", self.lanes, "rows", self.rows),
             ("norm_lanes", self.norm_lanes, "rows", self.rows),
             ("rows", self.rows, "cols", self.cols),
+            ("cols", self.cols, "the register SHAPE can tell", (1 << SHAPE_BITS) - 1),
             ("ring", self.ring, "half of tiles", self.tiles // 2),
             ("max_tokens", self.max_tokens, "the proven limit", MAX_TOKENS),
             ("max_channels", self.max_channels, "the proven limit", MAX_CHANNELS),
@@ -99,6 +101,11 @@ class Hardware:
             *most, last = BUSES
             some = ", ".join(map(str, most))
             raise ValueError(f"Hardware.bus: expected {some} or {last} bits, got {self.bus}")
+        if self.prefetch < self.burst:
+            raise ValueError(
+                f"Hardware.prefetch: {self.prefetch} beats have no room for a burst, "
+                f"{self.burst} of {self.bus} bits"
+            )
         if self.tile_bytes < self.bus_bytes:
             raise ValueError(
                 f"Hardware.rows, cols: {self.rows} x {self.cols} bytes of a tile are less than a "

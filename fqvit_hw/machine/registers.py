@@ -11,7 +11,7 @@ from enum import Enum, IntEnum
 
 from ..formats import ceil_log2
 from .fields import UNUSED, Field, Layout
-from .hardware import BURST_BYTES, BUS_ADDRESS, Hardware
+from .hardware import BURST_BYTES, BUS_ADDRESS, SHAPE_BITS, Hardware
 
 REGISTER_BITS = 32
 COUNTER_BYTES = 8
@@ -91,9 +91,9 @@ REGISTERS: dict[Register, Entry] = {
     )),
     Register.SHAPE: Entry(Access.READ, Layout(
         "SHAPE",
-        Field("rows", 8, "R"),
-        Field("cols", 8, "C"),
-        Field("lanes", 8, "E"),
+        Field("rows", SHAPE_BITS, "R"),
+        Field("cols", SHAPE_BITS, "C"),
+        Field("lanes", SHAPE_BITS, "E"),
         Field("bus_bytes", 8, "bytes of a beat of the memory bus"),
     )),
 }  # fmt: skip

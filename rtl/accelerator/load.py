@@ -85,17 +85,9 @@ class Load(wiring.Component):
     Back-pressure
     -------------
     A burst waits until the queue has room for it; a chunk stays while its memory refuses it.
-
-    Errors
-    ------
-    Raises ValueError for a queue (hw.prefetch) without room for a burst.
     """
 
     def __init__(self, hw: Hardware):
-        if hw.prefetch < hw.burst:
-            raise ValueError(
-                f"Load: prefetch {hw.prefetch} has no room for a burst of {hw.burst} beats"
-            )
         self.hw = hw
         super().__init__(
             {

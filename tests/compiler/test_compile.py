@@ -15,6 +15,7 @@ from fqvit_hw.compiler import Program, compile_network, compile_shape
 from fqvit_hw.compiler.memory_map import MemoryMap
 from fqvit_hw.compiler.races import check
 from fqvit_hw.compiler.vit import schedule
+from fqvit_hw.compiler.vit.plan import plan
 from fqvit_hw.compiler.vit.shape import Shape
 from fqvit_hw.config import PRESETS, QuantConfig
 from fqvit_hw.data import digits
@@ -232,6 +233,11 @@ def test_refusals(digits_model, tmp_path, capsys):
     refused(network, replace(TINY, codes=4), "codes=4", "needs 5")
     refused(network, replace(TINY, acts=160), "acts=160")
     refused(network, replace(TINY, tiles=16, ring=8), "tiles=16", "keys and values")
+    deep = replace(Shape.of_network(network), hidden=4 * 64 * TINY.rows)
+    with pytest.raises(
+        ValueError, match=r"sum over K: tiny has ring=6, this network needs 10 .*ecp5"
+    ):
+        plan(deep, replace(TINY, ring=6))
     refused(tiny_quantized_swin().network, TINY, "Swin")
     eight = tiny_quantized(config=PRESETS["paper-888"]).network
     refused(eight, ECP5_85K, "uniform8 attention, ecp5_85k has max4; uniform8 is in tiny")

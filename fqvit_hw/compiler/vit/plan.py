@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ...errors import UserError
 from ...machine.hardware import HARDWARE, Hardware
-from ..tiling import ceil, cut, k_groups, scratch_words, weight_bytes
+from ..tiling import ceil, cut, k_groups, least_ring, scratch_words, weight_bytes
 from .shape import RowWords, Shape
 
 MAX_BLOCKS = 256  # of tokens
@@ -56,6 +56,7 @@ def refused(shape: Shape, hw: Hardware) -> str | None:
         (f"{shape.channels} channels", "max_channels", shape.channels),
         ("weights and the keys and values of a head", "tiles",
          hw.ring + words.key_tiles + words.value_tiles),
+        ("a Linear's sum over K", "ring", least_ring(max(words.depths))),
         ("the codes of a token", "codes", words.codes),
         ("a row of patches in the stream", "stream", strip * words.stream),
         ("the MLP of a token", "acts", words.hidden + words.normed + slack),
@@ -76,8 +77,7 @@ def refused(shape: Shape, hw: Hardware) -> str | None:
 
 def too_deep(words: RowWords, hw: Hardware) -> bool:
     """Is K of a Linear in groups, whose partial sums wait for each other?"""
-    depths = (words.normed, words.context, words.hidden, words.patch)
-    return any(k_groups(depth, hw)[0] > 1 for depth in depths)
+    return any(k_groups(depth, hw)[0] > 1 for depth in words.depths)
 
 
 def plan(shape: Shape, hw: Hardware) -> Plan:

@@ -140,3 +140,8 @@ class RowWords:
             key_stride=key_stride,
             value_stride=value_stride,
         )
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """K tiles of the Linears."""
+        return self.normed, self.context, self.hidden, self.patch
