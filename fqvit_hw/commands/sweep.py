@@ -11,7 +11,7 @@ from ..files import check_file, write_file
 from ..paper_models import PAPER_MODELS
 from ..sweep.page import markdown
 from ..sweep.picture import picture
-from ..sweep.points import SHAPES, as_json, sweep
+from ..sweep.points import BASE_SHAPE, LANE_MODELS, LANES, SHAPES, as_json, sweep
 
 
 def add_parser(subparsers) -> None:
@@ -40,14 +40,18 @@ def run(args) -> None:
     if args.png:
         importlib.import_module("matplotlib")
     shapes = tuple(hw for hw in SHAPES if hw.name in args.shapes)
-    points = sweep(list(dict.fromkeys(args.models)), shapes, args.jobs)
+    models = list(dict.fromkeys(args.models))
+    points = sweep(models, shapes, args.jobs)
+    lanes = []
+    if BASE_SHAPE in args.shapes:
+        lanes = sweep([name for name in models if name in LANE_MODELS], LANES, args.jobs)
     for path, make in (
-        (args.markdown, lambda: markdown(points).encode()),
-        (args.json, lambda: as_json(points).encode()),
+        (args.markdown, lambda: markdown(points, lanes).encode()),
+        (args.json, lambda: as_json([*points, *lanes]).encode()),
         (args.png, lambda: picture(points)),
     ):
         if path:
             write_file(path, make())
             print(path)
     if not args.markdown:
-        print(markdown(points), end="")
+        print(markdown(points, lanes), end="")

@@ -217,7 +217,7 @@ ECP5_85K = Hardware(
 
 # DeiT-Tiny whole on chip, in less than 512 KiB.
 BASE = Hardware(
-    "base", rows=16, cols=16, lanes=4, norm_lanes=16, bus=128,
+    "base", rows=16, cols=16, lanes=4, norm_lanes=4, bus=128,
     acts=12288, stream=5120, codes=4096, tiles=256, ring=128, sums=256,
     max_tokens=256, max_channels=1024, modes=("max4", "lis4"),
 )  # fmt: skip

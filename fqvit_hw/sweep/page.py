@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..machine.hardware import BASE
 from ..paper_models import PAPER_MODELS, Family
 from .points import LATENCY, MODEL_ONLY, SAME, SHAPES, Point
 
@@ -47,7 +48,32 @@ def table(head, lines) -> list[str]:
     return [line(head), line(["---"] + ["---:"] * (len(head) - 1)), *map(line, lines)]
 
 
-def markdown(points: list[Point]) -> str:
+def lanes_table(points: list[Point]) -> list[str]:
+    """Utilization and useful operations of each number of LayerNorm lanes."""
+    models = list(dict.fromkeys(p.model for p in points))
+    at = {(p.model, p.shape): p for p in points}
+    machines = list(dict.fromkeys(p.hardware for p in points))
+    rows = [
+        [hw.norm_lanes, hw.multipliers]
+        + [
+            f"{100 * at[name, hw.name].utilization:.1f} %, {at[name, hw.name].operations:.2f}"
+            for name in models
+        ]
+        for hw in machines
+    ]
+    return [
+        "## LayerNorm lanes of `base`",
+        "",
+        f"Utilization of the array, and useful operations (two a MAC) a cycle and multiplier, all "
+        f"multipliers counted; 2 is the most. `base` has {BASE.norm_lanes} lanes.",
+        "",
+        *table(["LayerNorm lanes", "multipliers", *map(title, models)], rows),
+        "",
+    ]
+
+
+def markdown(points: list[Point], lanes: list[Point]) -> str:
+    """points: of every shape; lanes: of `base` with more and fewer LayerNorm lanes, or none."""
     shapes = [hw for hw in SHAPES if any(p.shape == hw.name for p in points)]
     models = list(dict.fromkeys(p.model for p in points))
     at = {(p.model, p.shape): p for p in points}
@@ -82,6 +108,7 @@ def markdown(points: list[Point]) -> str:
         "",
         *grid(lambda p: f"{100 * p.utilization:.1f} %"),
         "",
+        *(lanes_table(lanes) if lanes else []),
         "## Megabytes read and written an image",
         "",
         *grid(lambda p: f"{number(p.bytes_read / 1e6)} + {number(p.bytes_written / 1e6)}"),

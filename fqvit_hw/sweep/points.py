@@ -23,6 +23,8 @@ LATENCY = 100  # cycles from a read to its first beat
 
 DEPTHS = (2, 3)
 
+BASE_SHAPE = "16x16"
+
 MOST_TILES = 10_000_000  # of weights that a timed program may stream; about 10 us each
 
 
@@ -32,13 +34,17 @@ SHAPES = (
     replace(TINY, name="4x4"),
     replace(ECP5_85K, name="8x8", cols=8, stream=6144, tiles=1024, ring=512, sums=512),
     replace(ECP5_85K, name="8x16"),
-    replace(BASE, name="16x16"),
+    replace(BASE, name=BASE_SHAPE),
     replace(BASE, name="16x32", cols=32, lanes=8, acts=24576, codes=8192),
     replace(LARGE, name="32x32"),
     replace(LARGE, name="64x64", rows=64, cols=64, lanes=32, norm_lanes=64, tiles=128, ring=64),
 )
 
 SAME = {"4x4": "tiny", "8x16": "ecp5_85k", "16x16": "base", "32x32": "large"}
+
+# `base` with more and fewer LayerNorm lanes, which hold four multipliers each
+LANES = tuple(replace(BASE, name=f"16x16, {n} lanes", norm_lanes=n) for n in (2, 4, 8, 16))
+LANE_MODELS = ("deit_tiny", "deit_small", "swin_tiny")
 
 MODEL_ONLY = "model only"
 
@@ -61,7 +67,7 @@ class Point:
 
     @property
     def hardware(self) -> Hardware:
-        return next(hw for hw in SHAPES if hw.name == self.shape)
+        return next(hw for hw in (*SHAPES, *LANES) if hw.name == self.shape)
 
     @property
     def model_only(self) -> bool:
@@ -72,6 +78,11 @@ class Point:
     def utilization(self) -> float:
         """Useful MACs a cycle, of those that the array could do."""
         return self.macs / (self.cycles * self.hardware.tile_bytes)
+
+    @property
+    def operations(self) -> float:
+        """Useful operations, two a MAC, a cycle and multiplier; 2 is the most."""
+        return 2 * self.macs / (self.cycles * self.hardware.multipliers)
 
 
 def timed(instructions, hw: Hardware) -> dict[str, int]:
@@ -147,7 +158,7 @@ def as_json(points: list[Point]) -> str:
     tree = [
         asdict(p)
         | {"multipliers": p.hardware.multipliers, "model_only": p.model_only}
-        | ({} if p.refused else {"utilization": p.utilization})
+        | ({} if p.refused else {"utilization": p.utilization, "operations": p.operations})
         for p in points
     ]
     return json.dumps({"latency": LATENCY, "points": tree}, indent=1) + "\n"

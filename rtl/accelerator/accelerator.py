@@ -48,8 +48,8 @@ class Accelerator(wiring.Component):
     hw : Hardware
         the sizes
     trace : bool
-        adds outputs for test benches, lets the scratchpads spoil what is read in the cycle of its
-        write (`Scratchpad`), and leaves in the memories what they hold at power-on (`Clear`)
+        adds outputs for test benches, lets the memories spoil what is read in the cycle of its
+        write (`Scratchpad`, `Tiles`), and leaves in the memories what they hold at power-on (`Clear`)
     watchdog : int
         cycles without progress after which the machine stops with Error.STUCK
 
@@ -199,7 +199,7 @@ class Accelerator(wiring.Component):
                 wiring.connect(m, getattr(unit, reads), port)
             for port, unit in zip(pad.writers, writers, strict=True):
                 wiring.connect(m, getattr(unit, name), port)
-        m.submodules.tiles = tiles = Tiles(hw)
+        m.submodules.tiles = tiles = Tiles(hw, poison=self.trace)
         wiring.connect(m, epilogue.tiles, tiles.epilogue)
         wiring.connect(m, weights.tiles, tiles.weights)
         wiring.connect(m, clear.tiles, tiles.clear)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, memory, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.formats import INT8
 from fqvit_hw.machine.hardware import Hardware
 
+from ..parts.block_ram import block_ram
 from ..parts.packed import packed
 
 
@@ -57,10 +58,15 @@ def tile_clearer(hw: Hardware) -> wiring.Signature:
 class Tiles(wiring.Component):
     """hw.tiles words of R x C int8, byte r * C + c is row r, column c.
 
+    A byte must not be needed that is read in the cycle in which it is written (`block_ram`).
+    Simulation gives the old one, and with poison = True its complement.
+
     Parameters
     ----------
     hw : Hardware
         the array's size, how many tiles there are
+    poison : bool
+        spoil what is read in the cycle of its write
 
     Members
     -------
@@ -75,8 +81,7 @@ class Tiles(wiring.Component):
 
     Latency
     -------
-    A tile read is there two cycles later. Written at the end of a cycle; a read of the same word
-    in that cycle delivers the old one.
+    A tile read is there two cycles later, with what was written before the cycle of its `addr`.
 
     Throughput
     ----------
@@ -87,8 +92,8 @@ class Tiles(wiring.Component):
     `weights` is refused while the epilogue writes; the others never are.
     """
 
-    def __init__(self, hw: Hardware):
-        self.hw = hw
+    def __init__(self, hw: Hardware, poison: bool = False):
+        self.hw, self.poison = hw, poison
         super().__init__(
             {
                 "epilogue": In(lane_writer(hw)),
@@ -101,13 +106,11 @@ class Tiles(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         hw, lanes, weights, clear = self.hw, self.epilogue, self.weights, self.clear
-        m.submodules.memory = ram = memory.Memory(
-            shape=INT8.width * hw.tile_bytes, depth=hw.tiles, init=[]
-        )
+        m.submodules.memory = ram = block_ram(INT8.width * hw.tile_bytes, hw.tiles)
         read, write = ram.read_port(), ram.write_port(granularity=INT8.width)
         # a block RAM answers late, its own output register at once
         word = Signal.like(read.data, reset_less=True)
-        m.d.sync += word.eq(read.data)
+        m.d.sync += word.eq(read.data ^ self._spoiled(m, read, write))
         m.d.comb += [read.addr.eq(self.array.addr), self.array.data.eq(word)]
 
         # the piece of a row or column that the epilogue writes: one bit a row, one bit a column
@@ -140,3 +143,11 @@ class Tiles(wiring.Component):
             ),
         ]
         return m
+
+    def _spoiled(self, m: Module, read, write) -> Value:
+        """The bits of `read.data` that were written in the cycle in which they were read."""
+        if not self.poison:
+            return Const(0)
+        collided = Signal.like(write.en)
+        m.d.sync += collided.eq(Mux(read.addr == write.addr, write.en, 0))
+        return Cat(bit.replicate(INT8.width) for bit in collided)

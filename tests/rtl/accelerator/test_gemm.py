@@ -195,11 +195,14 @@ def test_output_queue():
         assert trace.beats[n + ROOM] > taken
 
 
+@pytest.mark.parametrize("poison", [False, True])
 @pytest.mark.parametrize("name", SIZES)
-def test_tile_lanes(name):
-    """Masked pieces of rows (values) and columns (keys), and beats of weights refused meanwhile."""
+def test_tile_lanes(name, poison):
+    """Masked pieces of rows (values) and columns (keys), and beats of weights refused meanwhile;
+    with `poison` the bytes that are read in the cycle of their write come inverted.
+    """
     hw = SIZES[name]
-    tiles, rng = Tiles(hw), random.Random(name)
+    tiles, rng = Tiles(hw, poison), random.Random(name)
     wanted = np.zeros((hw.tiles, hw.tile_bytes), int)
     refused = 0
 
@@ -225,14 +228,20 @@ def test_tile_lanes(name):
             await ctx.delay(0)
             assert ctx.get(tiles.weights.ready) == (not lanes)
             refused += lanes and weights
-            seen.append(bytes(wanted[read].tolist()))
+            before = wanted[read].copy()
+            written = np.zeros(wanted.shape, bool)
             if lanes:
                 for n, value in enumerate(values):
                     r, c = (lane, at + n) if kind else (at + n, lane)
                     if mask >> n & 1:
                         wanted[tile, r * hw.cols + c] = value
+                        written[tile, r * hw.cols + c] = True
             elif weights:
                 wanted[other, beat * hw.bus_bytes :][: hw.bus_bytes] = list(content)
+                written[other, beat * hw.bus_bytes :][: hw.bus_bytes] = True
+            if poison:
+                before[written[read]] ^= 0xFF
+            seen.append(bytes(before.tolist()))
             await ctx.tick()
             assert ctx.get(tiles.array.data).to_bytes(hw.tile_bytes, "little") == seen[-2]
 
