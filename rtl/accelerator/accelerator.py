@@ -49,7 +49,7 @@ class Accelerator(wiring.Component):
         the sizes
     trace : bool
         adds outputs for test benches, lets the memories spoil what is read in the cycle of its
-        write (`Scratchpad`, `Tiles`), and leaves in the memories what they hold at power-on (`Clear`)
+        write (`Scratchpad`, `Tiles`), and leaves in them what they hold at power-on (`Clear`)
     watchdog : int
         cycles without progress after which the machine stops with Error.STUCK
 

@@ -121,7 +121,7 @@ def test_no_bubbles(name):
     others = {state for n, state in enumerate(trace.states) if n - 1 not in trace.beats}
     assert others == {"idle"}
     first_row, last_beat = trace.rows[0], trace.beats[-1]
-    latency = {"4x4": 9, "8x16": 10}[name]
+    latency = {"4x4": 10, "8x16": 11}[name]
     assert trace.latency == latency == first_row - start == trace.rows[-1] - last_beat
 
 
