@@ -162,13 +162,28 @@ def test_picture():
     assert picture.picture(points).startswith(b"\x89PNG")
 
 
+def test_lanes_table():
+    """`base` itself is among them; useful operations count every multiplier."""
+    assert {hw.norm_lanes for hw in sweep.LANES} > {BASE.norm_lanes}
+    points = [
+        sweep.Point("deit_tiny", hw.name, macs=10**6, cycles=5000 + n)
+        for n, hw in enumerate(sweep.LANES)
+    ]
+    lines = page.lanes_table(points)
+    first = points[0]
+    assert first.operations == 2 * 10**6 / (5000 * first.hardware.multipliers)
+    wanted = f"| 2 | 285 | {100 * 10**6 / (5000 * 256):.1f} %, {first.operations:.2f} |"
+    assert wanted in lines and len(lines) == 7 + len(points)
+    assert "## LayerNorm lanes" in page.markdown([replace(first, shape="16x16")], points)
+
+
 def test_what_takes_too_long_is_left_out_with_a_reason(monkeypatch):
     monkeypatch.setattr(sweep, "MOST_TILES", 1000)
     monkeypatch.setattr(sweep, "sizes", lambda: {"deit_tiny": replace(SMALL, depth=5)})
     told = []
     points = sweep.sweep(["deit_tiny"], [SHAPES["8x8"]], told=told.append)
     assert "million weight tiles" in points[0].refused and "deit_tiny on 8x8" in told[0]
-    assert "Left out:" in page.markdown(points)
+    assert "Left out:" in page.markdown(points, [])
 
 
 @pytest.mark.parametrize("options", [["--jobs", "0"], ["--models", "vgg"], ["--shapes", "3x3"]])
