@@ -19,6 +19,8 @@ from fqvit_hw.machine.hardware import HARDWARE
 from ..accelerator.axi_read import AxiRead
 from ..accelerator.axi_write import AxiWrite
 from ..accelerator.control import Control
+from ..accelerator.epilogue import EpilogueUnit
+from ..accelerator.gemm import Gemm
 from ..accelerator.load import Load
 from ..accelerator.sequencer import Sequencer
 from ..accelerator.store import Store
@@ -45,16 +47,18 @@ class Unit:
 UNITS = {
     "axi_read ecp5_85k": Unit(lambda: AxiRead(ECP5, clients=3), 7.0),
     "axi_write ecp5_85k": Unit(lambda: AxiWrite(ECP5), 7.1),
-    "control ecp5_85k": Unit(lambda: Control(ECP5), 9.7),
-    "load ecp5_85k": Unit(lambda: Load(ECP5), 9.7),
-    "store ecp5_85k": Unit(lambda: Store(ECP5), 8.9),
-    "weights ecp5_85k": Unit(lambda: Weights(ECP5), 8.9),
+    "control ecp5_85k": Unit(lambda: Control(ECP5), 8.0),
+    "load ecp5_85k": Unit(lambda: Load(ECP5), 8.7),
+    "store ecp5_85k": Unit(lambda: Store(ECP5), 7.8),
+    "weights ecp5_85k": Unit(lambda: Weights(ECP5), 7.8),
     "softmax ecp5_85k": Unit(lambda: component("softmax", "ecp5_85k"), 7.4),
-    "mac_array tiny": Unit(lambda: component("mac_array", "tiny"), 7.3),
+    "mac_array tiny": Unit(lambda: component("mac_array", "tiny"), 7.8),
     "gelu tiny": Unit(lambda: component("gelu", "tiny"), 7.2),
     "requantize tiny": Unit(lambda: component("requantize", "tiny"), 7.5, slow=True),
     "residual tiny": Unit(lambda: component("residual", "tiny"), 7.5, slow=True),
-    "sequencer ecp5_85k": Unit(lambda: Sequencer(ECP5), 9.5, slow=True),
+    "gemm ecp5_85k": Unit(lambda: Gemm(ECP5), 8.0, slow=True),
+    "epilogue ecp5_85k": Unit(lambda: EpilogueUnit(ECP5), 8.1, slow=True),
+    "sequencer ecp5_85k": Unit(lambda: Sequencer(ECP5), 7.1, slow=True),
     "layernorm tiny": Unit(lambda: component("layernorm", "tiny"), 7.4, slow=True),
     "softmax tiny": Unit(lambda: component("softmax", "tiny"), 7.5, slow=True),
 }
