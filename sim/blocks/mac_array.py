@@ -24,9 +24,9 @@ CONFIGURATIONS = {
     "16x8_bitshift": MacArrayConfig(16, 8, depth=64, multiply=False),
 }
 SMALL = ("8x16", "6x10_columns")
-LARGEST = {"small": 400, "full": 6_000}  # beats of a case; longer ones only by name
+LARGEST = {"small": 400, "full": 4_000}  # beats of a case; longer ones only by name
 TOKENS = {"small": (1, 5, 17), "full": (1, 5, 17, 50, 197)}
-MAX_ROWS = 33  # of long dot products: with one accumulator each row loads all its tiles again
+MAX_ROWS = 17  # of long dot products: with one accumulator each row loads all its tiles again
 
 component = MacArray
 

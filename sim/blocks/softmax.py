@@ -52,7 +52,7 @@ def transactions(config: SoftmaxConfig, size: str) -> Iterator[Transaction]:
     lengths = [n for n in TOKENS[size] if n <= config.max_tokens]
     for mode in config.modes:
         for n, tokens in enumerate(lengths):
-            few = size == "small" or tokens > 200
+            few = size == "small" or tokens > 200 or len(config.modes) > 4
             chosen = list(TABLES)[n % len(TABLES) :: 3] if few else TABLES
             for table in chosen:
                 case = random_case(f"{table}_{mode}", parameters(table, mode), tokens)
