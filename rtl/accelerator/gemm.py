@@ -130,7 +130,8 @@ class Gemm(wiring.Component):
     @property
     def job(self) -> data.StructLayout:
         """A GEMM as it is carried out; the loops' limits less 1; single, double: have they one
-        round, two?"""
+        round, two?
+        """
         rounds = data.StructLayout({name: 1 for name in (*LOOPS, "row_group")})
         return data.StructLayout(INSTRUCTION.members | {"single": rounds, "double": rounds})
 
@@ -139,8 +140,9 @@ class Gemm(wiring.Component):
         next_, start, started, known, late, have = self._fetch(m)
         job, active = Signal(self.job), Signal()
         issue, fresh = Signal(), Signal()
-        index, first, last, end, completes = self._loops(m, job, next_, active, issue)
-        completes_now, completes_then = completes
+        index, first, last, end, completes, completes_then = self._loops(
+            m, job, next_, active, issue
+        )
         # Without a GEMM the next one's fields are taken in each cycle, and go when it is known:
         # that spares `known` a place in front of every register.
         m.d.comb += [fresh.eq(end["outer"] | ~active), start.eq(fresh & known)]
@@ -151,10 +153,9 @@ class Gemm(wiring.Component):
         releases = last["inner"] & last["rows"] & ~job.resident  # the tiles of this round
         resident = Mux(fresh, next_.resident, job.resident)  # of the next beat
         tile_there = self._loaded(m, issue, index, last, releases, resident)
-        room_there = self._room(m, issue, completes_now, completes_then)
+        room_there = self._room(m, issue, completes, completes_then)
         m.d.comb += issue.eq(active & row_open & tile_there & room_there)
         self._state(m, job, next_, active, issue, row_open, tile_there, late)
-
         m.d.comb += self.ring.release.eq(Mux(end["rows"] & ~job.resident, job.k_tiles + 1, 0))
 
         # Whether a beat goes takes a cycle, its addresses the next one: there all is a cycle late.
@@ -164,7 +165,7 @@ class Gemm(wiring.Component):
             beat.fresh.eq(fresh),
             beat.row.eq(Mux(job.k_groups != 0, index["rows"], 0)),  # else the newest row will do
             beat.starts.eq(first["k_tiles"] & first["k_groups"]),
-            beat.completes.eq(completes_now),
+            beat.completes.eq(completes),
             beat.jump.eq(last["k_tiles"] & job.resident),
             beat.again.eq(last["k_tiles"] & last["inner"] & ~last["rows"]),
             *(beat.last[name].eq(last[name]) for name in LOOPS),
@@ -205,12 +206,8 @@ class Gemm(wiring.Component):
         of its wait0, a cycle late.
         """
         gemm, next_ = self.i.payload, Signal(self.job, name="next")
-        there, selected, known = Signal(), Signal(), Signal()
-        start, started, late = (
-            Signal(),
-            Signal(),
-            Signal(2),
-        )  # started: `known` is still the old one
+        there, selected, known, start = Signal(), Signal(), Signal(), Signal()
+        late, started = Signal(2), Signal()  # started: `known` still speaks of the one before
         m.d.sync += started.eq(start)
         m.d.comb += self.i.ready.eq(~there)
         with m.If(~there):
@@ -242,7 +239,7 @@ class Gemm(wiring.Component):
 
     def _loops(self, m: Module, job, next_, active, issue):
         """index: of the loops of K tiles and rows; first, last: a loop is in that round; end: its
-        last beat goes; completes: the beat is the last one of a sum, and the same of the next one.
+        last beat goes; completes, and after it: the beat, the next one is the last of a sum.
 
         All that a beat asks of the loops is in registers, worked out a beat ahead: `issue`, which
         comes late, does nothing but let them go on.
@@ -298,7 +295,7 @@ class Gemm(wiring.Component):
         ]
         with m.If(step):
             m.d.sync += completes.eq(following)
-        return index, first, last, end, (completes, following)
+        return index, first, last, end, completes, following
 
     def _room(self, m: Module, issue, completes, completes_then) -> Signal:
         """Is a place of the queue free, if the beat needs one? A register, of the next beat.
