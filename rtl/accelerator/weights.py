@@ -109,7 +109,7 @@ class Weights(wiring.Component):
             width=self.hw.bus,
             depth=self.hw.prefetch + 1,  # one of them at the output
         )
-        m.submodules.jobs = jobs = fifo.SyncFIFOBuffered(width=self.job.size, depth=JOBS)
+        m.submodules.jobs = jobs = fifo.SyncFIFO(width=self.job.size, depth=JOBS)
         m.d.comb += [beats.w_data.eq(self.memory.data), beats.w_en.eq(self.memory.valid)]
         self._request(m, jobs, beats)
         self._unpack(m, jobs, beats)
@@ -180,7 +180,8 @@ class Weights(wiring.Component):
 
     def _unpack(self, m: Module, jobs, beats) -> None:
         hw, tiles, ring, params = self.hw, self.tiles, self.ring, self.params
-        job = data.View(self.job, jobs.r_data)
+        job = Signal(self.job, name="unpacked")  # the queue's memory answers late
+        m.d.sync += job.eq(jobs.r_data)
         k = Signal.like(job.k_tiles)
         group, outer = Signal.like(job.k_groups), Signal.like(job.outer)
         in_tiles = Signal()  # the parameters of this column tile are through

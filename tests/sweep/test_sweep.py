@@ -128,7 +128,7 @@ def test_more_multipliers_never_take_more_cycles():
 
 
 @pytest.mark.parametrize(
-    ("hw", "number"), [(TINY, 16 + 5 + 16 + 1), (ECP5_85K, 147), (BASE, 256 + 20 + 64 + 1)]
+    ("hw", "number"), [(TINY, 16 + 5 + 16 + 1), (ECP5_85K, 147), (BASE, 256 + 20 + 16 + 1)]
 )
 def test_multipliers(hw, number):
     assert hw.multipliers == number
@@ -146,12 +146,14 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert main(["sweep", *models, *options]) == 0
     points = json.loads(paths["json"].read_text())["points"]
     assert [(p["model"], p["shape"]) for p in points] == [
-        (model, shape) for model in ("deit_tiny", "swin_tiny") for shape in ("16x16", "32x32")
+        *((model, shape) for model in models[1:3] for shape in ("16x16", "32x32")),
+        *((model, hw.name) for model in models[1:3] for hw in sweep.LANES),
     ]
-    assert [p["model_only"] for p in points] == [False, False, True, True]
+    assert [p["model_only"] for p in points] == [p["model"] == "swin_tiny" for p in points]
     assert all(0 < p["utilization"] < 1 for p in points)
     text = paths["markdown"].read_text()
     assert "| Swin-T (model only) |" in text and "| DeiT-T |" in text
+    assert "## LayerNorm lanes of `base`" in text
     capsys.readouterr()
 
 

@@ -182,6 +182,7 @@ def test_waits():
         0: {"wait0_unit": Unit.LOAD, "wait0_count": 2, "wait0_step": 1},
         1: {"wait0_unit": Unit.LOAD, "wait0_count": 1, "wait1_unit": Unit.LOAD, "wait1_count": 9},
     }
-    _, reads, _ = run(BASE, cases_of(16, 192, 4, 3), waits)  # rows of 12 words
+    hw = replace(BASE, norm_lanes=16)  # a word a beat
+    _, reads, _ = run(hw, cases_of(16, 192, 4, 3), waits)  # rows of 12 words
     assert reads[:48] == [100 * (2 + r) + WAIT + k for r in range(4) for k in range(12)]
     assert reads[48:] == list(range(900 + WAIT, 936 + WAIT))
