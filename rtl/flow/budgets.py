@@ -50,7 +50,7 @@ UNITS = {
     "control ecp5_85k": Unit(lambda: Control(ECP5), 8.0),
     "load ecp5_85k": Unit(lambda: Load(ECP5), 8.7),
     "store ecp5_85k": Unit(lambda: Store(ECP5), 7.8),
-    "weights ecp5_85k": Unit(lambda: Weights(ECP5), 7.8),
+    "weights ecp5_85k": Unit(lambda: Weights(ECP5), 8.1),
     "softmax ecp5_85k": Unit(lambda: component("softmax", "ecp5_85k"), 7.4),
     "mac_array tiny": Unit(lambda: component("mac_array", "tiny"), 7.8),
     "gelu tiny": Unit(lambda: component("gelu", "tiny"), 7.2),
