@@ -110,7 +110,7 @@ class Tiles(wiring.Component):
         read, write = ram.read_port(), ram.write_port(granularity=INT8.width)
         # a block RAM answers late, its own output register at once
         word = Signal.like(read.data, reset_less=True)
-        m.d.sync += word.eq(read.data ^ self._spoiled(m, read, write))
+        m.d.sync += word.eq(self._read(m, read, write))
         m.d.comb += [read.addr.eq(self.array.addr), self.array.data.eq(word)]
 
         # the piece of a row or column that the epilogue writes: one bit a row, one bit a column
@@ -144,10 +144,15 @@ class Tiles(wiring.Component):
         ]
         return m
 
-    def _spoiled(self, m: Module, read, write) -> Value:
-        """The bits of `read.data` that were written in the cycle in which they were read."""
+    def _read(self, m: Module, read, write) -> Value:
+        """The word read; with `poison` what was written in the same cycle is inverted."""
         if not self.poison:
-            return Const(0)
+            return read.data
         collided = Signal.like(write.en)
         m.d.sync += collided.eq(Mux(read.addr == write.addr, write.en, 0))
-        return Cat(bit.replicate(INT8.width) for bit in collided)
+        rows = []
+        for r in range(self.hw.rows):  # each by itself: Verilator refuses a line of all of `large`
+            bits = collided[r * self.hw.cols : (r + 1) * self.hw.cols]
+            spoiled = Cat(bit.replicate(INT8.width) for bit in bits)
+            rows.append(read.data.word_select(r, len(spoiled)) ^ spoiled)
+        return Cat(rows)

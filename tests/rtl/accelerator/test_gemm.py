@@ -9,9 +9,11 @@ import pytest
 from amaranth.sim import Simulator
 
 from fqvit_hw.attention_codes import MODES
+from fqvit_hw.machine.hardware import LARGE
 from fqvit_hw.machine.isa import Unit
 from fqvit_hw.rtl.accelerator.gemm import ROOM
 from fqvit_hw.rtl.accelerator.tiles import Tiles
+from fqvit_hw.rtl.flow.verilog import convert
 from tests.rtl.array import Chip, Pace, gemm, run, size
 
 SIZES = {
@@ -250,3 +252,9 @@ def test_tile_lanes(name, poison):
     sim.add_testbench(bench)
     sim.run()
     assert refused > 50
+
+
+def test_spoiled_tiles_are_read_by_verilator():
+    """It refuses lines of more than 40,000 tokens; a tile of `large` has 8,192 bits."""
+    text = convert(Tiles(LARGE, poison=True), "tiles")
+    assert max(map(len, text.splitlines())) < 40_000
