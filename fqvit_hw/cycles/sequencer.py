@@ -6,7 +6,7 @@ from ..machine.hardware import BURST_BYTES
 from ..machine.isa import INSTRUCTION_BYTES, Instruction, Opcode
 from .scheduler import Process
 from .shared import QUEUES_OF, Shared
-from .timing import ASK, DECODE, FETCH, QUEUE, START
+from .timing import ASK, DECODE, FETCH, QUEUE, SHOWN, START
 
 
 class Sequencer:
@@ -35,7 +35,7 @@ class Sequencer:
                 break
             queues = [self.shared.queues[name] for name in QUEUES_OF[instruction.opcode]]
             for queue in queues:
-                room = len(queue.items) + 1 - self.shared.hw.queue
+                room = len(queue.items) + 1 - self.shared.hw.queue - SHOWN
                 yield queue.popped, room
                 t = max(t, queue.popped.time(room) + 1)
             for queue in queues:

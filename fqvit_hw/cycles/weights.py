@@ -11,7 +11,7 @@ from ..machine.gemm import GemmView
 from ..machine.isa import Instruction
 from .scheduler import Process, paced
 from .shared import Shared
-from .timing import JOBS, UNPACK
+from .timing import JOBS, UNPACK, WEIGHTS_ASK
 
 
 class Weights:
@@ -29,7 +29,8 @@ class Weights:
     def requests(self) -> Process:
         """The bursts of each GEMM, as long as the queue of beats has room.
 
-        A cycle for each group of tiles that is added to what is wanted, one to size a burst.
+        A cycle for each group of tiles that is added to what is wanted, then WEIGHTS_ASK to size a
+        burst and find room for it.
         """
         queue, hw = self.shared.queues["weights"], self.shared.hw
         tile_beats, param_beats = hw.tile_beats, hw.param_beats
@@ -55,7 +56,7 @@ class Weights:
                     first = group % instruction.k_groups == 0
                     wanted += instruction.k_tiles * tile_beats + first * param_beats
                     group, t = group + 1, t + 1
-                beats, t = min(wanted, most), t + 1
+                beats, t = min(wanted, most), t + WEIGHTS_ASK
                 if not beats:
                     break
                 asked += beats

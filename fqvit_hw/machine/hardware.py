@@ -43,7 +43,8 @@ class Hardware:
     codes: words of R attention codes; tiles: words of R x C int8, of which the first
     `ring` hold weights and the rest keys and values; sums: rows of C int32, partial sums
     params: column tiles whose epilogue parameters may wait; prefetch: bus beats each of the two
-    readers (weights, loads) may have under way; queue: instructions waiting before each unit
+    readers (weights, loads) may have under way; queue: instructions waiting before each unit,
+    beside the one that it sees
     max_tokens: longest softmax row; max_channels: longest LayerNorm row
     modes: the attention modes that are built; shifters: BitShift of lis4 by a shifter in every cell
     of the array, instead of a power of two as the operand of its multiplier
