@@ -8,7 +8,17 @@ from ..machine.hardware import BURST_BYTES
 from ..machine.isa import Instruction, Space, Unit
 from .scheduler import Process
 from .shared import Shared
-from .timing import LOAD_ASK, LOAD_BEAT, LOAD_START, LOAD_WAIT, READ, STORE, WRITE
+from .timing import (
+    LOAD_ASK,
+    LOAD_BEAT,
+    LOAD_START,
+    LOAD_WAIT,
+    READ,
+    STORE,
+    WRITE,
+    WRITE_AGAIN,
+    WRITES,
+)
 
 
 class Loads:
@@ -113,9 +123,31 @@ class Stores:
                 yield self.shared.free, done + instruction.lines * instruction.words
                 read = [self.shared.free.time(done + n * instruction.words) for n in steps.tolist()]
                 ends = np.maximum(ends, read)
-            ends = ends + STORE + self.shared.latency
+            ends = self.acknowledged(instruction, beats, ends + STORE)
             self.bytes += instruction.lines * beats * hw.bus_bytes
             self.shared.progress[Unit.STORE].add(ends)
             t = int(ends[-1])
             queue.popped.add([t])
             queue.finished.add([t])
+
+    def acknowledged(self, instruction: Instruction, beats: int, ends: np.ndarray) -> np.ndarray:
+        """When memory has acknowledged each line of so many beats, the last of which could be on
+        the bus at `ends`: WRITES bursts at most are under way.
+        """
+        hw, latency = self.shared.hw, self.shared.latency
+        bursts: list[int] = []  # when each is acknowledged
+        lines = []
+        for n, end in enumerate(ends.tolist()):
+            at, left = (
+                instruction.address // hw.bus_bytes + n * instruction.to0 // hw.bus_bytes,
+                beats,
+            )
+            while left:
+                size = min(hw.burst - at % hw.burst, left)
+                at, left = at + size, left - size
+                last = end - left
+                if len(bursts) >= WRITES:
+                    last = max(last, bursts[-WRITES] + WRITE_AGAIN + size)
+                bursts.append(last + latency)
+            lines.append(bursts[-1])
+        return np.array(lines)

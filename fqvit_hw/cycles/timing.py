@@ -39,6 +39,8 @@ NORM_WAIT = 2  # a count seen to the row that waited for it
 ROW_RATE = 9  # least cycles of a softmax row
 NORM_RATE = 10  # ... of a LayerNorm row
 STORE = 12  # the last word of a line read to its last beat on the bus
+WRITES = 8  # bursts written that memory has not acknowledged
+WRITE_AGAIN = 6  # one of them acknowledged to the first beat of the burst that waited for it
 
 
 def tree_levels(terms: int) -> int:

@@ -18,6 +18,7 @@ from fqvit_hw.machine.hardware import BASE, HARDWARE
 from fqvit_hw.machine.isa import Instruction, Opcode, Unit
 from fqvit_hw.paper_models import PAPER_MODELS
 from fqvit_hw.rtl.accelerator import (
+    axi_write,
     codes,
     epilogue_math,
     gemm,
@@ -53,6 +54,7 @@ def test_constants_are_those_of_the_units():
     assert (norm.FEED, norm.START) == (timing.NORM_FEED, timing.NORM_START)
     assert (weights.JOBS, load.LATENCY) == (timing.JOBS, timing.LOAD_START)
     assert ports.WAIT == timing.NORM_WAIT
+    assert axi_write.OUTSTANDING == timing.WRITES
 
 
 def beats(program) -> list[int]:
