@@ -138,10 +138,7 @@ class Stores:
         bursts: list[int] = []  # when each is acknowledged
         lines = []
         for n, end in enumerate(ends.tolist()):
-            at, left = (
-                instruction.address // hw.bus_bytes + n * instruction.to0 // hw.bus_bytes,
-                beats,
-            )
+            at, left = (instruction.address + n * instruction.to0) // hw.bus_bytes, beats
             while left:
                 size = min(hw.burst - at % hw.burst, left)
                 at, left = at + size, left - size

@@ -16,7 +16,7 @@ from fqvit_hw.machine.isa import Epilogue, Instruction, Opcode, Space, Unit
 
 SIDE = 128  # of an image, whose bytes come first in the memory map
 IMAGE = SIDE * SIDE
-OUTPUT = 1 << 14  # bytes behind it
+OUTPUT = 1 << 15  # bytes behind it
 
 
 def log2(value: int) -> int:

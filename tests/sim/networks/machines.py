@@ -22,7 +22,7 @@ OBLONG = Hardware(
 # A beat is a whole tile, and several words of everything else.
 BROAD = Hardware(
     "broad", rows=8, cols=8, lanes=2, norm_lanes=4, bus=512,
-    acts=600, stream=96, codes=128, tiles=96, ring=20, sums=24,
+    acts=1200, stream=96, codes=128, tiles=96, ring=20, sums=24,
     max_tokens=40, max_channels=96, params=4, prefetch=16,
     modes=("max4", "uniform8"),
 )  # fmt: skip
