@@ -20,8 +20,8 @@ def pack_weights(hw: Hardware, weight: np.ndarray, k_tiles: int, params: np.ndar
     tiles = -(-outputs // C)
     padded = np.zeros((tiles * C, k_tiles * R), np.int8)
     padded[:outputs, :K] = weight
-    # (tiles, C, K, R) -> (tiles, K, R, C)
-    padded = padded.reshape(tiles, C, k_tiles, R).transpose(0, 2, 3, 1)
+    # (tiles, C, K, R) -> (tiles, K, C, R)
+    padded = padded.reshape(tiles, C, k_tiles, R).transpose(0, 2, 1, 3)
     columns = np.zeros((tiles * C, COLUMN.bytes), np.uint8)
     columns[:outputs] = params
     return np.concatenate(

@@ -49,9 +49,9 @@ def resident_tiles(gemm: GemmView, memory: Memory) -> Matrix:
 
 
 def in_columns(tiles: np.ndarray, gemm: GemmView) -> np.ndarray:
-    """Tiles in the order (column tiles, K tiles) of R x C -> a matrix (K * R, columns)."""
-    count, K, C = gemm.column_tiles, gemm.k_tiles * gemm.hw.rows, gemm.hw.cols
-    columns = tiles.reshape(count, K, C).transpose(1, 0, 2).reshape(K, count * C)
+    """Tiles in the order (column tiles, K tiles), column by column -> a matrix (K * R, columns)."""
+    count, K, R, C = gemm.column_tiles, gemm.k_tiles, gemm.hw.rows, gemm.hw.cols
+    columns = tiles.reshape(count, K, C, R).transpose(1, 3, 0, 2).reshape(K * R, count * C)
     return columns[:, : gemm.instruction.columns]
 
 
@@ -115,10 +115,10 @@ def check_fields(gemm: GemmView) -> None:
 def key_place(hw: Hardware, base: int, stride: int, token: np.ndarray, channel: np.ndarray):
     """Tile, and byte in it, of a key: channels along a tile's rows, tokens along its columns."""
     tile = base + token // hw.cols * stride + channel // hw.rows
-    return tile, channel % hw.rows * hw.cols + token % hw.cols
+    return tile, token % hw.cols * hw.rows + channel % hw.rows
 
 
 def value_place(hw: Hardware, base: int, stride: int, token, channel):
     """The same of a value: tokens along the rows, channels along the columns."""
     tile = base + token // hw.rows * stride + channel // hw.cols
-    return tile, token % hw.rows * hw.cols + channel % hw.cols
+    return tile, channel % hw.cols * hw.rows + token % hw.rows

@@ -466,10 +466,10 @@ class Gemm(wiring.Component):
         m.d.sync += [after.eq(before) for before, after in pairwise(beside)]
         codes = data.View(data.ArrayLayout(hw.code_bits, hw.rows), self.codes.data)
         tile = data.View(
-            data.ArrayLayout(data.ArrayLayout(signed(INT8.width), hw.cols), hw.rows), self.tile.data
+            data.ArrayLayout(data.ArrayLayout(signed(INT8.width), hw.rows), hw.cols), self.tile.data
         )
         powers = [codes[r][: CODE.width] for r in range(hw.rows)]
-        weights = [[tile[r][c] for c in range(hw.cols)] for r in range(hw.rows)]
+        weights = [[tile[c][r] for c in range(hw.cols)] for r in range(hw.rows)]
         operands = self._operands(m, codes, of_codes, mode)
         shift = of_codes & is_mode(mode, LIS4)
         sums = dot.sums(m, Const(1), operands, powers, shift, weights)

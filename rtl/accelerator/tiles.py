@@ -14,7 +14,7 @@ from ..parts.packed import packed
 
 
 def tile_reader(hw: Hardware) -> wiring.Signature:
-    """The array's side: `data`, byte r * C + c, is the tile at the `addr` of two cycles ago."""
+    """The array's side: `data`, byte c * R + r, is the tile at the `addr` of two cycles ago."""
     return wiring.Signature({"addr": Out(range(hw.tiles)), "data": In(INT8.width * hw.tile_bytes)})
 
 
@@ -56,7 +56,10 @@ def tile_clearer(hw: Hardware) -> wiring.Signature:
 
 
 class Tiles(wiring.Component):
-    """hw.tiles words of R x C int8, byte r * C + c is row r, column c.
+    """hw.tiles words of R x C int8, byte c * R + r is row r, column c.
+
+    So a block RAM of 32 bits serves one column or a part of it, whose multipliers stand side by
+    side, and not some bytes of columns far from each other.
 
     A byte must not be needed that is read in the cycle in which it is written (`block_ram`).
     Simulation gives the old one, and with poison = True its complement.
@@ -119,12 +122,12 @@ class Tiles(wiring.Component):
         one = Signal(hw.cols)
         m.d.comb += one.eq(Const(1, 1) << lanes.lane)
         rows, columns = Mux(lanes.kind, one, piece), Mux(lanes.kind, piece, one)
-        lane_mask = packed((rows[r].replicate(hw.cols) for r in range(hw.rows)), hw.cols)
-        lane_mask = lane_mask & columns.replicate(hw.rows)
+        lane_mask = packed((columns[c].replicate(hw.rows) for c in range(hw.cols)), hw.rows)
+        lane_mask = lane_mask & rows[: hw.rows].replicate(hw.cols)
         # its bytes: the same in every column (keys) or in every row (values)
         bytes_ = [lanes.data[n] for n in range(hw.lanes)]
-        down = Cat(bytes_[r % hw.lanes].replicate(hw.cols) for r in range(hw.rows))
-        across = Cat(*bytes_).replicate(hw.tile_bytes // hw.lanes)
+        down = Cat(*bytes_).replicate(hw.tile_bytes // hw.lanes)
+        across = Cat(bytes_[c % hw.lanes].replicate(hw.rows) for c in range(hw.cols))
 
         pieces = hw.tile_bytes // hw.bus_bytes
         beat = Signal(hw.bus)
@@ -150,9 +153,9 @@ class Tiles(wiring.Component):
             return read.data
         collided = Signal.like(write.en)
         m.d.sync += collided.eq(Mux(read.addr == write.addr, write.en, 0))
-        rows = []
-        for r in range(self.hw.rows):  # each by itself: Verilator refuses a line of all of `large`
-            bits = collided[r * self.hw.cols : (r + 1) * self.hw.cols]
+        columns = []
+        for c in range(self.hw.cols):  # each by itself: Verilator refuses a line of all of `large`
+            bits = collided[c * self.hw.rows : (c + 1) * self.hw.rows]
             spoiled = Cat(bit.replicate(INT8.width) for bit in bits)
-            rows.append(read.data.word_select(r, len(spoiled)) ^ spoiled)
-        return Cat(rows)
+            columns.append(read.data.word_select(c, len(spoiled)) ^ spoiled)
+        return Cat(columns)

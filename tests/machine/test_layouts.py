@@ -51,7 +51,7 @@ def test_the_stream():
 
 @pytest.mark.parametrize("hw", [TINY, ECP5_85K, BASE], ids=lambda hw: hw.name)
 def test_a_column_tile(hw):
-    """Parameters, then tiles; byte r * C + c of a tile is row r, column c; tails are 0."""
+    """Parameters, then tiles; byte c * R + r of a tile is row r, column c; tails are 0."""
     R, C = hw.rows, hw.cols
     rng = np.random.default_rng(0)
     weight = rng.integers(-128, 128, (C + 1, R + 1)).astype(np.int8)
@@ -61,9 +61,9 @@ def test_a_column_tile(hw):
     assert hw.param_beats + 2 * hw.tile_beats == raw.shape[1] // hw.bus_bytes
     assert raw[0, : 8 * C].tobytes() == params[:C].tobytes()
     assert raw[1, : 8 * C].tobytes() == params[C].tobytes() + bytes(8 * (C - 1))
-    tiles = raw[:, 8 * C :].view(np.int8).reshape(2, 2, R, C)
-    assert np.array_equal(tiles[0, 0], weight[:C, :R].T)
-    assert np.array_equal(tiles[1, 1, 0], [weight[C, R], *[0] * (C - 1)])
+    tiles = raw[:, 8 * C :].view(np.int8).reshape(2, 2, C, R)
+    assert np.array_equal(tiles[0, 0], weight[:C, :R])
+    assert np.array_equal(tiles[1, 1, 0], [weight[C, R], *[0] * (R - 1)])
     assert np.count_nonzero(tiles) == np.count_nonzero(weight)
 
 

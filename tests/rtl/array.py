@@ -97,7 +97,7 @@ def reference(chip: Chip, program: list[Instruction]) -> Expected:
                                 column = (o * g.inner + j) * g.tile_inner
                                 tile = chip.tiles[g.tile_base + column + k * g.tile_k]
                             else:
-                                tile = streamed.reshape(-1, hw.rows, hw.cols)[k].astype(int)
+                                tile = streamed.reshape(-1, hw.cols, hw.rows)[k].T.astype(int)
                             if g.codes:
                                 mode = list(MODES.values())[g.mode]
                                 row = np.array(mode.values)[chip.codes[word + k] % len(mode.values)]

@@ -203,9 +203,9 @@ class Machine:
             C, R = hw.cols, hw.rows
             t, c = case.to_jump + np.arange(case.rows)[:, None], np.arange(columns)
             if op == Epilogue.KEYS:
-                tile, byte = t // C * case.to_stride + c // R, (c % R) * C + t % C
+                tile, byte = t // C * case.to_stride + c // R, (t % C) * R + c % R
             else:
-                tile, byte = t // R * case.to_stride + c // C, (t % R) * C + c % C
+                tile, byte = t // R * case.to_stride + c // C, (c % C) * R + t % R
             self.expected["tiles"][case.to_base + tile, byte] = y
 
     def chunks(self, case: Case) -> int:
@@ -365,7 +365,7 @@ class Machine:
             if mask >> k & 1:
                 row, column = (lane, at + k) if get(port.kind) else (at + k, lane)
                 signed = value - 256 if value > 127 else value
-                self.memories["tiles"].lanes[get(port.tile), row * self.hw.cols + column] = signed
+                self.memories["tiles"].lanes[get(port.tile), column * self.hw.rows + row] = signed
 
 
 def program(machine: Machine, op: str, rows: int, columns: int) -> None:

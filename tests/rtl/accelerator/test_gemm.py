@@ -236,8 +236,8 @@ def test_tile_lanes(name, poison):
                 for n, value in enumerate(values):
                     r, c = (lane, at + n) if kind else (at + n, lane)
                     if mask >> n & 1:
-                        wanted[tile, r * hw.cols + c] = value
-                        written[tile, r * hw.cols + c] = True
+                        wanted[tile, c * hw.rows + r] = value
+                        written[tile, c * hw.rows + r] = True
             elif weights:
                 wanted[other, beat * hw.bus_bytes :][: hw.bus_bytes] = list(content)
                 written[other, beat * hw.bus_bytes :][: hw.bus_bytes] = True
