@@ -11,10 +11,12 @@ from .shared import Shared
 from .timing import (
     LOAD_ASK,
     LOAD_BEAT,
+    LOAD_POP,
     LOAD_START,
     LOAD_WAIT,
     READ,
     STORE,
+    STORE_ASK,
     WRITE,
     WRITE_AGAIN,
     WRITES,
@@ -94,7 +96,7 @@ class Loads:
                 end = self.shared.beside_residuals(first - WRITE + READ, chunks) + WRITE - READ
             written = max(end, times[-1] + LOAD_BEAT + tail)
             spread = np.linspace(first, written, len(times)).astype(np.int64)
-            self.popped.add(spread)
+            self.popped.add(spread - LOAD_POP)
 
 
 class Stores:
@@ -132,9 +134,14 @@ class Stores:
 
     def acknowledged(self, instruction: Instruction, beats: int, ends: np.ndarray) -> np.ndarray:
         """When memory has acknowledged each line of so many beats, the last of which could be on
-        the bus at `ends`: WRITES bursts at most are under way.
+        the bus at `ends`, were it a burst of its own.
+
+        A burst is asked for when its beats are there, and begins a cycle or more after the one
+        before; WRITES bursts at most are under way.
         """
         hw, latency = self.shared.hw, self.shared.latency
+        pace = max(beats, instruction.words)
+        first = last = -STORE_ASK  # first and last beat of the burst before
         bursts: list[int] = []  # when each is acknowledged
         lines = []
         for n, end in enumerate(ends.tolist()):
@@ -142,9 +149,10 @@ class Stores:
             while left:
                 size = min(hw.burst - at % hw.burst, left)
                 at, left = at + size, left - size
-                last = end - left
+                first = max(end - left * pace // beats, first + STORE_ASK, last + 2)
                 if len(bursts) >= WRITES:
-                    last = max(last, bursts[-WRITES] + WRITE_AGAIN + size)
+                    first = max(first, bursts[-WRITES] + WRITE_AGAIN)
+                last = first + size - 1
                 bursts.append(last + latency)
             lines.append(bursts[-1])
         return np.array(lines)

@@ -29,6 +29,7 @@ LOAD_START = 17  # a LOAD there to its first request
 LOAD_WAIT = 6  # a count seen to the first request of the LOAD that waited for it
 LOAD_ASK = 3  # a burst of a LOAD to the next one
 LOAD_BEAT = 3  # a beat read to its first chunk taken; written a cycle later
+LOAD_POP = 3  # a beat makes room for another one to its last chunk written
 OUTSTANDING = 32  # bursts under way on the bus
 SCORES = 1  # a score written to its handshake with the softmax
 SCORES_WAITING = 32  # beats of scores between the epilogue and the softmax
@@ -38,9 +39,10 @@ NORM_WRITE = 1  # a beat out of the LayerNorm to its write
 NORM_WAIT = 2  # a count seen to the row that waited for it
 ROW_RATE = 9  # least cycles of a softmax row
 NORM_RATE = 10  # ... of a LayerNorm row
-STORE = 12  # the last word of a line read to its last beat on the bus
+STORE = 15  # the last word of a burst read to its first beat on the bus
+STORE_ASK = 3  # a burst of a STORE to the next one
 WRITES = 8  # bursts written that memory has not acknowledged
-WRITE_AGAIN = 6  # one of them acknowledged to the first beat of the burst that waited for it
+WRITE_AGAIN = 4  # one of them acknowledged to the first beat of the burst that waited for it
 
 
 def tree_levels(terms: int) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fqvit_hw.compiler import races
+from fqvit_hw.cycles import predict
 from fqvit_hw.machine.hardware import TINY
 from fqvit_hw.machine.isa import Opcode
 from fqvit_hw.sim.bus.axi import bases
@@ -46,6 +47,18 @@ def test_a_wrong_byte_is_caught():
         wrong = by_hand.answer(program, pictures[1])
         (run,) = simulate(machine, program, pictures, [Job(0)]).runs
         assert said in by_hand.wrong(program, wrong, run)
+
+
+@needs_verilator
+@pytest.mark.parametrize("name", ["short bursts", "long lines"])
+def test_the_cycle_model_counts_copies(name):
+    """Bursts of a beat, more of them than may be unacknowledged, and a full queue of beats."""
+    machine = build(MICRO, trace=True, quick=True)
+    program = by_hand.PROGRAMS[name](MICRO, 0)
+    jobs = [Job(0, latency) for latency in (1, 20, 100, 200)]
+    for run in simulate(machine, program, by_hand.images(1), jobs).runs:
+        predicted = predict(program.instructions, MICRO, run.job.latency).cycles
+        assert predicted == pytest.approx(run.counters["cycles"], abs=5)
 
 
 @needs_verilator
