@@ -1,10 +1,11 @@
 """Blocks placed and routed on an ECP5-85k: `make pnr`, `python -m fqvit_hw.rtl.flow.pnr`.
 
 A block in its harness (`rtl.flow.pin_harness`: shift register in, XORs out, four pins) is mapped,
-registers go into multipliers and block RAMs (`rtl.flow.mapped`), the array's multipliers to fixed
-places (`rtl.flow.pins`); nextpnr-ecp5 places and routes the netlist, pins where it likes, once for
-each seed, and ecppack makes a bitstream of it. Reported as placed, harness included, whose
-flip-flops are also given alone; of several seeds the worst and the median too:
+registers go into multipliers and block RAMs (`rtl.flow.mapped`), the array's multipliers and their
+block RAMs to fixed places (`rtl.flow.pins`); nextpnr-ecp5 places and routes the netlist, all pins
+but the clock's where it likes, once for each seed, and ecppack makes a bitstream of it. Reported as
+placed, harness included, whose flip-flops are also given alone; of several seeds the worst and the
+median too:
 
 - COMBs: LUT4 sites taken, carry chains and distributed RAM included; FFs; DSPs: MULT18X18D;
   BRAMs: DP16KD;
@@ -41,6 +42,8 @@ OUT = BUILD / "pnr"
 DEFAULT = "ecp5_85k"
 TOP = "harness"
 CHIP = ["--85k", "--package", "CABGA756"]
+PLACERS = ("static", "heap")
+CLOCK = 'LOCATE COMP "clk" SITE "C17";\n'  # PCLKT0_0: dedicated wires lead to the clock buffers
 LIMIT = 5400  # seconds of placing and routing
 WORKERS = 2
 CELL = re.compile(r"_(?:TRELLIS_FF|DP16KD|MULT18X18D)\w*$")  # what Yosys adds to a signal's name
@@ -55,17 +58,21 @@ class Settings:
 
     speed: grade of the chip; freq: MHz that it tries to reach, a slower result is a result; ripup:
     routes that miss it are torn up again (`--tmg-ripup`: slower, and faster clocks); pinned: the
-    array's multipliers stand where `rtl.flow.pins` says.
+    array's multipliers and their block RAMs stand where `rtl.flow.pins` says; placer: one of
+    PLACERS. `static` spreads cells by their density: of the accelerator it needs a fifth less wire
+    than `heap`.
     """
 
     speed: int = 6
     freq: float = 100
     ripup: bool = False
     pinned: bool = True
+    placer: str = PLACERS[0]
 
     @property
     def arguments(self) -> list[str]:
         found = [*CHIP, "--speed", str(self.speed), "--freq", f"{self.freq:g}"]
+        found += ["--placer", self.placer]
         return found + (["--tmg-ripup"] if self.ripup else [])
 
 
@@ -133,6 +140,7 @@ def prepare(block: str, config: str, settings: Settings, build: Path = OUT) -> R
         if settings.pinned:
             pin(found, TOP)
         (folder / "netlist.json").write_text(json.dumps(found))
+        (folder / "pins.lpf").write_text(CLOCK)
     except (RuntimeError, ValueError) as error:
         routed.failure = str(error)
     routed.seconds_mapped = round(time.monotonic() - start, 1)
@@ -149,8 +157,8 @@ def route(mapped: Routed, seed: int, settings: Settings, build: Path = OUT) -> R
     shutil.rmtree(folder / made, ignore_errors=True)
     (folder / made).mkdir()
     start = time.monotonic()
-    files = ["--json", "netlist.json", "--report", f"{made}/report.json"]
-    files += ["--textcfg", f"{made}/chip.config"]
+    files = ["--json", "netlist.json", "--lpf", "pins.lpf", "--lpf-allow-unconstrained"]
+    files += ["--report", f"{made}/report.json", "--textcfg", f"{made}/chip.config"]
     how = [*settings.arguments, "--seed", str(seed), "--timing-allow-fail", "--router", "router2"]
     routed.failure = run("nextpnr", [*files, *how], folder, f"{made}/nextpnr.txt", LIMIT)
     routed.seconds_routed = round(time.monotonic() - start, 1)
@@ -227,8 +235,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tmg-ripup", action="store_true", help="tear up routes that are too slow")
     parser.add_argument("--no-pins", action="store_true", help="multipliers where nextpnr likes")
     parser.add_argument("--json", type=Path, default=BUILD / "pnr.json", metavar="FILE")
+    parser.add_argument("--placer", choices=PLACERS, default=PLACERS[0], help="default: static")
     options = parser.parse_args(arguments)
-    settings = Settings(options.speed, options.freq, options.tmg_ripup, not options.no_pins)
+    settings = Settings(
+        options.speed, options.freq, options.tmg_ripup, not options.no_pins, options.placer
+    )
     jobs = [(*pair, settings) for pair in select(options.config, options.block, (DEFAULT,))]
     print(f"{len(jobs)} blocks, {WORKERS} at a time; the large ones take minutes", flush=True)
     mapped = run_all(prepare, jobs, WORKERS, say)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from fqvit_hw.rtl.flow.pins import GROUPS, PLACES, ROWS, pin, products
+from fqvit_hw.rtl.flow.pins import GROUPS, PLACES, RAM_ROW, RAMS, ROWS, pin, products
 
 from .netlists import Maker
 
@@ -27,12 +27,28 @@ def array(rows: int, cols: int, others: int = 1) -> dict:
     return {"modules": {"top": made.module}}
 
 
+def with_memory(netlist: dict, rows: int, cols: int, each: int) -> dict:
+    """A block RAM for `each` multipliers of a column, and one that goes nowhere."""
+    cells = netlist["modules"]["top"]["cells"]
+    bit = 100_000
+    for c in range(cols):
+        for first in range(0, rows, each):
+            data = {}
+            for n, r in enumerate(range(first, min(first + each, rows))):
+                cells[f"m{r}_{c}"]["connections"] |= {"A0": [bit], "B0": ["0"]}
+                data[f"DOA{n}"] = [bit]
+                bit += 1
+            cells[f"ram{first}_{c}"] = {"type": "DP16KD", "attributes": {}, "connections": data}
+    cells["alone"] = {"type": "DP16KD", "attributes": {}, "connections": {"DOA0": [bit]}}
+    return netlist
+
+
 def places(netlist: dict) -> dict[str, tuple[int, int, int]]:
     """Cell to x, y and z."""
     found = {}
     for name, cell in netlist["modules"]["top"]["cells"].items():
         if "BEL" in cell["attributes"]:
-            match = re.fullmatch(r"X(\d+)/Y(\d+)/MULT18_(\d)", cell["attributes"]["BEL"])
+            match = re.fullmatch(r"X(\d+)/Y(\d+)/(?:MULT18_|EBR)(\d)", cell["attributes"]["BEL"])
             assert match, cell["attributes"]["BEL"]
             found[name] = tuple(map(int, match.groups()))
     return found
@@ -61,6 +77,37 @@ def test_every_multiplier_of_the_array_has_a_place_of_its_own(rows, cols):
         groups = sorted({GROUPS.index(x - z) for x, _, z in column})
         assert len({y for _, y, _ in column}) == 1
         assert groups == list(range(groups[0], groups[0] + -(-rows // 4)))
+
+
+@pytest.mark.parametrize(("rows", "cols", "each"), [(8, 16, 4), (4, 4, 4), (4, 39, 1), (8, 3, 8)])
+def test_a_memory_stands_above_the_multipliers_that_it_feeds(rows, cols, each):
+    netlist = with_memory(array(rows, cols), rows, cols, each)
+    pin(netlist, "top")
+    found = places(netlist)
+    assert len(set(found.values())) == len(found) and "alone" not in found
+    for c in range(cols):
+        for first in range(0, rows, each):
+            x, y, n = found[f"ram{first}_{c}"]
+            column = [found[f"m{r}_{c}"] for r in range(first, first + each)]
+            assert (x - RAMS[n], y - RAM_ROW) in {(x - z, y) for x, y, z in column}
+
+
+def test_more_memories_than_stand_above_a_group_go_elsewhere():
+    netlist = with_memory(array(4, 1), 4, 1, 1)
+    cells = netlist["modules"]["top"]["cells"]
+    cells["m0_0"]["connections"]["A1"] = [999_999]
+    cells["fifth"] = {"type": "DP16KD", "attributes": {}, "connections": {"DOA0": [999_999]}}
+    pin(netlist, "top")
+    assert len([name for name in places(netlist) if name == "fifth" or "ram" in name]) == 4
+
+
+def test_what_is_free_of_a_row_is_in_its_middle():
+    """5, 5 and 6 columns of two groups, of 13."""
+    netlist = array(8, 16)
+    pin(netlist, "top")
+    taken = {(x - z, y) for x, y, z in places(netlist).values()}
+    for y, free in ((10, (6, 7, 8)), (34, (6, 7, 8)), (58, (6,))):
+        assert {n for n, x in enumerate(GROUPS) if (x, y) not in taken} == set(free)
 
 
 def test_an_array_that_is_too_large_is_refused():

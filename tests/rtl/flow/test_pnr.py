@@ -162,9 +162,10 @@ def test_a_failure_is_in_table_file_and_status(tmp_path, monkeypatch, capsys):
 
 
 def test_settings_are_what_nextpnr_is_told():
-    assert pnr.Settings().arguments[-4:] == ["--speed", "6", "--freq", "100"]
-    told = pnr.Settings(speed=8, freq=112.5, ripup=True).arguments
-    assert told[-5:] == ["--speed", "8", "--freq", "112.5", "--tmg-ripup"]
+    usual = ["--speed", "6", "--freq", "100", "--placer", "static"]
+    assert pnr.Settings().arguments[-6:] == usual
+    told = pnr.Settings(speed=8, freq=112.5, ripup=True, placer="heap").arguments
+    assert told[-7:] == ["--speed", "8", "--freq", "112.5", "--placer", "heap", "--tmg-ripup"]
 
 
 @pytest.mark.slow
@@ -184,6 +185,7 @@ def test_a_small_block_is_placed_routed_and_packed(tmp_path):
 @pytest.mark.slow
 def test_a_design_larger_than_the_chip_gives_the_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(pnr, "CHIP", ["--12k", "--package", "CABGA256"])
+    monkeypatch.setattr(pnr, "CLOCK", "")
     settings = pnr.Settings()
     made = pnr.prepare("requantize", "ecp5_85k", settings, tmp_path)
     routed = pnr.route(made, 1, settings, tmp_path)
