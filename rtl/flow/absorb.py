@@ -78,6 +78,17 @@ class Absorber:
             for bit in nets(port["bits"])
         }
 
+    @property
+    def undriven(self) -> set[int]:
+        """Nets that are read and come from nowhere."""
+        inputs = {
+            bit
+            for port in self.module["ports"].values()
+            if port["direction"] != "output"
+            for bit in nets(port["bits"])
+        }
+        return {bit for bit, found in self.readers.items() if found} - set(self.driver) - inputs
+
     def sources(self, bits: Iterable[Bit]) -> tuple[Control, dict[int, Bit]] | None:
         """Of nets that come from flip-flops: their control, and net to what is before it. None if
         one comes from elsewhere, is a constant 1, or no flip-flop is there."""
@@ -115,6 +126,13 @@ class Absorber:
         """Connect an input that the cell had not."""
         cell["connections"][port] = [bit]
         cell["port_directions"][port] = "input"
+
+    def move(self, name: str, port: str, bit: int, to: Bit) -> None:
+        """Connect an input to another net; who looks at either net's readers next sees it."""
+        self.cells[name]["connections"][port] = [to]
+        self.readers[bit].remove((name, port))
+        if isinstance(to, int):
+            self.readers[to].append((name, port))
 
     def take(self, cell: dict, ports: Iterable[str], after: dict[int, str]) -> None:
         """Outputs of a cell take the nets of the flip-flops behind them, which go."""
@@ -154,7 +172,9 @@ class Absorber:
         if a and b and "INPUTA" in registers:
             for ports, (_, before) in ((operands["A"], a), (operands["B"], b)):
                 for port in ports:
-                    pins[port] = [before.get(bit, bit) for bit in pins[port]]
+                    (bit,) = pins[port]
+                    if bit in before:
+                        self.move(name, port, bit, before[bit])
             self.counts["multiplier inputs"] += 1
         if p and "OUTPUT" in registers:
             self.take(cell, product, p[1])
@@ -225,10 +245,13 @@ def absorb(netlist: dict, top: str) -> dict[str, int]:
         for kind in (MULTIPLIER, RAM)
     }
     absorber = Absorber(module)
+    undriven = absorber.undriven
     for name in names[MULTIPLIER]:
         absorber.multiplier(name)
     for name in names[RAM]:
         absorber.ram(name)
     swept = Absorber(module)
     swept.sweep()
+    if lost := Absorber(module).undriven - undriven:
+        raise RuntimeError(f"absorb: nets that nothing drives any more: {sorted(lost)}")
     return dict(absorber.counts + swept.counts)

@@ -195,6 +195,43 @@ def test_a_ram_that_is_reset_is_left_alone():
     assert absorbed(made)[1] == {}
 
 
+def test_one_register_between_a_ram_and_a_multiplier_is_taken_once():
+    """By the multiplier; the RAM then has a reader that is no flip-flop. It was taken twice, and
+    the multiplier's operand came from nowhere."""
+    made = ram()
+    pins: dict = {"SIGNEDA": "0", "SIGNEDB": "0", "SOURCEA": "0", "SOURCEB": "0"}
+    pins |= {f"{port}{n}": "0" for port in "AB" for n in range(18)}
+    pins |= {"A0": 30, "A1": 31, "A2": 32, "A3": 33, "B0": 60}
+    made.ff(60, 61, ce=3)
+    made.cell("MULT18X18D", "mult", **pins, P0=70)
+    made.port("b", "input", 61)
+    made.ports["out"]["bits"] = [70]
+    module, counts = absorbed(made)
+    assert counts["multiplier inputs"] == 1 and "RAM outputs" not in counts
+    assert module["cells"]["ram"]["parameters"]["REGMODE_B"] == "NOREG"
+    mult = module["cells"]["mult"]["connections"]
+    assert [mult[f"A{n}"] for n in range(4)] == [[20], [21], [22], [23]] and mult["B0"] == [61]
+    given = [module["cells"]["ram"]["connections"][f"DO{h}{n}"] for h in "AB" for n in range(2)]
+    assert given == [[20], [21], [22], [23]]
+
+
+def test_one_register_between_two_multipliers_is_taken_once():
+    made = multiplier()
+    pins: dict = {"SIGNEDA": "0", "SIGNEDB": "0", "SOURCEA": "0", "SOURCEB": "0"}
+    pins |= {f"{port}{n}": "0" for port in "AB" for n in range(18)}
+    pins |= {f"A{n}": OUT + n for n in range(2 * WIDTH)} | {"B0": 200}
+    made.ff(200, 201, ce=CE_P)
+    made.cell("MULT18X18D", "after", **pins, P0=210)
+    made.port("c", "input", 201)
+    made.ports["out"]["bits"] = [210]
+    for order in (("mult", "after"), ("after", "mult")):
+        made.cells = {n: made.cells[n] for n in (*order, *made.cells) if n in made.cells}
+        module, _ = absorbed(made)
+        driven = {bit for n in range(2 * WIDTH) for bit in module["cells"]["mult"]["connections"][f"P{n}"]}
+        read = {module["cells"]["after"]["connections"][f"A{n}"][0] for n in range(2 * WIDTH)}
+        assert read == driven
+
+
 def test_what_drives_nothing_goes_and_takes_its_sources_along():
     made = Maker()
     made.ff(10, 11)
