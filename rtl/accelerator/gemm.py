@@ -140,7 +140,7 @@ class Gemm(wiring.Component):
         next_, start, started, known, late, have = self._fetch(m)
         job, active = Signal(self.job), Signal()
         issue, fresh = Signal(), Signal()
-        index, first, last, end, completes, completes_then = self._loops(
+        index, first, last, end, ending, completes, completes_then = self._loops(
             m, job, next_, active, issue
         )
         # Without a GEMM the next one's fields are taken in each cycle, and go when it is known:
@@ -149,10 +149,10 @@ class Gemm(wiring.Component):
         with m.If(fresh):
             m.d.sync += [job.eq(next_), active.eq(known)]
 
-        row_open = self._row_wait(m, job, next_, fresh, active, end, have)
+        row_open = self._row_wait(m, job, next_, fresh, ending, active, end, have)
         releases = last["inner"] & last["rows"] & ~job.resident  # the tiles of this round
-        resident = Mux(fresh, next_.resident, job.resident)  # of the next beat
-        tile_there = self._loaded(m, issue, index, last, releases, resident)
+        resident = Mux(ending, next_.resident, job.resident)  # of the beat after this one
+        tile_there = self._loaded(m, job, issue, index, last, releases, resident)
         room_there = self._room(m, issue, completes, completes_then)
         m.d.comb += issue.eq(active & row_open & tile_there & room_there)
         self._state(m, job, next_, active, issue, row_open, tile_there, late)
@@ -239,7 +239,8 @@ class Gemm(wiring.Component):
 
     def _loops(self, m: Module, job, next_, active, issue):
         """index: of the loops of K tiles and rows; first, last: a loop is in that round; end: its
-        last beat goes; completes, and after it: the beat, the next one is the last of a sum.
+        last beat goes; ending: the beat is a GEMM's last one; completes, and after it: the beat,
+        the next one is the last of a sum.
 
         All that a beat asks of the loops is in registers, worked out a beat ahead: `issue`, which
         comes late, does nothing but let them go on.
@@ -295,7 +296,7 @@ class Gemm(wiring.Component):
         ]
         with m.If(step):
             m.d.sync += completes.eq(following)
-        return index, first, last, end, completes, following
+        return index, first, last, end, inside, completes, following
 
     def _room(self, m: Module, issue, completes, completes_then) -> Signal:
         """Is a place of the queue free, if the beat needs one? A register, of the next beat.
@@ -314,18 +315,19 @@ class Gemm(wiring.Component):
         ]
         return there
 
-    def _loaded(self, m: Module, issue, index, last, releases, resident) -> Signal:
+    def _loaded(self, m: Module, job, issue, index, last, releases, resident) -> Signal:
         """Is the beat's tile loaded? A register, of the next beat's one.
 
         releases: after this round over K its tiles are no longer among the loaded ones; resident:
-        the next beat's tile does not come from the ring.
+        the tile of the beat after this one does not come from the ring. Without a GEMM `job` is the
+        next one.
         """
         k, loaded, there = index["k_tiles"], self.ring.loaded, Signal(name="loaded")
         following = Mux(last["k_tiles"] & ~releases, loaded != 0, k + 1 < loaded)
-        m.d.sync += there.eq(resident | Mux(issue, following, k < loaded))
+        m.d.sync += there.eq(Mux(issue, following | resident, (k < loaded) | job.resident))
         return there
 
-    def _row_wait(self, m: Module, job, next_, fresh, active, end, first):
+    def _row_wait(self, m: Module, job, next_, fresh, ending, active, end, first):
         """Rows are allowed ahead, one a cycle, at most three; in later passes all of them are.
 
         first: what the next GEMM's counter of wait0 was a cycle ago.
@@ -337,7 +339,9 @@ class Gemm(wiring.Component):
             known.eq(allowed + more),
         ]
         m.d.sync += [
-            have.eq(Mux(fresh, first, count_of(self.progress, job.wait0_unit))),
+            # `fresh` comes late. A last beat whose row is open waits for no count any more; without
+            # a GEMM `job` is the next one.
+            have.eq(Mux(ending & open_, first, count_of(self.progress, job.wait0_unit))),
             need.eq(need + (more & job.wait0_step)),
             allowed.eq(known - end["inner"]),
             open_.eq(all_open | Mux(end["inner"], known > 1, known != 0)),

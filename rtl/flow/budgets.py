@@ -56,7 +56,7 @@ UNITS = {
     "gelu tiny": Unit(lambda: component("gelu", "tiny"), 7.2),
     "requantize tiny": Unit(lambda: component("requantize", "tiny"), 7.5, slow=True),
     "residual tiny": Unit(lambda: component("residual", "tiny"), 7.5, slow=True),
-    "gemm ecp5_85k": Unit(lambda: Gemm(ECP5), 8.0, slow=True),
+    "gemm ecp5_85k": Unit(lambda: Gemm(ECP5), 8.5, slow=True),
     "epilogue ecp5_85k": Unit(lambda: EpilogueUnit(ECP5), 8.1, slow=True),
     "sequencer ecp5_85k": Unit(lambda: Sequencer(ECP5), 7.1, slow=True),
     "layernorm tiny": Unit(lambda: component("layernorm", "tiny"), 7.4, slow=True),

@@ -112,8 +112,9 @@ def pin(netlist: dict, top: str) -> int:
     for name, ((x, y), n) in places.items():
         z = PLACES[n]
         module["cells"][name]["attributes"]["BEL"] = f"X{x + z}/Y{y}/MULT18_{z}"
+    groups = {name: group for name, (group, _) in places.items()}
     here: Counter[Group] = Counter()
-    for name, (x, y) in feeders(module, {name: group for name, (group, _) in places.items()}).items():
+    for name, (x, y) in feeders(module, groups).items():
         n = here[x, y]
         here[x, y] += 1
         if n < len(RAMS):  # a fifth one stands where nextpnr likes
