@@ -187,7 +187,7 @@ def test_a_design_larger_than_the_chip_gives_the_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(pnr, "CHIP", ["--12k", "--package", "CABGA256"])
     monkeypatch.setattr(pnr, "CLOCK", "")
     settings = pnr.Settings()
-    made = pnr.prepare("requantize", "ecp5_85k", settings, tmp_path)
+    made = pnr.prepare("requantize", "base", settings, tmp_path)  # 32 multipliers for 28
     routed = pnr.route(made, 1, settings, tmp_path)
     assert routed.failure is not None and routed.failure.startswith("nextpnr: ERROR: ")
     assert "nextpnr.txt" in routed.failure
