@@ -48,6 +48,7 @@ LIMIT = 5400  # seconds of placing and routing
 WORKERS = 2
 CELL = re.compile(r"_(?:TRELLIS_FF|DP16KD|MULT18X18D)\w*$")  # what Yosys adds to a signal's name
 EXPECTED = re.compile(r"Max frequency for clock.*?: ([\d.]+) MHz")
+SITES_TAKEN = re.compile(r"^Info:\s+(\w+):\s*(\d+)/\s*(\d+)", re.MULTILINE)
 OVERUSED = re.compile(r"iter=(\d+) wires=\d+ overused=(\d+)")
 SITES = {"combs": "TRELLIS_COMB", "ffs": "TRELLIS_FF", "dsps": "MULT18X18D", "brams": "DP16KD"}
 
@@ -130,6 +131,18 @@ def how_far(log: str) -> str:
     return found
 
 
+def too_large(log: str) -> str | None:
+    """What nextpnr has counted more of than the chip has, for people; None if all fits.
+
+    Its static placer looks for places for ever, where `heap` ends with an error.
+    """
+    found = [(kind, int(used), int(there)) for kind, used, there in SITES_TAKEN.findall(log)]
+    over = [
+        f"{used} {kind} and the chip has {there}" for kind, used, there in found if used > there
+    ]
+    return f"nextpnr: the block takes {', '.join(over)}" if over else None
+
+
 def prepare(block: str, config: str, settings: Settings, build: Path = OUT) -> Routed:
     """Map one block: the folder holds source, log and `netlist.json`; nothing is routed yet."""
     folder, harness = build / config / block, Harness(component(block, config))
@@ -157,8 +170,14 @@ def route(mapped: Routed, seed: int, settings: Settings, build: Path = OUT) -> R
     shutil.rmtree(folder / made, ignore_errors=True)
     (folder / made).mkdir()
     start = time.monotonic()
-    files = ["--json", "netlist.json", "--lpf", "pins.lpf", "--lpf-allow-unconstrained"]
-    files += ["--report", f"{made}/report.json", "--textcfg", f"{made}/chip.config"]
+    packed = f"{made}/packed.txt"
+    design = ["--json", "netlist.json", "--lpf", "pins.lpf", "--lpf-allow-unconstrained"]
+    routed.failure = run("nextpnr", [*design, *settings.arguments, "--pack-only"], folder, packed)
+    if not routed.failure:
+        routed.failure = too_large((folder / packed).read_text(errors="replace"))
+    if routed.failure:
+        return routed
+    files = [*design, "--report", f"{made}/report.json", "--textcfg", f"{made}/chip.config"]
     how = [*settings.arguments, "--seed", str(seed), "--timing-allow-fail", "--router", "router2"]
     routed.failure = run("nextpnr", [*files, *how], folder, f"{made}/nextpnr.txt", LIMIT)
     routed.seconds_routed = round(time.monotonic() - start, 1)
