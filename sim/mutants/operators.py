@@ -69,7 +69,7 @@ MUTANTS = (
         ("some | ~Mux(issue, completes_then, completes)", "some",
          "beats wait for room that they do not need",
          "tests/rtl/accelerator/test_gemm.py::test_output_queue"),
-        ("following, k < loaded)", "following, k <= loaded)",
+        ("(k < loaded) | job", "(k <= loaded) | job",
          "a tile is read before it is loaded"),
         ("job.k_tiles + 1, 0)", "job.k_tiles, 0)", "one tile of each group is never given back"),
         ("coming & last_then", "last_then", "a loop ends without those inside it"),
