@@ -237,7 +237,8 @@ class Absorber:
 def absorb(netlist: dict, top: str) -> dict[str, int]:
     """Change the flat module `top` of what `write_json` wrote, in place; what was done, counted.
 
-    Before `rtl.flow.justify`: that makes one net of the copies of a product's sign.
+    Before `rtl.flow.justify`: that makes one net of the copies of a product's sign. Raises
+    RuntimeError if a net has lost its driver.
     """
     module = netlist["modules"][top]
     names = {

@@ -252,7 +252,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--speed", type=int, choices=(6, 7, 8), default=6, help="grade of the chip")
     parser.add_argument("--freq", type=float, default=100, metavar="MHZ", help="target, 100")
     parser.add_argument("--tmg-ripup", action="store_true", help="tear up routes that are too slow")
-    parser.add_argument("--no-pins", action="store_true", help="multipliers where nextpnr likes")
+    parser.add_argument(
+        "--no-pins", action="store_true", help="multipliers, block RAMs where nextpnr likes"
+    )
     parser.add_argument("--json", type=Path, default=BUILD / "pnr.json", metavar="FILE")
     parser.add_argument("--placer", choices=PLACERS, default=PLACERS[0], help="default: static")
     options = parser.parse_args(arguments)

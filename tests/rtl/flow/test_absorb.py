@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from fqvit_hw.rtl.flow.absorb import absorb
+from fqvit_hw.rtl.flow.absorb import Absorber, absorb
 from fqvit_hw.rtl.flow.mapped import HARD_BLOCKS, model
 from fqvit_hw.rtl.flow.tools import run
 
@@ -213,6 +213,21 @@ def test_one_register_between_a_ram_and_a_multiplier_is_taken_once():
     assert [mult[f"A{n}"] for n in range(4)] == [[20], [21], [22], [23]] and mult["B0"] == [61]
     given = [module["cells"]["ram"]["connections"][f"DO{h}{n}"] for h in "AB" for n in range(2)]
     assert given == [[20], [21], [22], [23]]
+
+
+def test_a_net_that_loses_its_driver_is_an_error(monkeypatch):
+    """A flip-flop goes whose net is still read."""
+    monkeypatch.setattr(Absorber, "move", lambda *arguments: None)
+    take = Absorber.take
+
+    def spoiled(self, cell, ports, after):
+        for bit in after:
+            self.cells["mult"]["connections"]["A9"] = [bit]
+        take(self, cell, ports, after)
+
+    monkeypatch.setattr(Absorber, "take", spoiled)
+    with pytest.raises(RuntimeError, match=rf"nothing drives any more: \[{P + 2 * WIDTH - 1}\]"):
+        absorbed(multiplier())
 
 
 def test_one_register_between_two_multipliers_is_taken_once():

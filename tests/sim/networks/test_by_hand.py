@@ -56,7 +56,9 @@ def test_the_cycle_model_counts_copies(name):
     machine = build(MICRO, trace=True, quick=True)
     program = by_hand.PROGRAMS[name](MICRO, 0)
     jobs = [Job(0, latency) for latency in (1, 20, 100, 200)]
-    for run in simulate(machine, program, by_hand.images(1), jobs).runs:
+    outcome = simulate(machine, program, by_hand.images(1), jobs)
+    assert outcome.failure is None and len(outcome.runs) == len(jobs)
+    for run in outcome.runs:
         predicted = predict(program.instructions, MICRO, run.job.latency).cycles
         assert predicted == pytest.approx(run.counters["cycles"], abs=5)
 
