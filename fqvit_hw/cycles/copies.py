@@ -17,6 +17,7 @@ from .timing import (
     READ,
     STORE,
     STORE_ASK,
+    STORE_START,
     WRITE,
     WRITE_AGAIN,
     WRITES,
@@ -115,7 +116,7 @@ class Stores:
             waits = []
             for n in (0, 1):
                 waits.append((yield from self.shared.waited(instruction, n)))
-            t = max(t, *waits) + 1
+            t = max(t, *waits) + STORE_START
             word = hw.rows if instruction.space == Space.ACTS else hw.stream_bytes
             beats = instruction.words * word // hw.bus_bytes
             steps = np.arange(1, instruction.lines + 1)

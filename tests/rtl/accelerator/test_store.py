@@ -5,15 +5,13 @@ from __future__ import annotations
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 
-from fqvit_hw.cycles.timing import STORE
+from fqvit_hw.cycles.timing import STORE, STORE_START
 from fqvit_hw.machine.hardware import TINY
 from fqvit_hw.machine.isa import Space, Unit
 from fqvit_hw.rtl.accelerator.axi_write import AxiWrite
 from fqvit_hw.rtl.accelerator.store import Store
 from tests.rtl.bus import simulate
 from tests.rtl.instructions import fields_of
-
-BEGIN = 4  # cycles from a count to the first word read, as Store's docstring says
 
 
 def test_timing():
@@ -41,5 +39,5 @@ def test_timing():
             await ctx.tick()
 
     simulate(m, process)
-    assert seen["first read"] - 20 == BEGIN
+    assert seen["first read"] - 20 == STORE_START
     assert seen["beat"] - seen["read"] == STORE
