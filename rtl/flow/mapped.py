@@ -1,8 +1,9 @@
 """A block mapped to the cells of an ECP5: its netlist, and Verilog of that netlist to simulate.
 
 Yosys maps (`synth.mapping`), then registers go into multipliers and block RAMs (`rtl.flow.absorb`)
-and operands where they cost the fewest wires (`rtl.flow.justify`). `make pnr` places this netlist,
-`make timing` times it, tests simulate it with the golden vectors.
+and operands and addresses where they cost the fewest wires (`rtl.flow.justify`,
+`rtl.flow.shallow`). `make pnr` places this netlist, `make timing` times it, tests simulate it with
+the golden vectors.
 
 Yosys has models of the fabric's cells; of MULT18X18D and DP16KD it has none: `models/`.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from .absorb import absorb
 from .justify import justify
+from .shallow import follow
 from .synth import mapping
 from .tools import run
 
@@ -38,6 +40,7 @@ def netlist(block: str, text: str, top: str, folder: Path) -> tuple[dict, dict[s
     found = json.loads((folder / f"{top}.json").read_text())
     done = absorb(found, top)
     justify(found, top)
+    follow(found, top)
     return found, done
 
 
