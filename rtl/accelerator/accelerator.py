@@ -48,8 +48,8 @@ class Accelerator(wiring.Component):
     hw : Hardware
         the sizes
     trace : bool
-        adds outputs for test benches, lets the memories spoil what is read in the cycle of its
-        write (`Scratchpad`, `Tiles`), and leaves in them what they hold at power-on (`Clear`)
+        adds outputs for test benches, lets the memories spoil what is read while it is
+        written (`Scratchpad`, `Tiles`), and leaves in them what they hold at power-on (`Clear`)
     watchdog : int
         cycles without progress after which the machine stops with Error.STUCK
 

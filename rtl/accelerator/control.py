@@ -124,7 +124,7 @@ class Control(wiring.Component):
                 "size": Out(ADDRESS),
                 "program": Out(ADDRESS),
                 "start": Out(1),
-                "reset": Out(1),
+                "reset": Out(1, init=1),  # a register: it goes to every unit
                 "drain": Out(1),
                 "busy": Out(1),
                 "read_idle": In(1),
@@ -173,10 +173,14 @@ class Control(wiring.Component):
                     m.next = "IDLE"
                 with m.Elif(quiet):
                     m.d.comb += begin.eq(1)
+                    m.d.sync += self.reset.eq(0)
                     m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += run.eq(1)
-                m.d.sync += fetched.eq(self.fetched)
+                m.d.sync += [
+                    fetched.eq(self.fetched),
+                    self.reset.eq(stop | failed.any() | self.done),
+                ]
                 with m.If(stop):
                     m.d.sync += failure.eq(0)
                     m.next = "STOP"
@@ -197,7 +201,7 @@ class Control(wiring.Component):
                     m.d.sync += error.eq(failure)
                     m.d.comb += irq_set[1].eq(failure != 0)
                     m.next = "IDLE"
-        m.d.comb += [self.reset.eq(~run), self.drain.eq(~run)]
+        m.d.comb += self.drain.eq(self.reset)
         m.d.sync += self.start.eq(begin)
         return Outcome(done, error, fetched, irq_set)
 

@@ -75,7 +75,8 @@ class Load(wiring.Component):
     The bytes of a line (pieces * piece) are multiplied bit by bit, so the first burst is asked for
     LATENCY = 17 cycles after the instruction has come, or 6 cycles after its waits are satisfied if
     that is later. A beat that arrives in cycle t is taken apart from t + 3 on; a chunk taken in t
-    is written in t + 1. Two cycles after the last chunk is written the next instruction may begin.
+    is written in t + 1, an entry of a table in t + 2. Two cycles after the last chunk is written
+    the next instruction may begin.
 
     Throughput
     ----------

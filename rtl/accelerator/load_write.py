@@ -191,10 +191,10 @@ def to_memories(m: Module, load: wiring.Component, held: Held) -> None:
 
 
 def to_tables(m: Module, load: wiring.Component, held: Held) -> None:
-    """GELU_TABLE and SOFTMAX_TABLE: a chunk is an entry."""
+    """GELU_TABLE and SOFTMAX_TABLE: a chunk is an entry, there a cycle later."""
     space = load.i.payload.space
     entry = data.View(struct(SOFTMAX), held.spread(SOFTMAX.width))
-    m.d.comb += [
+    m.d.sync += [
         load.gelu_table.valid.eq(held.written & (space == Space.GELU_TABLE)),
         load.gelu_table.payload.addr.eq(held.place),
         load.gelu_table.payload.data.eq(held.chunk),

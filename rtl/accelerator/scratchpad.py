@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In
 
 from .ports import read_port, write_port
 
-# Tells Yosys that nothing is needed that is read in the cycle in which it is written
+# Tells Yosys that nothing is needed that is read in the cycle in which a block RAM is written
 # (docs/accelerator.md: units wait until what they read is written). Without it Yosys builds the old
 # word by registers and a multiplexer around the block RAMs: 2,313 flip-flops and 1,421 LUTs for
 # tiles of 8 x 16 bytes.
 NO_COLLISIONS = {"no_rw_check": 1}
 
 READ = 2  # cycles from a read to its word
+WRITE = 2  # cycles from a write to the first read that finds it
 
 # Bits of one memory: Yosys's time grows with the square of a memory's write enables (128 of them:
 # 42 s instead of 4), and Verilator is faster with a machine word than with a wide array.
@@ -24,9 +25,10 @@ SLICE = 64
 class Scratchpad(wiring.Component):
     """`depth` words of `width` bits, written in granules of `granularity` bits.
 
-    A granule must not be needed that is read in the cycle in which it is written: block RAMs then
-    give anything (`NO_COLLISIONS`). Simulation gives the old one, and with poison = True its
-    complement, so that a run that needs it goes wrong there too.
+    What is written passes a register, for the way to the block RAMs may lead across the chip. A
+    granule must not be needed that is read in the cycle after its write, when it reaches them:
+    block RAMs then give anything (`NO_COLLISIONS`). Simulation gives the old one, and with poison =
+    True its complement, so that a run that needs it goes wrong there too.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ class Scratchpad(wiring.Component):
     readers, writers : int
         how many ports there are of each kind
     poison : bool
-        spoil what is read in the cycle of its write
+        spoil what is read in the cycle after its write
 
     Members
     -------
@@ -46,7 +48,7 @@ class Scratchpad(wiring.Component):
 
     Latency
     -------
-    A word read is there READ = 2 cycles later; a word written can be read in the next cycle.
+    A word read is there READ = 2 cycles later; a word written can be read WRITE = 2 cycles later.
 
     Throughput
     ----------
@@ -84,34 +86,40 @@ class Scratchpad(wiring.Component):
             m.submodules[f"memory{start // SLICE}"] = ram
             slices.append((ram.read_port(), ram.write_port(granularity=self.granularity)))
         reads, writes = zip(*slices, strict=True)
-        for ports, names in ((self.readers, ("addr",)), (self.writers, ("addr", "data", "mask"))):
-            taken = Const(0)
-            chosen = {name: getattr(ports[-1], name) for name in names}
-            for port in ports:
-                m.d.comb += port.ready.eq(~taken)
-                taken = taken | port.valid
-            for port in reversed(ports[:-1]):
-                chosen = {n: Mux(port.valid, getattr(port, n), v) for n, v in chosen.items()}
-            used = Signal(name=f"{'read' if ports is self.readers else 'write'}")
-            m.d.comb += used.eq(taken)
-            if ports is self.readers:
-                for read in reads:
-                    m.d.comb += [read.en.eq(used), read.addr.eq(chosen["addr"])]
-            else:
-                mask = Signal(self.width // self.granularity)
-                m.d.comb += mask.eq(Mux(used, chosen["mask"], 0))
-                m.d.comb += Cat(write.en for write in writes).eq(mask)
-                m.d.comb += Cat(write.data for write in writes).eq(chosen["data"])
-                m.d.comb += [write.addr.eq(chosen["addr"]) for write in writes]
+        _, address = chosen(m, self.readers, "addr")
+        m.d.comb += [read.addr.eq(address) for read in reads]  # in every cycle: no way to an enable
+        used, *wanted = chosen(m, self.writers, "addr", "data", "mask")
+        addr, data, mask = (Signal(len(value), reset_less=True) for value in wanted)
+        m.d.sync += [addr.eq(wanted[0]), data.eq(wanted[1]), mask.eq(Mux(used, wanted[2], 0))]
+        m.d.comb += [
+            *(write.addr.eq(addr) for write in writes),
+            Cat(write.data for write in writes).eq(data),
+            Cat(write.en for write in writes).eq(mask),
+        ]
         words = Cat(read.data for read in reads)
         if self.poison:
             (read, write), collided = slices[0], Signal.like(mask)  # all slices: the same addresses
-            with m.If(read.en):
-                m.d.sync += collided.eq(Mux(read.addr == write.addr, mask, 0))
+            m.d.sync += collided.eq(Mux(read.addr == write.addr, mask, 0))
             words = words ^ Cat(bit.replicate(self.granularity) for bit in collided)
         # a block RAM answers late, its own output register at once
-        data = Signal.like(words, reset_less=True)
-        m.d.sync += data.eq(words)
+        word = Signal.like(words, reset_less=True)
+        m.d.sync += word.eq(words)
         for port in self.readers:
-            m.d.comb += port.data.eq(data)
+            m.d.comb += port.data.eq(word)
         return m
+
+
+def chosen(m: Module, ports, *names: str) -> list[Value]:
+    """Is one of the ports valid, and the named members of the first one that is; all others are
+    refused."""
+    taken: Value = Const(0)
+    members: list[Value] = [getattr(ports[-1], name) for name in names]
+    for port in ports:
+        m.d.comb += port.ready.eq(~taken)
+        taken = taken | port.valid
+    for port in reversed(ports[:-1]):
+        members = [
+            Mux(port.valid, getattr(port, name), member)
+            for name, member in zip(names, members, strict=True)
+        ]
+    return [taken, *members]

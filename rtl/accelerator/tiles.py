@@ -61,15 +61,16 @@ class Tiles(wiring.Component):
     So a block RAM of 32 bits serves one column or a part of it, whose multipliers stand side by
     side, and not some bytes of columns far from each other.
 
-    A byte must not be needed that is read in the cycle in which it is written (`block_ram`).
-    Simulation gives the old one, and with poison = True its complement.
+    What is written passes a register (`Scratchpad`, for the same reason). A byte must not be needed
+    that is read in the cycle after its write, when it reaches the RAM (`block_ram`). Simulation
+    gives the old one, and with poison = True its complement.
 
     Parameters
     ----------
     hw : Hardware
         the array's size, how many tiles there are
     poison : bool
-        spoil what is read in the cycle of its write
+        spoil what is read in the cycle after its write
 
     Members
     -------
@@ -84,7 +85,7 @@ class Tiles(wiring.Component):
 
     Latency
     -------
-    A tile read is there two cycles later, with what was written before the cycle of its `addr`.
+    A tile read is there two cycles later, with what was written two cycles before its `addr`.
 
     Throughput
     ----------
@@ -124,20 +125,21 @@ class Tiles(wiring.Component):
         rows, columns = Mux(lanes.kind, one, piece), Mux(lanes.kind, piece, one)
         lane_mask = packed((columns[c].replicate(hw.rows) for c in range(hw.cols)), hw.rows)
         lane_mask = lane_mask & rows[: hw.rows].replicate(hw.cols)
-        # its bytes: the same in every column (keys) or in every row (values)
-        bytes_ = [lanes.data[n] for n in range(hw.lanes)]
-        down = Cat(*bytes_).replicate(hw.tile_bytes // hw.lanes)
-        across = Cat(bytes_[c % hw.lanes].replicate(hw.rows) for c in range(hw.cols))
-
         pieces = hw.tile_bytes // hw.bus_bytes
-        beat = Signal(hw.bus)
         beat_mask = Cat((weights.beat == n).replicate(hw.bus_bytes) for n in range(pieces))
+        addr, mask = (
+            Signal.like(write.addr, reset_less=True),
+            Signal.like(write.en, reset_less=True),
+        )
         m.d.comb += [
             weights.ready.eq(~lanes.valid),
-            beat.eq(Mux(clear.valid, 0, weights.data)),
-            write.addr.eq(Mux(lanes.valid, lanes.tile, Mux(clear.valid, clear.addr, weights.tile))),
-            write.data.eq(Mux(lanes.valid, Mux(lanes.kind, across, down), beat.replicate(pieces))),
-            write.en.eq(
+            write.addr.eq(addr),
+            write.data.eq(self._bytes(m)),
+            write.en.eq(mask),
+        ]
+        m.d.sync += [
+            addr.eq(Mux(lanes.valid, lanes.tile, Mux(clear.valid, clear.addr, weights.tile))),
+            mask.eq(
                 Mux(
                     lanes.valid,
                     lane_mask,
@@ -147,8 +149,30 @@ class Tiles(wiring.Component):
         ]
         return m
 
+    def _bytes(self, m: Module) -> Value:
+        """The tile written, in registers: a byte of the epilogue goes to every column (keys) or to
+        every row (values), one of a beat to each of its places. So bytes repeat, and those that are
+        the same share a register.
+        """
+        hw, lanes = self.hw, self.epilogue
+        registers: dict[tuple[int, int, int], Signal] = {}
+        word = []
+        for c in range(hw.cols):
+            for r in range(hw.rows):
+                sources = c % hw.lanes, r % hw.lanes, (c * hw.rows + r) % hw.bus_bytes
+                if sources not in registers:
+                    across, down, n = sources
+                    name = f"byte_{across}_{down}_{n}"
+                    registers[sources] = byte = Signal(INT8.width, name=name, reset_less=True)
+                    of_beat = self.weights.data.word_select(n, INT8.width)
+                    of_lane = Mux(lanes.kind, lanes.data[across], lanes.data[down])
+                    cleared = Mux(self.clear.valid, 0, of_beat)
+                    m.d.sync += byte.eq(Mux(lanes.valid, of_lane, cleared))
+                word.append(registers[sources])
+        return Cat(word)
+
     def _read(self, m: Module, read, write) -> Value:
-        """The word read; with `poison` what was written in the same cycle is inverted."""
+        """The word read; with `poison` what reaches the RAM in the same cycle is inverted."""
         if not self.poison:
             return read.data
         collided = Signal.like(write.en)

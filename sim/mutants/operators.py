@@ -80,7 +80,8 @@ MUTANTS = (
     ),
     *mutants(
         "rtl/accelerator/tiles.py",
-        ("Mux(lanes.kind, across, down)", "Mux(lanes.kind, down, across)", "keys lie as values do"),
+        ("Mux(lanes.kind, lanes.data[across], lanes.data[down])",
+         "Mux(lanes.kind, lanes.data[down], lanes.data[across])", "keys lie as values do"),
         ("weights.ready.eq(~lanes.valid)", "weights.ready.eq(1)",
          "weights are lost while the epilogue writes"),
     ),
@@ -381,7 +382,7 @@ MUTANTS = (
     *mutants(
         "rtl/accelerator/scratchpad.py",
         ("port.ready.eq(~taken)", "port.ready.eq(1)", "a refused port thinks that it was served"),
-        ("Mux(used, chosen[\"mask\"], 0)", "chosen[\"mask\"]", "memories are written by nobody"),
+        ("Mux(used, wanted[2], 0)", "wanted[2]", "memories are written by nobody"),
     ),
     *mutants(
         "rtl/accelerator/ports.py",

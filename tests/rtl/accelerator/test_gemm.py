@@ -201,7 +201,7 @@ def test_output_queue():
 @pytest.mark.parametrize("name", SIZES)
 def test_tile_lanes(name, poison):
     """Masked pieces of rows (values) and columns (keys), and beats of weights refused meanwhile;
-    with `poison` the bytes that are read in the cycle of their write come inverted.
+    with `poison` the bytes that are read in the cycle after their write come inverted.
     """
     hw = SIZES[name]
     tiles, rng = Tiles(hw, poison), random.Random(name)
@@ -211,6 +211,7 @@ def test_tile_lanes(name, poison):
     async def bench(ctx):
         nonlocal refused
         seen = [bytes(hw.tile_bytes)]
+        writes = []  # of the cycle before: tile, byte, value
         for _ in range(400):
             lanes, weights = rng.random() < 0.5, rng.random() < 0.8
             kind, tile, mask = rng.randrange(2), rng.randrange(hw.tiles), rng.getrandbits(hw.lanes)
@@ -231,19 +232,20 @@ def test_tile_lanes(name, poison):
             assert ctx.get(tiles.weights.ready) == (not lanes)
             refused += lanes and weights
             before = wanted[read].copy()
-            written = np.zeros(wanted.shape, bool)
+            for written, byte, value in writes:
+                wanted[written, byte] = value
+                if poison and written == read:
+                    before[byte] ^= 0xFF
+            seen.append(bytes(before.tolist()))
+            writes = []
             if lanes:
                 for n, value in enumerate(values):
                     r, c = (lane, at + n) if kind else (at + n, lane)
                     if mask >> n & 1:
-                        wanted[tile, c * hw.rows + r] = value
-                        written[tile, c * hw.rows + r] = True
+                        writes.append((tile, c * hw.rows + r, value))
             elif weights:
-                wanted[other, beat * hw.bus_bytes :][: hw.bus_bytes] = list(content)
-                written[other, beat * hw.bus_bytes :][: hw.bus_bytes] = True
-            if poison:
-                before[written[read]] ^= 0xFF
-            seen.append(bytes(before.tolist()))
+                first = beat * hw.bus_bytes
+                writes = [(other, first + n, value) for n, value in enumerate(content)]
             await ctx.tick()
             assert ctx.get(tiles.array.data).to_bytes(hw.tile_bytes, "little") == seen[-2]
 
