@@ -209,10 +209,12 @@ TINY = Hardware(
     modes=("max4", "lis4", "uniform8"), shifters=True,
 )  # fmt: skip
 
-# An ECP5-85k: 156 multipliers, 208 block RAMs of 18 Kbit.
+# An ECP5-85k: 156 multipliers, 208 block RAMs of 18 Kbit. 8,192 words of activations are 32 block
+# RAMs of 2 bits each, 4,096 of the stream 64 of 4 bits: side by side, none behind another one, so
+# that no multiplexer stands between a RAM and its output register.
 ECP5_85K = Hardware(
     "ecp5_85k", rows=8, cols=16, lanes=2, norm_lanes=2, bus=64,
-    acts=12288, stream=3072, codes=8192, tiles=512, ring=256, sums=256,
+    acts=8192, stream=4096, codes=8192, tiles=512, ring=256, sums=256,
     max_tokens=256, max_channels=1024,
 )  # fmt: skip
 

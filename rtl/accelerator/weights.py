@@ -213,12 +213,13 @@ class Weights(wiring.Component):
             m.d.sync += beat.eq(Mux(tile_end, 0, beat + 1))
         # tiles, groups, column tiles
         k_last, group_last, outer_last = Signal(), Signal(), Signal()
-        m.d.comb += [
+        # A tile of two beats or more is the next one for a cycle at least before it ends.
+        m.d["comb" if hw.tile_beats == 1 else "sync"] += [
             k_last.eq(k == job.k_tiles),
             group_last.eq(group == job.k_groups),
             outer_last.eq(outer == job.outer),
-            jobs.r_en.eq(tile_end & k_last & group_last & outer_last),
         ]
+        m.d.comb += jobs.r_en.eq(tile_end & k_last & group_last & outer_last)
         with m.If(tile_end):
             m.d.sync += newest.eq(Mux(newest == hw.ring - 1, 0, newest + 1))
             m.d.sync += k.eq(Mux(k_last, 0, k + 1))

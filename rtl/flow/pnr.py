@@ -61,7 +61,9 @@ class Settings:
     routes that miss it are torn up again (`--tmg-ripup`: slower, and faster clocks); pinned: the
     array's multipliers and their block RAMs stand where `rtl.flow.pins` says; placer: one of
     PLACERS. `static` spreads cells by their density: of the accelerator it needs a fifth less wire
-    than `heap`.
+    than `heap`. timed: the router looks at the clock, too, not the placer alone: the more a path
+    decides the clock, the less it minds that others have its wires, and on a full chip some never
+    give way.
     """
 
     speed: int = 6
@@ -69,6 +71,7 @@ class Settings:
     ripup: bool = False
     pinned: bool = True
     placer: str = PLACERS[0]
+    timed: bool = True
 
     @property
     def arguments(self) -> list[str]:
@@ -160,6 +163,14 @@ def prepare(block: str, config: str, settings: Settings, build: Path = OUT) -> R
     return routed
 
 
+def finish(placed: Path, timed: bool) -> None:
+    """Settings of a placed design for its routing: those in the file go before the arguments."""
+    found = json.loads(placed.read_text())
+    (module,) = found["modules"].values()
+    module["settings"] |= {"router": "router2", "timing_driven": f"{int(timed):032b}"}
+    placed.write_text(json.dumps(found))
+
+
 def route(mapped: Routed, seed: int, settings: Settings, build: Path = OUT) -> Routed:
     """Place and route a mapped block; a folder for the seed holds logs, report and bitstream."""
     routed = replace(mapped, seed=seed)
@@ -177,12 +188,22 @@ def route(mapped: Routed, seed: int, settings: Settings, build: Path = OUT) -> R
         routed.failure = too_large((folder / packed).read_text(errors="replace"))
     if routed.failure:
         return routed
-    files = [*design, "--report", f"{made}/report.json", "--textcfg", f"{made}/chip.config"]
-    how = [*settings.arguments, "--seed", str(seed), "--timing-allow-fail", "--router", "router2"]
-    routed.failure = run("nextpnr", [*files, *how], folder, f"{made}/nextpnr.txt", LIMIT)
+    seeded = [*settings.arguments, "--seed", str(seed), "--timing-allow-fail"]
+    placed = f"{made}/placed.json"
+    place = [*design, *seeded, "--no-route", "--write", placed]
+    routed.failure = run("nextpnr", place, folder, f"{made}/place.txt", LIMIT)
+    if not routed.failure:
+        finish(folder / placed, settings.timed)
+        done = ["--no-pack", "--no-place", "--json", placed]
+        files = ["--report", f"{made}/report.json", "--textcfg", f"{made}/chip.config"]
+        left = LIMIT - (time.monotonic() - start)
+        routed.failure = run("nextpnr", [*done, *seeded, *files], folder, f"{made}/route.txt", left)
+        (folder / placed).unlink()
     routed.seconds_routed = round(time.monotonic() - start, 1)
     if routed.failure:
-        routed.failure += how_far((folder / made / "nextpnr.txt").read_text(errors="replace"))
+        logs = (folder / made / f"{step}.txt" for step in ("place", "route"))
+        said = "".join(log.read_text(errors="replace") for log in logs if log.exists())
+        routed.failure += how_far(said)
         return routed
     report = folder / made / "report.json"
     try:
@@ -253,13 +274,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--freq", type=float, default=100, metavar="MHZ", help="target, 100")
     parser.add_argument("--tmg-ripup", action="store_true", help="tear up routes that are too slow")
     parser.add_argument(
+        "--route-untimed", action="store_true", help="the router does not look at the clock"
+    )
+    parser.add_argument(
         "--no-pins", action="store_true", help="multipliers, block RAMs where nextpnr likes"
     )
     parser.add_argument("--json", type=Path, default=BUILD / "pnr.json", metavar="FILE")
     parser.add_argument("--placer", choices=PLACERS, default=PLACERS[0], help="default: static")
     options = parser.parse_args(arguments)
     settings = Settings(
-        options.speed, options.freq, options.tmg_ripup, not options.no_pins, options.placer
+        options.speed,
+        options.freq,
+        options.tmg_ripup,
+        not options.no_pins,
+        options.placer,
+        not options.route_untimed,
     )
     jobs = [(*pair, settings) for pair in select(options.config, options.block, (DEFAULT,))]
     print(f"{len(jobs)} blocks, {WORKERS} at a time; the large ones take minutes", flush=True)
