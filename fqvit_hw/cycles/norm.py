@@ -51,5 +51,5 @@ class Norm:
                         yield None, beat + len(refused)
                 last = end + through + len(refused)
                 self.shared.progress[Unit.NORM].add([last + 1])
-            t = last
+            t = last + 1
             queue.finished.add([t + 1])

@@ -39,7 +39,8 @@ class Clear(wiring.Component):
 
     Latency
     -------
-    `done` rises `cycles` cycles after the reset, with `skip` in the reset.
+    Everything comes from registers: the first word is written in the cycle after the reset, `done`
+    rises `cycles` + 1 cycles after it, with `skip` in the reset.
 
     Throughput
     ----------
@@ -57,7 +58,7 @@ class Clear(wiring.Component):
                 "acts": Out(write_port(hw.acts, hw.rows * INT8.width, INT8.width)),
                 "stream": Out(write_port(hw.stream, hw.cols * INT16.width, INT16.width)),
                 "tiles": Out(tile_clearer(hw)),
-                "done": Out(1),
+                "done": Out(1, init=skip),
             }
         )
 
@@ -70,10 +71,9 @@ class Clear(wiring.Component):
         m = Module()
         first = self.cycles if self.skip else 0
         word = Signal(range(2 * self.cycles), init=first)  # its highest bit: all are written
-        m.d.comb += self.done.eq(word[-1])
-        m.d.sync += word.eq(word + ~self.done)
+        m.d.sync += [word.eq(word + ~word[-1]), self.done.eq(word[-1])]
         for memory in (self.acts, self.stream, self.tiles):
-            m.d.comb += [memory.valid.eq(~self.done), memory.addr.eq(word)]
+            m.d.sync += [memory.valid.eq(~word[-1]), memory.addr.eq(word)]
         for memory in (self.acts, self.stream):
             m.d.comb += memory.mask.eq(~0)
         return m

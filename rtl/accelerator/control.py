@@ -246,25 +246,32 @@ class Control(wiring.Component):
     def counters(self, m: Module, start: Value, run: Value) -> list[Signal]:
         """In the order of Counter; they begin again while a run is about to start."""
         size = self.hw.bus_bytes
+        # they come from all over the chip: everything is counted a cycle late
+        names = ("array_state", "read_beat", "write_beat", "weights_beat")
+        seen = {name: Signal.like(getattr(self, name), name=f"seen_{name}") for name in names}
+        m.d.sync += [signal.eq(getattr(self, name)) for name, signal in seen.items()]
+        starts, runs = Signal(), Signal()
+        m.d.sync += [starts.eq(start), runs.eq(run)]
         steps = {
             Counter.CYCLES: 1,
-            **{n: self.array_state == n for n in STATES},
-            Counter.BYTES_READ: Mux(self.read_beat, size, 0),
-            Counter.BYTES_WRITTEN: Mux(self.write_beat, size, 0),
-            Counter.WEIGHT_BYTES: Mux(self.weights_beat, size, 0),
+            **{n: seen["array_state"] == n for n in STATES},
+            Counter.BYTES_READ: Mux(seen["read_beat"], size, 0),
+            Counter.BYTES_WRITTEN: Mux(seen["write_beat"], size, 0),
+            Counter.WEIGHT_BYTES: Mux(seen["weights_beat"], size, 0),
         }
         counters = [Signal(8 * COUNTER_BYTES, name=f"counter{n.value}") for n in Counter]
-        with m.If(start):
+        with m.If(starts):
             m.d.sync += [counter.eq(0) for counter in counters]
-        with m.Elif(run):
+        with m.Elif(runs):
             m.d.sync += [counters[n].eq(counters[n] + steps[n]) for n in Counter]
         return counters
 
     def stuck(self, m: Module, run: Value) -> Signal:
         """Has nothing moved, and nothing been owed by memory, for `watchdog` cycles?"""
-        still, stuck = Signal(range(self.watchdog + 1)), Signal()
+        still, stuck, alive = Signal(range(self.watchdog + 1)), Signal(), Signal()
+        m.d.sync += alive.eq(self.moved | ~self.read_idle | ~self.write_idle)
         m.d.comb += stuck.eq(still == self.watchdog)
-        with m.If(~run | self.moved | ~self.read_idle | ~self.write_idle):
+        with m.If(~run | alive):
             m.d.sync += still.eq(0)
         with m.Elif(~stuck):
             m.d.sync += still.eq(still + 1)

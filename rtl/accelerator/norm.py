@@ -21,7 +21,7 @@ from .row_wait import row_wait
 from .scratchpad import READ
 from .trace import trace
 
-START = 4  # cycles from an instruction taken to its first word read
+START = 5  # cycles from an instruction taken to its first word read
 FEED = 1 + READ  # cycles from the read of a word to its first beat's handshake with LayerNorm
 WORDS = 6  # that may wait between the memory and LayerNorm: more than a read takes
 
@@ -65,8 +65,8 @@ class Norm(wiring.Component):
     Throughput
     ----------
     A word a cycle is read, a beat of L channels a cycle is taken: a word lasts C / L beats. The
-    next instruction is taken in the cycle in which the last beat of the one before is written, and
-    reads its first word START = 4 cycles later.
+    next instruction is taken in the cycle after the last beat of the one before is written, and
+    reads its first word START = 5 cycles later.
 
     Back-pressure
     -------------
@@ -113,7 +113,7 @@ class Norm(wiring.Component):
         with m.If(self.i.valid & free):
             m.d.sync += ins.eq(self.i.payload)
         self.split(m, ins, self.read(m, ins, start), norm)
-        m.d.comb += ends.eq(self.write(m, ins, start, norm))
+        m.d.sync += ends.eq(self.write(m, ins, start, norm))
         return m
 
     def read(self, m: Module, ins, start: Signal) -> SyncFIFO:
@@ -122,18 +122,20 @@ class Norm(wiring.Component):
         m.submodules.words = queue = SyncFIFO(width=hw.cols * INT16.width, depth=WORDS)
         active, first_row, first_word = Signal(), Signal(), Signal()
         word = Signal(range(-(-hw.max_channels // hw.cols) + 1))
-        used, some_room = Signal(range(WORDS + 1)), Signal(init=1)
+        used = Signal(range(WORDS + 1))
         step, arrives, row_end = Signal(), Signal(READ), Signal()
         words = (ins.channels + (hw.cols - 1)) >> ceil_log2(hw.cols)  # of a row
         last_word = count_down(m, "last_word", start, step, words)
         walk = RowWalk(m, ins, "from", start, row_end)
-        allowed = row_wait(m, self.progress, ins, start, active, row_end)
+        may_go, next_too = row_wait(m, self.progress, ins, start, active, row_end)
         asks = start | active
         waited1 = reached(m, "waited1", self.progress, ins.wait1_unit, ins.wait1_count, asks)
+        # a register, so that who is refused for it knows at once
+        same_row = step | ~first_word | (may_go & (waited1 | ~first_row))
+        goes = Mux(row_end, next_too & ~walk.last, same_row)
+        room = Mux(step, used < WORDS - 1, used != WORDS)  # what is given back counts later
+        m.d.sync += self.stream.valid.eq(active & room & goes)
         m.d.comb += [
-            self.stream.valid.eq(
-                active & some_room & (~first_word | (allowed & (waited1 | ~first_row)))
-            ),
             self.stream.addr.eq(walk.addr + word),
             step.eq(self.stream.valid & self.stream.ready),
             row_end.eq(step & last_word),
@@ -143,7 +145,6 @@ class Norm(wiring.Component):
         m.d.sync += [
             arrives.eq(Cat(step, arrives)),
             used.eq(used + step - (queue.r_en & queue.r_rdy)),
-            some_room.eq(Mux(step, used < WORDS - 1, used != WORDS)),  # what is given back: later
         ]
         with m.If(step):
             m.d.sync += [word.eq(word + 1), first_word.eq(0)]

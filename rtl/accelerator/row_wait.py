@@ -15,8 +15,11 @@ def count_of(progress, unit: Value) -> Value:
     return Array([Const(-1, COUNT), *counts, Const(-1, COUNT)])[unit]
 
 
-def row_wait(m: Module, progress, ins, start: Value, active: Value, row_end: Value) -> Signal:
-    """May the row at hand go? A register. Row r waits for wait0_count + r * wait0_step.
+def row_wait(
+    m: Module, progress, ins, start: Value, active: Value, row_end: Value
+) -> tuple[Value, Value]:
+    """May the row at hand go, and the one after it? The first is a register, the second known a
+    cycle later than it could be. Row r waits for wait0_count + r * wait0_step.
 
     ins: with wait0_unit, wait0_count and wait0_step, which hold still from the cycle before `start`
     to the last row_end; start: row 0 is next; active: from the cycle after it on; row_end: the row
@@ -37,4 +40,4 @@ def row_wait(m: Module, progress, ins, start: Value, active: Value, row_end: Val
     ]
     with m.If(start):
         m.d.sync += [need.eq(ins.wait0_count), allowed.eq(0), may_go.eq(0)]
-    return may_go
+    return may_go, allowed > 1

@@ -212,21 +212,25 @@ class Weights(wiring.Component):
         with m.If(tile_step):
             m.d.sync += beat.eq(Mux(tile_end, 0, beat + 1))
         # tiles, groups, column tiles
-        k_last, group_last, outer_last = Signal(), Signal(), Signal()
-        # A tile of two beats or more is the next one for a cycle at least before it ends.
+        # it is the last tile of its group, of its column tile, of the GEMM
+        in_group = k == job.k_tiles
+        in_column = in_group & (group == job.k_groups)
+        in_job = in_column & (outer == job.outer)
+        group_end, column_end, job_end = Signal(), Signal(), Signal()
+        # a tile of two beats or more is at hand for a cycle at least before it ends
         m.d["comb" if hw.tile_beats == 1 else "sync"] += [
-            k_last.eq(k == job.k_tiles),
-            group_last.eq(group == job.k_groups),
-            outer_last.eq(outer == job.outer),
+            group_end.eq(in_group),
+            column_end.eq(in_column),
+            job_end.eq(in_job),
         ]
-        m.d.comb += jobs.r_en.eq(tile_end & k_last & group_last & outer_last)
+        m.d.comb += jobs.r_en.eq(tile_end & job_end)
         with m.If(tile_end):
             m.d.sync += newest.eq(Mux(newest == hw.ring - 1, 0, newest + 1))
-            m.d.sync += k.eq(Mux(k_last, 0, k + 1))
-            with m.If(k_last):
-                m.d.sync += group.eq(Mux(group_last, 0, group + 1))
-                with m.If(group_last):
-                    m.d.sync += [in_tiles.eq(0), outer.eq(Mux(outer_last, 0, outer + 1))]
+            m.d.sync += k.eq(Mux(group_end, 0, k + 1))
+            with m.If(group_end):
+                m.d.sync += group.eq(Mux(column_end, 0, group + 1))
+            with m.If(column_end):
+                m.d.sync += [in_tiles.eq(0), outer.eq(Mux(job_end, 0, outer + 1))]
         released = [ring.release] + [Signal.like(ring.release) for _ in range(RELEASE - 1)]
         m.d.sync += [after.eq(before) for before, after in pairwise(released)]
         m.d.sync += [

@@ -340,7 +340,7 @@ MUTANTS = (
     ),
     *mutants(
         "rtl/accelerator/control.py",
-        ("Mux(self.write_beat, size, 0)", "Mux(self.read_beat, size, 0)",
+        ('Mux(seen["write_beat"], size, 0)', 'Mux(seen["read_beat"], size, 0)',
          "the counter of bytes written counts those read"),
         ("Cat(low, high)", "Cat(low, 0 * high)", "the memory map's high address bits are lost"),
         ("irq_set[0].eq(1)", "irq_set[0].eq(0)", "no interrupt at the end"),
@@ -374,7 +374,7 @@ MUTANTS = (
     ),
     *mutants(
         "rtl/accelerator/clear.py",
-        ("valid.eq(~self.done)", "valid.eq(0)", "what was never written is stored",
+        ("valid.eq(~word[-1])", "valid.eq(0)", "what was never written is stored",
          "tests/sim/bus/test_other_models.py"),
         ("self.done.eq(word[-1])", "self.done.eq(1)", "a run need not wait for the zeros",
          "tests/rtl/accelerator/test_clear.py"),

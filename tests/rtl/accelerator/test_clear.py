@@ -22,6 +22,7 @@ def test_every_word_is_written_with_zeros():
     seen = {"acts": set(), "stream": set(), "tiles": set()}
 
     async def testbench(ctx):
+        await ctx.tick()
         for _ in range(dut.cycles):
             assert not ctx.get(dut.done)
             for name, written in seen.items():

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
+from fqvit_hw.cycles.timing import NORM_WAIT
 from fqvit_hw.machine.hardware import BASE, ECP5_85K, TINY
 from fqvit_hw.machine.isa import INSTRUCTIONS, Opcode, Unit
 from fqvit_hw.rtl.accelerator.norm import FEED, START, Norm
-from fqvit_hw.rtl.accelerator.ports import WAIT
 from fqvit_hw.rtl.accelerator.scratchpad import READ
 from fqvit_hw.sim.blocks.layernorm import parameters
 from fqvit_hw.sim.blocks.stream import pack, row_beats
@@ -172,7 +172,7 @@ def test_cycles(size, channels):
     beats = -(-channels // hw.norm_lanes)
     first, period = START + FEED + beats + c.latency + beats - 1, c.cycles_per_row(channels)
     expected = [first + period * n for n in range(4)]
-    expected += [expected[-1] + first + period * n for n in range(2)]
+    expected += [expected[-1] + 1 + first + period * n for n in range(2)]
     assert finished == expected
 
 
@@ -184,5 +184,5 @@ def test_waits():
     }
     hw = replace(BASE, norm_lanes=16)  # a word a beat
     _, reads, _ = run(hw, cases_of(16, 192, 4, 3), waits)  # rows of 12 words
-    assert reads[:48] == [100 * (2 + r) + WAIT + k for r in range(4) for k in range(12)]
-    assert reads[48:] == list(range(900 + WAIT, 936 + WAIT))
+    assert reads[:48] == [100 * (2 + r) + NORM_WAIT + k for r in range(4) for k in range(12)]
+    assert reads[48:] == list(range(900 + NORM_WAIT, 936 + NORM_WAIT))
