@@ -20,6 +20,7 @@ from fqvit_hw.machine.isa import Opcode
 from ..blocks.softmax import Softmax, SoftmaxConfig
 from ..parts.code_values import by_mode
 from ..parts.count_down import count_down
+from ..parts.elastic import Elastic
 from ..parts.packed import packed
 from ..parts.row_walk import RowWalk
 from .ports import instruction, write_port
@@ -131,15 +132,17 @@ class Codes(wiring.Component):
         m.submodules.reciprocals = queue = SyncFIFOBuffered(
             width=len(softmax.rows.payload.as_value()), depth=max(self.hw.max_tokens, 2)
         )
+        m.submodules.out = out = Elastic(reciprocal_beat())  # so that the RAM sees no handshake
         m.d.comb += [
             queue.w_data.eq(softmax.rows.payload),
             queue.w_en.eq(softmax.rows.valid),
             softmax.rows.ready.eq(queue.w_rdy),
             self.finished.eq(softmax.rows.valid & queue.w_rdy),
-            self.reciprocals.payload.as_value().eq(queue.r_data),
-            self.reciprocals.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.reciprocals.ready),
+            out.i.valid.eq(queue.r_rdy),
+            out.i.payload.eq(queue.r_data),
+            queue.r_en.eq(out.i.ready),
         ]
+        wiring.connect(m, out.o, wiring.flipped(self.reciprocals))
         return m
 
     def jobs(self, m: Module, job) -> Signal:

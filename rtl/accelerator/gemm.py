@@ -21,6 +21,7 @@ from ..parts.code_values import is_mode, value_of
 from ..parts.count_down import count_down
 from ..parts.dot import Dot
 from ..parts.packed import extend, packed
+from ..parts.there import there
 from .ports import COUNT, PROGRESS, instruction, read_port
 from .row_wait import AHEAD, count_of
 from .scratchpad import READ
@@ -483,7 +484,7 @@ class Gemm(wiring.Component):
             accumulator.o.ready.eq(1),
             queue.w_en.eq(accumulator.o.valid),
             queue.w_data.eq(accumulator.o.payload.data),
-            self.o.valid.eq(queue.r_rdy),
+            self.o.valid.eq(there(m, queue)),
             self.o.payload.data.eq(queue.r_data),
             queue.r_en.eq(self.o.ready),
         ]

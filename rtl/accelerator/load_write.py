@@ -157,9 +157,11 @@ def hold(
     """The chunk in front of the memories, which may refuse it."""
     i, ends, widest = load.i.payload, chunks.payload, widest_chunk(load.hw)
     chunk, refused, written, last_written = Signal(widest * 8), Signal(), Signal(), Signal()
-    with m.Switch(i.chunk):
+    size, flip = Signal.like(i.chunk), Signal.like(i.flip)  # known long before the first chunk
+    m.d.sync += [size.eq(i.chunk), flip.eq(i.flip)]
+    with m.Switch(size):
         for n in range(ceil_log2(widest) + 1):
-            part = ends.bytes[: 8 << n] ^ Cat(C(0, 7), i.flip).replicate(1 << n)
+            part = ends.bytes[: 8 << n] ^ Cat(C(0, 7), flip).replicate(1 << n)
             with m.Case(n):
                 m.d.comb += chunk.eq(part.replicate(widest >> n))
     m.d.comb += [
@@ -174,16 +176,23 @@ def hold(
     return Held(chunks.valid, written, chunk, ends.place, within, ones, ends.line), last_written
 
 
+def goes_to(m: Module, load: wiring.Component, space: Space) -> Signal:
+    """Is this the space of the instruction? A register: known long before its first chunk."""
+    found = Signal(name=f"to_{space.name.lower()}")
+    m.d.sync += found.eq(load.i.payload.space == space)
+    return found
+
+
 def to_memories(m: Module, load: wiring.Component, held: Held) -> None:
     """ACTS and STREAM, whose ports may refuse."""
-    hw, space = load.hw, load.i.payload.space
+    hw = load.hw
     stream_mask = held.mask(m, "stream_mask", hw.stream_bytes)
     m.d.comb += [
-        load.acts.valid.eq(held.valid & (space == Space.ACTS)),
+        load.acts.valid.eq(held.valid & goes_to(m, load, Space.ACTS)),
         load.acts.addr.eq(held.place >> ceil_log2(hw.rows)),
         load.acts.data.eq(held.spread(hw.rows * 8)),
         load.acts.mask.eq(held.mask(m, "acts_mask", hw.rows)),
-        load.stream.valid.eq(held.valid & (space == Space.STREAM)),
+        load.stream.valid.eq(held.valid & goes_to(m, load, Space.STREAM)),
         load.stream.addr.eq(held.place >> ceil_log2(hw.stream_bytes)),
         load.stream.data.eq(held.spread(hw.stream_bytes * 8)),
         load.stream.mask.eq(Cat(stream_mask[2 * n] for n in range(hw.cols))),
@@ -192,13 +201,12 @@ def to_memories(m: Module, load: wiring.Component, held: Held) -> None:
 
 def to_tables(m: Module, load: wiring.Component, held: Held) -> None:
     """GELU_TABLE and SOFTMAX_TABLE: a chunk is an entry, there a cycle later."""
-    space = load.i.payload.space
     entry = data.View(struct(SOFTMAX), held.spread(SOFTMAX.width))
     m.d.sync += [
-        load.gelu_table.valid.eq(held.written & (space == Space.GELU_TABLE)),
+        load.gelu_table.valid.eq(held.written & goes_to(m, load, Space.GELU_TABLE)),
         load.gelu_table.payload.addr.eq(held.place),
         load.gelu_table.payload.data.eq(held.chunk),
-        load.softmax_table.valid.eq(held.written & (space == Space.SOFTMAX_TABLE)),
+        load.softmax_table.valid.eq(held.written & goes_to(m, load, Space.SOFTMAX_TABLE)),
         load.softmax_table.payload.addr.eq(held.place >> ceil_log2(SOFTMAX.bytes)),
         load.softmax_table.payload.data.eq(entry.entry),
     ]
@@ -209,7 +217,7 @@ def to_norm_table(m: Module, load: wiring.Component, held: Held) -> None:
     entry = load.hw.norm_lanes * NORM.bytes
     collected, number = Signal(entry * 8), Signal.like(load.norm_table.payload.addr)
     full = Signal()
-    here = held.written & (load.i.payload.space == Space.NORM_TABLE)
+    here = held.written & goes_to(m, load, Space.NORM_TABLE)
     at_end = (held.place[: ceil_log2(entry)] | held.within) == entry - 1
     m.d.sync += full.eq(here & (held.ends_line | at_end))
     with m.If(here):

@@ -31,6 +31,7 @@ from ..parts.position import inside, position
 from ..parts.row_reciprocal import RowReciprocal
 from ..parts.row_ring import Handover, Ring, counted
 from ..parts.softmax_code import AttentionCode
+from ..parts.there import there
 
 SLACK = 14  # beats a ring must hold beyond one row: the way from its last write to its first read
 ROWS_DEPTH = 8  # reciprocals that may wait, rows still in the pipeline included
@@ -399,7 +400,7 @@ class Softmax(wiring.Component):
             queue.w_data.eq(Cat(reciprocal.reciprocal, reciprocal.shift)),
             queue.w_en.eq(reciprocal.valid),
             queued.eq(queue.r_data),
-            self.rows.valid.eq(queue.r_rdy),
+            self.rows.valid.eq(there(m, queue)),
             queue.r_en.eq(self.rows.ready),
         ]
 

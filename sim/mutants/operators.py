@@ -306,7 +306,7 @@ MUTANTS = (
     ),
     *mutants(
         "rtl/accelerator/load_write.py",
-        ("^ Cat(C(0, 7), i.flip)", "& ~Cat(C(0, 7), i.flip)", "pixels lose their top bit"),
+        ("^ Cat(C(0, 7), flip)", "& ~Cat(C(0, 7), i.flip)", "pixels lose their top bit"),
         ("lane.beta.eq(channel.beta)", "lane.beta.eq(channel.beta >> 1)", "beta halved"),
         ("Mux(written & ends.outer, i.credit, 0)", "Mux(written & ends.outer, 1, 0)",
          "the credit of a LOAD is lost"),
