@@ -23,6 +23,7 @@ import re
 import shutil
 import sys
 import time
+from argparse import BooleanOptionalAction
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,6 +79,11 @@ class Settings:
         found = [*CHIP, "--speed", str(self.speed), "--freq", f"{self.freq:g}"]
         found += ["--placer", self.placer]
         return found + (["--tmg-ripup"] if self.ripup else [])
+
+
+def usual(block: str) -> Settings:
+    """What a block is placed and routed with unless told otherwise."""
+    return Settings(freq=75, timed=False) if block == "accelerator" else Settings()
 
 
 @dataclass
@@ -271,10 +277,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all of them")
     parser.add_argument("--seed", type=int, nargs="+", default=[1], metavar="N", help="default: 1")
     parser.add_argument("--speed", type=int, choices=(6, 7, 8), default=6, help="grade of the chip")
-    parser.add_argument("--freq", type=float, default=100, metavar="MHZ", help="target, 100")
+    parser.add_argument(
+        "--freq", type=float, metavar="MHZ", help="target; default: 100, 75 for the accelerator"
+    )
     parser.add_argument("--tmg-ripup", action="store_true", help="tear up routes that are too slow")
     parser.add_argument(
-        "--route-untimed", action="store_true", help="the router does not look at the clock"
+        "--timed",
+        action=BooleanOptionalAction,
+        help="the router looks at the clock, too; default: but for the accelerator",
     )
     parser.add_argument(
         "--no-pins", action="store_true", help="multipliers, block RAMs where nextpnr likes"
@@ -282,18 +292,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=BUILD / "pnr.json", metavar="FILE")
     parser.add_argument("--placer", choices=PLACERS, default=PLACERS[0], help="default: static")
     options = parser.parse_args(arguments)
-    settings = Settings(
-        options.speed,
-        options.freq,
-        options.tmg_ripup,
-        not options.no_pins,
-        options.placer,
-        not options.route_untimed,
-    )
-    jobs = [(*pair, settings) for pair in select(options.config, options.block, (DEFAULT,))]
+    told: dict = {"speed": options.speed, "ripup": options.tmg_ripup, "placer": options.placer}
+    told["pinned"] = not options.no_pins
+    for name in ("freq", "timed"):
+        if getattr(options, name) is not None:
+            told[name] = getattr(options, name)
+    jobs = [
+        (block, config, replace(usual(block), **told))
+        for block, config in select(options.config, options.block, (DEFAULT,))
+    ]
     print(f"{len(jobs)} blocks, {WORKERS} at a time; the large ones take minutes", flush=True)
     mapped = run_all(prepare, jobs, WORKERS, say)
-    routes = [(made, seed, settings) for made in mapped for seed in dict.fromkeys(options.seed)]
+    settings = {(block, config): found for block, config, found in jobs}
+    routes = [
+        (made, seed, settings[made.block, made.config])
+        for made in mapped
+        for seed in dict.fromkeys(options.seed)
+    ]
     results = run_all(route, routes, WORKERS, say)
     print("\n".join(["", table(results), *summary(results)]))
     save(results, options.json)

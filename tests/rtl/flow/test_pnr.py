@@ -181,6 +181,37 @@ def test_settings_are_what_nextpnr_is_told():
     assert told[-7:] == ["--speed", "8", "--freq", "112.5", "--placer", "heap", "--tmg-ripup"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "freq", "timed"),
+    [([], 75, False), (["--freq", "80", "--timed"], 80, True), (["--no-timed"], 75, False)],
+)
+def test_the_accelerator_is_routed_for_space(arguments, freq, timed, tmp_path, monkeypatch):
+    """Unless told otherwise; every step gets the same settings."""
+    seen = []
+
+    def step(mapped, *settings):
+        seen.append(settings[-1])
+        return pnr.Routed("accelerator", "ecp5_85k")
+
+    monkeypatch.setattr(pnr, "prepare", step)
+    monkeypatch.setattr(pnr, "route", step)
+    monkeypatch.setattr(tools, "ProcessPoolExecutor", ThreadPoolExecutor)
+    usual = ["--block", "accelerator", "--json", str(tmp_path / "pnr.json")]
+    assert pnr.main([*usual, *arguments]) == 0
+    assert seen == [pnr.Settings(freq=freq, timed=timed)] * 2
+    assert pnr.usual("gelu") == pnr.Settings(freq=100, timed=True)
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_placed_design_says_how_it_is_routed(timed, tmp_path):
+    """What nextpnr wrote into the file goes before its arguments."""
+    file, before = tmp_path / "placed.json", {"router": "router1", "timing_driven": "0101"}
+    file.write_text(json.dumps({"modules": {"top": {"settings": before | {"seed": "1"}}}}))
+    pnr.finish(file, timed)
+    settings = json.loads(file.read_text())["modules"]["top"]["settings"]
+    assert settings == {"router": "router2", "timing_driven": f"{int(timed):032b}", "seed": "1"}
+
+
 @pytest.mark.slow
 def test_a_small_block_is_placed_routed_and_packed(tmp_path):
     settings = pnr.Settings(speed=8)
