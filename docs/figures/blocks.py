@@ -88,15 +88,19 @@ def sites(usage: dict, kind: str) -> str:
 
 
 def whole_machine() -> str:
-    """The accelerator `ecp5_85k` on its chip, before placement."""
+    """The accelerator `ecp5_85k` on its chip, before placement and routed."""
     from fqvit_hw.rtl.flow.synth import CHIP
 
     target = ("accelerator", "ecp5_85k", "ecp5")
     u = next(u for u in stored("synth") if (u["block"], u["config"], u["target"]) == target)
     used = [f"{u[kind]:,} of {CHIP[kind]:,} {name}" for kind, name in SITES.items()]
+    run = next(r for r in stored("pnr") if (r["block"], r["config"]) == target[:2])
+    images = 1e6 * run["fmax"] / stored("perf")["deit_tiny"][u["config"]]["cycles"]
     return sentence(
         f"Mapped by Yosys (`make synth BLOCK=accelerator CONFIG={u['config']}`), the machine takes",
-        f"{used[0]}, {used[1]} and {used[2]} of an ECP5-85k.",
+        f"{used[0]}, {used[1]} and {used[2]} of an ECP5-85k. Placed and routed by nextpnr (`make",
+        f"pnr BLOCK=accelerator`, speed grade {run['speed']}) it runs at {run['fmax']:.1f} MHz:",
+        f"DeiT-Tiny at {images:.1f} images/s.",
     )
 
 
