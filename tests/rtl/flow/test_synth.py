@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fqvit_hw.machine.hardware import ECP5_85K
 from fqvit_hw.rtl.accelerator.scratchpad import Scratchpad
 from fqvit_hw.rtl.flow import synth, tools
 from fqvit_hw.rtl.flow.verilog import convert
@@ -100,10 +101,10 @@ def test_an_attention_on_ecp5_is_mapped_by_modules():
     assert "flatten" not in synth.mapping("gelu", "ecp5", "top")
 
 
-SCRATCHPADS = {  # of ecp5_85k but for their depth: depth, width, granularity, DP16KD
-    "acts": (4096, 64, 8, 16),
-    "stream": (1024, 256, 16, 16),
-    "codes": (8192, 32, 4, 16),
+SCRATCHPADS = {  # of ecp5_85k, and its tiles: depth, width, granularity, DP16KD
+    "acts": (ECP5_85K.acts, 64, 8, 32),
+    "stream": (ECP5_85K.stream, 256, 16, 64),
+    "codes": (ECP5_85K.codes, 32, 4, 16),
     "tiles": (512, 1024, 8, 32),
 }
 
@@ -118,7 +119,8 @@ def test_a_scratchpad_is_block_rams_and_nothing_else(name, tmp_path):
     cells = json.loads((tmp_path / "stat.json").read_text())["design"]["num_cells_by_type"]
     found = synth.count("ecp5", cells)
     assert found["brams"] == brams
-    # write enables; where RAMs lie one behind the other also a multiplexer and its address
-    assert found["luts"] <= width // granularity + width
-    # the output register, which rtl.flow.absorb moves into block RAMs that stand alone
-    assert found["ffs"] <= width + 4
+    # write enables, and no multiplexer: no RAM lies behind another one
+    assert found["luts"] <= width // granularity
+    # what is written, where, and its enables; the output register, which rtl.flow.absorb moves into
+    # the block RAMs
+    assert found["ffs"] == width + (depth - 1).bit_length() + width // granularity + width
