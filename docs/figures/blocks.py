@@ -95,12 +95,18 @@ def whole_machine() -> str:
     u = next(u for u in stored("synth") if (u["block"], u["config"], u["target"]) == target)
     used = [f"{u[kind]:,} of {CHIP[kind]:,} {name}" for kind, name in SITES.items()]
     run = next(r for r in stored("pnr") if (r["block"], r["config"]) == target[:2])
+    mapped = (
+        f"Mapped by Yosys (`make synth BLOCK=accelerator CONFIG={u['config']}`), the machine takes",
+        f"{used[0]}, {used[1]} and {used[2]} of an ECP5-85k.",
+    )
+    if run["failure"]:
+        return sentence(*mapped)
     images = 1e6 * run["fmax"] / stored("perf")["deit_tiny"][u["config"]]["cycles"]
     return sentence(
-        f"Mapped by Yosys (`make synth BLOCK=accelerator CONFIG={u['config']}`), the machine takes",
-        f"{used[0]}, {used[1]} and {used[2]} of an ECP5-85k. Placed and routed by nextpnr (`make",
-        f"pnr BLOCK=accelerator`, speed grade {run['speed']}) it runs at {run['fmax']:.1f} MHz:",
-        f"DeiT-Tiny at {images:.1f} images/s.",
+        *mapped,
+        f"Placed and routed by nextpnr (`make pnr BLOCK=accelerator`, speed grade {run['speed']}),",
+        f"its clock is {run['fmax']:.1f} MHz, at which DeiT-Tiny's cycles are {images:.1f}",
+        "images/s.",
     )
 
 

@@ -82,7 +82,7 @@ class Codes(wiring.Component):
     Latency
     -------
     Every beat of codes is written in the cycle in which it leaves the softmax. A row is `finished`
-    `rows_latency` of the softmax after its last beat of codes; its reciprocal leaves the queue 2
+    `rows_latency` of the softmax after its last beat of codes; its reciprocal leaves the queue 3
     cycles later at the earliest.
 
     Throughput

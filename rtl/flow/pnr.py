@@ -63,8 +63,8 @@ class Settings:
     array's multipliers and their block RAMs stand where `rtl.flow.pins` says; placer: one of
     PLACERS. `static` spreads cells by their density: of the accelerator it needs a fifth less wire
     than `heap`. timed: the router looks at the clock, too, not the placer alone: the more a path
-    decides the clock, the less it minds that others have its wires, and on a full chip some never
-    give way.
+    decides the clock, the less it minds that others have its wires (router2.cc), and on a full chip
+    some may never give way.
     """
 
     speed: int = 6

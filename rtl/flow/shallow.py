@@ -1,10 +1,10 @@
 """Distributed RAMs of fewer than 16 words: their spare address bits follow a used one, in a netlist
 of Yosys for an ECP5.
 
-Yosys ties what a queue of four words needs not of a TRELLIS_DPR16X4's addresses to 0. An ECP5 has
-no zero at those pins, so nextpnr brings one from a single LUT: to six LUT sites for each such bit,
-3,900 pins all over the chip for the accelerator. A copy of the bit below is at hand there. A word
-then stands at an address of its own as before, writes and reads agree on it.
+Of a TRELLIS_DPR16X4's addresses a queue of four words needs two bits; Yosys ties the others to 0,
+and nextpnr brings that 0 from a single LUT to five pins for each such bit: 3,900 pins all over the
+chip for the accelerator. A used bit of the same address is at hand there. A word then stands at an
+address of its own as before, writes and reads agree on it.
 """
 
 from __future__ import annotations
