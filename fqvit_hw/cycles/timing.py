@@ -61,7 +61,7 @@ def array_latency(hw: Hardware) -> int:
 
 def norm_latency(hw: Hardware) -> int:
     """Cycles from the last beat of a row in the LayerNorm to its first one out."""
-    return 56 + tree_levels(hw.norm_lanes)
+    return 58 + tree_levels(hw.norm_lanes)
 
 
 def softmax_latency(hw: Hardware, beats: int) -> int:

@@ -6,7 +6,16 @@ the instructions.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import (
+    Cat,
+    ClockDomain,
+    ClockSignal,
+    DomainRenamer,
+    Module,
+    Mux,
+    ResetSignal,
+    Signal,
+)
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
@@ -97,8 +106,14 @@ class Accelerator(wiring.Component):
         m.submodules.clear = clear = Clear(hw, skip=self.trace)
         m.d.comb += self.irq.eq(control.irq)
 
-        # Everything else is in reset unless the machine runs.
-        m.submodules.units = ResetInserter(control.reset)(units := Module())
+        # Everything else is in reset unless the machine runs, by this register alone: it leads to
+        # more than a thousand others all over the chip.
+        m.domains.units = ClockDomain(local=True)
+        m.d.comb += [
+            ClockSignal("units").eq(ClockSignal()),
+            ResetSignal("units").eq(control.reset),
+        ]
+        m.submodules.units = DomainRenamer("units")(units := Module())
         units.submodules.sequencer = sequencer = Sequencer(hw)
         units.submodules.weights = weights = Weights(hw)
         units.submodules.array = array = Gemm(hw)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -71,7 +71,7 @@ class Norm(wiring.Component):
     Back-pressure
     -------------
     Row r is read when wait0 (stepped by row) and, before the first, wait1 are satisfied, as long as
-    WORDS words have room. While the write is refused two beats wait, then LayerNorm stands still.
+    WORDS words have room. While the write is refused four beats wait, then LayerNorm stands still.
     """
 
     def __init__(self, hw: Hardware):
@@ -92,9 +92,7 @@ class Norm(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # without an instruction it stands still, which saves power
-        norm = LayerNorm(self.layernorm)
-        m.submodules.layernorm = EnableInserter(self.busy | self.params.valid)(norm)
+        m.submodules.layernorm = norm = LayerNorm(self.layernorm)
         wiring.connect(m, wiring.flipped(self.params), norm.params)
         ins = Signal(instruction(Opcode.NORM), name="ins", reset_less=True)
         m.d.comb += [

@@ -187,6 +187,7 @@ class Weights(wiring.Component):
         in_tiles = Signal()  # the parameters of this column tile are through
         param_beat = Signal(range(max(hw.param_beats, 2)))
         beat = Signal(range(max(hw.tile_beats, 2)))
+        last_beat = Signal(init=hw.tile_beats == 1)  # it is the tile's
         newest = Signal(range(hw.ring))  # the tile being loaded
         occupied = Signal.like(ring.loaded)  # tiles that are loaded or may still be read
         full = Signal()  # all are; a release shows a cycle late
@@ -203,14 +204,16 @@ class Weights(wiring.Component):
         param_end, tile_end = Signal(), Signal()
         m.d.comb += [
             param_end.eq(param_step & (param_beat == hw.param_beats - 1)),
-            tile_end.eq(tile_step & (beat == hw.tile_beats - 1)),
+            tile_end.eq(tile_step & last_beat),
         ]
         with m.If(param_step):
             m.d.sync += param_beat.eq(Mux(param_end, 0, param_beat + 1))
         with m.If(param_end):
             m.d.sync += in_tiles.eq(1)
         with m.If(tile_step):
-            m.d.sync += beat.eq(Mux(tile_end, 0, beat + 1))
+            m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
+            if hw.tile_beats > 1:
+                m.d.sync += last_beat.eq(~last_beat & (beat == hw.tile_beats - 2))
         # tiles, groups, column tiles
         # it is the last tile of its group, of its column tile, of the GEMM
         in_group = k == job.k_tiles

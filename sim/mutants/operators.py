@@ -294,7 +294,7 @@ MUTANTS = (
     ),
     *mutants(
         "rtl/parts/elastic.py",
-        ("head.eq(Mux(waits, spare, i.payload))", "head.eq(i.payload)",
+        ("head.eq(Mux(ready, i.payload, spare))", "head.eq(i.payload)",
          "what came while the output waited is lost"),
     ),
     *mutants(
