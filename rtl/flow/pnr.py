@@ -12,6 +12,9 @@ median too:
 - Fmax of the clock; the harness's own paths pass one LUT at most. from, to: the signals
   (flip-flop, RAM or multiplier) between which the slowest path runs.
 
+The seed's folder also holds paths.txt, the slowest path to each register as the placement lets one
+expect them, before the router.
+
 What does not fit the chip or the tool, or is not routed after LIMIT seconds, is a line with the
 reason and how far the tool came, and exit status 1.
 """
@@ -33,9 +36,12 @@ from fqvit_hw.command_line import Parser, program
 from fqvit_hw.places import BUILD
 
 from .configs import BLOCKS, CONFIGS, component, select
+from .estimate import describe, grouped
 from .mapped import netlist
+from .paths import Paths
 from .pin_harness import Harness
 from .pins import pin
+from .placed import places
 from .tools import aligned, run, run_all, save
 from .verilog import convert
 
@@ -177,6 +183,13 @@ def finish(placed: Path, timed: bool) -> None:
     placed.write_text(json.dumps(found))
 
 
+def placed_paths(netlist: Path, placed: Path, budget: float) -> str:
+    """A line for each register, the slowest path to it first; over: more than `budget` ns."""
+    module = json.loads(netlist.read_text())["modules"][TOP]
+    (found,) = json.loads(placed.read_text())["modules"].values()
+    return "\n".join(map(describe, grouped(Paths(module, places(module, found)), budget)))
+
+
 def route(mapped: Routed, seed: int, settings: Settings, build: Path = OUT) -> Routed:
     """Place and route a mapped block; a folder for the seed holds logs, report and bitstream."""
     routed = replace(mapped, seed=seed)
@@ -199,6 +212,8 @@ def route(mapped: Routed, seed: int, settings: Settings, build: Path = OUT) -> R
     place = [*design, *seeded, "--no-route", "--write", placed]
     routed.failure = run("nextpnr", place, folder, f"{made}/place.txt", LIMIT)
     if not routed.failure:
+        slowest = placed_paths(folder / "netlist.json", folder / placed, 1000 / settings.freq)
+        (folder / made / "paths.txt").write_text(f"{slowest}\n")
         finish(folder / placed, settings.timed)
         done = ["--no-pack", "--no-place", "--json", placed]
         files = ["--report", f"{made}/report.json", "--textcfg", f"{made}/chip.config"]
