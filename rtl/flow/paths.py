@@ -6,7 +6,8 @@ a clock and ends at a register:
     clock to output + wire + cell + wire + cell + ... + wire + set-up
 
 Cells: `rtl.flow.delays`, an ECP5 of speed grade 6. Wires: `wire`, by the number of inputs that a
-net drives, or, of a placed netlist, by their length (`rtl.flow.placed`). Paths from or to pins do not count, nor do those inside a multiplier.
+net drives, or, of a placed netlist, by their length (`rtl.flow.placed`). Paths from or to pins do
+not count, nor do those inside a multiplier.
 """
 
 from __future__ import annotations
