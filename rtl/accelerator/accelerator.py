@@ -162,10 +162,12 @@ class Accelerator(wiring.Component):
             control.weights_beat.eq(read.beats[1]),
             control.write_beat.eq(write.beat),
             control.moved.eq(
-                (array.state == STATES.index("busy"))
-                | read.beats.any()
-                | write.beat
-                | Cat(Cat(n).any() for n in finished.values()).any()
+                Cat(
+                    array.state == STATES.index("busy"),
+                    read.beats.any(),
+                    write.beat,
+                    Cat(Cat(n).any() for n in finished.values()).any(),
+                )
             ),
         ]
         for bus in (read, write):

@@ -351,7 +351,7 @@ MUTANTS = (
         ("(status & ~cleared) | outcome.irq_set", "(status | outcome.irq_set) & ~cleared",
          "an interrupt is lost that comes while it is cleared",
          "tests/rtl/accelerator/test_control.py::test_an_interrupt_in_the_cycle_that_clears_it"),
-        ("self.moved | ~self.read_idle | ~self.write_idle", "self.moved | ~self.write_idle",
+        ("Cat(self.moved, ~self.read_idle, ~self.write_idle)", "Cat(self.moved, ~self.write_idle)",
          "a slow memory counts as stuck",
          "tests/rtl/accelerator/test_control.py::test_a_slow_memory_is_not_stuck"),
     ),
