@@ -25,6 +25,7 @@ ROOM = 16  # rows of accumulators between the array and the epilogue
 WEIGHTS_ASK = 2  # beats of weights are wanted to the request of their burst
 JOBS = 2  # GEMMs whose weights may be asked for before the oldest one is unpacked
 UNPACK = 2  # a beat of weights read to its write
+LOADED = 2  # a tile's last beat unpacked to the tile that counts as loaded
 LOAD_START = 17  # a LOAD there to its first request
 LOAD_WAIT = 6  # a count seen to the first request of the LOAD that waited for it
 LOAD_ASK = 3  # a burst of a LOAD to the next one

@@ -104,7 +104,7 @@ class AxiWrite(wiring.Component):
             axi.awburst.eq(INCR),
             axi.bready.eq(1),
             acknowledged.eq(axi.bvalid),
-            self.client.done.eq(acknowledged & ~self.drain),
+            self.client.done.eq(acknowledged),
             self.errors[Error.ADDRESS].eq(go & ~burst.right),
             self.errors[Error.WRITE].eq(acknowledged & ~self.drain & (axi.bresp != 0)),
             self.idle.eq((outstanding == 0) & ~axi.awvalid),

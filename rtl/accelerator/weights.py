@@ -12,6 +12,7 @@ from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Opcode
 from fqvit_hw.machine.layouts import COLUMN
 
+from ..parts.elastic import Elastic
 from .ports import ADDRESS, instruction, memory_reader
 from .tiles import weight_writer
 
@@ -72,8 +73,8 @@ class Weights(wiring.Component):
 
     Latency
     -------
-    A beat that memory delivers in cycle t can be written in cycle t + 2; `loaded` and `ready` count
-    what was written up to the last cycle.
+    A beat that memory delivers in cycle t can be written in cycle t + 2, into a tile in t + 3;
+    `loaded` and `ready` count what was written up to the last cycle.
 
     Throughput
     ----------
@@ -193,18 +194,31 @@ class Weights(wiring.Component):
         full = Signal()  # all are; a release shows a cycle late
 
         param_step, tile_step = Signal(), Signal()
+        # two registers away from the tiles, which are all over the chip
+        written = data.StructLayout(
+            {"tile": range(hw.ring), "beat": beat.shape(), "data": hw.bus, "ends": 1}
+        )
+        m.submodules.made = made = Elastic(written)
+        i, o = made.i, made.o
         m.d.comb += [
-            tiles.tile.eq(newest),
-            tiles.beat.eq(beat),
-            tiles.data.eq(beats.r_data),
-            tiles.valid.eq(in_tiles & beats.r_rdy & ~full),
-            tile_step.eq(tiles.valid & tiles.ready),
+            i.payload.tile.eq(newest),
+            i.payload.beat.eq(beat),
+            i.payload.data.eq(beats.r_data),
+            i.payload.ends.eq(last_beat),
+            i.valid.eq(in_tiles & beats.r_rdy & ~full),
+            tile_step.eq(i.valid & i.ready),
             beats.r_en.eq(param_step | tile_step),
+            tiles.valid.eq(o.valid),
+            o.ready.eq(tiles.ready),
+            tiles.tile.eq(o.payload.tile),
+            tiles.beat.eq(o.payload.beat),
+            tiles.data.eq(o.payload.data),
         ]
-        param_end, tile_end = Signal(), Signal()
+        param_end, tile_end, loaded = Signal(), Signal(), Signal()
         m.d.comb += [
             param_end.eq(param_step & (param_beat == hw.param_beats - 1)),
             tile_end.eq(tile_step & last_beat),
+            loaded.eq(o.valid & o.ready & o.payload.ends),
         ]
         with m.If(param_step):
             m.d.sync += param_beat.eq(Mux(param_end, 0, param_beat + 1))
@@ -237,7 +251,7 @@ class Weights(wiring.Component):
         released = [ring.release] + [Signal.like(ring.release) for _ in range(RELEASE - 1)]
         m.d.sync += [after.eq(before) for before, after in pairwise(released)]
         m.d.sync += [
-            ring.loaded.eq(ring.loaded + tile_end - ring.release),
+            ring.loaded.eq(ring.loaded + loaded - ring.release),
             occupied.eq(occupied + tile_end - released[-1]),
             full.eq(Mux(tile_end, occupied >= hw.ring - 1, occupied == hw.ring)),
         ]
