@@ -137,7 +137,9 @@ class Accelerator(wiring.Component):
             "epilogue": epilogue.finished,
             "codes": codes.finished,
         }
-        units.d.sync += [progress[name].eq(progress[name] + n) for name, n in finished.items()]
+        for name, n in finished.items():
+            with units.If(n.any()):  # an enable, not an addend: what says so comes late
+                units.d.sync += progress[name].eq(progress[name] + (n if len(n) > 1 else 1))
         for unit in (array, epilogue, norm, load, store):
             units.d.comb += unit.progress.eq(progress)
 

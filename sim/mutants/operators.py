@@ -361,7 +361,7 @@ MUTANTS = (
          None, "STORE's instruction leaves its queue last, and `done` waits for empty queues too"),
         ("read.beats[1]", "read.beats[2]", "the counter of weights counts the LOADs"),
         ("IDLE, array.state))", "IDLE, IDLE))", "no cycle counts as one of work"),
-        ("progress[name] + n)", "progress[name] + (n != 0))", "a credit of many counts as one"),
+        ("(n if len(n) > 1 else 1)", "1", "a credit of many counts as one"),
         ("score_taken.eq(codes.score_taken)", "score_taken.eq(0)", "places of scores are lost"),
         ("release.eq(epilogue.params_release)", "release.eq(0)", "parameters never make room"),
         ("data.eq(weights.params.data)", "data.eq(weights.params.data << 1)", "parameters shifted"),
