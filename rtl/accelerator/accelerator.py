@@ -168,7 +168,7 @@ class Accelerator(wiring.Component):
                     array.state == STATES.index("busy"),
                     read.beats.any(),
                     write.beat,
-                    Cat(Cat(n).any() for n in finished.values()).any(),
+                    *(n.any() for n in finished.values()),
                 )
             ),
         ]

@@ -33,7 +33,7 @@ from .lite import Write, lite_reads, lite_writes
 from .ports import ADDRESS, FETCHED
 
 WATCHDOG = 1 << 16
-MOVES = 4  # bits that say where something moved
+MOVES = 9  # signs that something moves: the array, both sides of the bus, six counts of PROGRESS
 CONTROL, STATUS = (REGISTERS[r].layout for r in (Register.CONTROL, Register.STATUS))
 STATES = list(Counter)[Counter.ARRAY_BUSY : Counter.IDLE + 1]  # what `array_state` chooses
 
