@@ -73,7 +73,7 @@ class Weights(wiring.Component):
 
     Latency
     -------
-    A beat that memory delivers in cycle t can be written in cycle t + 2, into a tile in t + 3;
+    A beat that memory delivers in cycle t can be written in cycle t + 3, into a tile in t + 4;
     `loaded` and `ready` count what was written up to the last cycle.
 
     Throughput
@@ -113,7 +113,14 @@ class Weights(wiring.Component):
         m.submodules.jobs = jobs = fifo.SyncFIFO(width=self.job.size, depth=JOBS)
         m.d.comb += [beats.w_data.eq(self.memory.data), beats.w_en.eq(self.memory.valid)]
         self._request(m, jobs, beats)
-        self._unpack(m, jobs, beats)
+        # the queue's memory answers late, and who unpacks decides late
+        m.submodules.front = front = Elastic(self.hw.bus)
+        m.d.comb += [
+            front.i.valid.eq(beats.r_rdy),
+            front.i.payload.eq(beats.r_data),
+            beats.r_en.eq(front.i.ready),
+        ]
+        self._unpack(m, jobs, front.o)
         return m
 
     def _request(self, m: Module, jobs, beats) -> None:
@@ -203,11 +210,11 @@ class Weights(wiring.Component):
         m.d.comb += [
             i.payload.tile.eq(newest),
             i.payload.beat.eq(beat),
-            i.payload.data.eq(beats.r_data),
+            i.payload.data.eq(beats.payload),
             i.payload.ends.eq(last_beat),
-            i.valid.eq(in_tiles & beats.r_rdy & ~full),
+            i.valid.eq(in_tiles & beats.valid & ~full),
             tile_step.eq(i.valid & i.ready),
-            beats.r_en.eq(param_step | tile_step),
+            beats.ready.eq(param_step | tile_step),
             tiles.valid.eq(o.valid),
             o.ready.eq(tiles.ready),
             tiles.tile.eq(o.payload.tile),
@@ -271,9 +278,9 @@ class Weights(wiring.Component):
         part = (word // chunk).bit_length() - 1
         within = Cat(param_beat[piece:][: column_words.bit_length() - 1], slot)
         m.d.comb += [
-            param_step.eq(~in_tiles & beats.r_rdy & (held != hw.params)),
+            param_step.eq(~in_tiles & beats.valid & (held != hw.params)),
             write.addr.eq(within),
-            write.data.eq(beats.r_data.replicate(word // hw.bus)),
+            write.data.eq(beats.payload.replicate(word // hw.bus)),
             write.en.eq(Mux(param_step, 1 << param_beat[:piece] if piece else 1, 0)),
             params.ready.eq(held != 0),
             read.addr.eq(Cat(params.addr[part:][: column_words.bit_length() - 1], oldest)),

@@ -89,7 +89,7 @@ class Settings:
 
 def usual(block: str) -> Settings:
     """What a block is placed and routed with unless told otherwise."""
-    return Settings(freq=75, timed=False) if block == "accelerator" else Settings()
+    return Settings(freq=75) if block == "accelerator" else Settings()
 
 
 @dataclass
@@ -299,7 +299,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--timed",
         action=BooleanOptionalAction,
-        help="the router looks at the clock, too; default: but for the accelerator",
+        default=True,
+        help="the router looks at the clock, too, not the placer alone; default: yes",
     )
     parser.add_argument(
         "--no-pins", action="store_true", help="multipliers, block RAMs where nextpnr likes"
@@ -308,10 +309,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--placer", choices=PLACERS, default=PLACERS[0], help="default: static")
     options = parser.parse_args(arguments)
     told: dict = {"speed": options.speed, "ripup": options.tmg_ripup, "placer": options.placer}
-    told["pinned"] = not options.no_pins
-    for name in ("freq", "timed"):
-        if getattr(options, name) is not None:
-            told[name] = getattr(options, name)
+    told |= {"pinned": not options.no_pins, "timed": options.timed}
+    if options.freq is not None:
+        told["freq"] = options.freq
     jobs = [
         (block, config, replace(usual(block), **told))
         for block, config in select(options.config, options.block, (DEFAULT,))

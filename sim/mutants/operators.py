@@ -89,7 +89,7 @@ MUTANTS = (
         "rtl/accelerator/weights.py",
         ("most.eq(hw.burst - index)", "most.eq(hw.burst)", "bursts across a multiple of 256"),
         ("newest == hw.ring - 1", "newest == hw.ring", "weights run out of the ring"),
-        ("in_tiles & beats.r_rdy & ~full", "in_tiles & beats.r_rdy",
+        ("in_tiles & beats.valid & ~full", "in_tiles & beats.valid",
          "weights overwrite tiles that are still needed"),
         ("Mux(tile_end, occupied >= hw.ring - 1, occupied == hw.ring)", "occupied == hw.ring",
          "the ring is full a beat too late"),
@@ -240,9 +240,7 @@ MUTANTS = (
          "the rest of a word is code 15"),
         ("queue.r_rdy & active & ~fed", "queue.r_rdy & active",
          "the next scores enter while the last ones drain"),
-        ("softmax.rows.ready.eq(queue.w_rdy),\n            "
-         "self.finished.eq(softmax.rows.valid & queue.w_rdy)",
-         "softmax.rows.ready.eq(1),\n            self.finished.eq(softmax.rows.valid)",
+        ("made.o.ready.eq(queue.w_rdy)", "made.o.ready.eq(1)",
          "reciprocals are lost where their queue is full"),
     ),
     *mutants(

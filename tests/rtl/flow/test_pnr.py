@@ -183,9 +183,9 @@ def test_settings_are_what_nextpnr_is_told():
 
 @pytest.mark.parametrize(
     ("arguments", "freq", "timed"),
-    [([], 75, False), (["--freq", "80", "--timed"], 80, True), (["--no-timed"], 75, False)],
+    [([], 75, True), (["--freq", "80", "--timed"], 80, True), (["--no-timed"], 75, False)],
 )
-def test_the_accelerator_is_routed_for_space(arguments, freq, timed, tmp_path, monkeypatch):
+def test_the_accelerator_has_a_target_of_its_own(arguments, freq, timed, tmp_path, monkeypatch):
     """Unless told otherwise; every step gets the same settings."""
     seen = []
 
