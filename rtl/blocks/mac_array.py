@@ -126,7 +126,8 @@ class MacArray(wiring.Component):
     -------
     weights : In, stream of {data, last}
         tiles in order, `rows` beats of int9 x cols each, row 0 first, `last` on a tile's last beat
-        (load "columns": `cols` beats of int9 x rows; with pairs of int8); for an early `last` see `rtl.parts.tile_ring`
+        (load "columns": `cols` beats of int9 x rows; with pairs of int8); for an early `last` see
+        `rtl.parts.tile_ring`
     group : In, range
         tiles loaded at once, see `rtl.parts.tile_ring`; with parameters.group > 1 only
     i : In, stream of {data, tile, release, shift, addr, first, last}

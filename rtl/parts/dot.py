@@ -31,8 +31,8 @@ class Dot:
 
     rows, cols: of the tile; operand, weight: bits of values and tile; multiply, bitshift: the modes
     built in, at least one; shifters: BitShift by a shifter in every cell (always so without
-    multiply); pairs: a multiplier makes the products of two columns (`rtl.parts.pair`): no BitShift,
-    weights of 8 bits. `stages` registers lie between operands and sums; the tile comes one later.
+    multiply); pairs: a multiplier makes the products of two columns (`rtl.parts.pair`), without
+    BitShift. `stages` registers lie between operands and sums; the tile comes one later.
     """
 
     rows: int
@@ -47,8 +47,8 @@ class Dot:
     def __post_init__(self):
         if self.pairs and (self.bitshift or self.weight > INT8.width):
             raise ValueError(
-                "Dot.pairs: two products of int9 x int8 fit in 27 x 18 bits, no powers of two of "
-                f"lis4 and no weights of more bits, got bitshift = {self.bitshift}, {self.weight} bits"
+                "Dot.pairs: 27 x 18 bits hold two products of int9 x int8: expected no bitshift, "
+                f"and weights of {INT8.width} bits, got bitshift {self.bitshift}, {self.weight} bits"
             )
 
     @property

@@ -2,10 +2,10 @@
 
     (high * 2^17 + low) * factor = high * factor * 2^17 + low * factor
 
-A product of int9 x int8 has at most 2^15 of magnitude: 17 bits hold it, the sum of both values needs
-26 of the 27. Where the lower product is negative it borrows from the upper one. The last addition,
-of the constant 2^16, makes it one from 2^15 to 3 * 2^15 instead, which never borrows: the upper
-product is then what stands above bit 17, and the lower one the rest with its top bit inverted.
+A product of int9 x int8 has a magnitude of at most 2^15: 17 bits hold it, and 26 of the 27 the sum
+of both values. Where the lower product is negative it borrows from the upper one. So the last
+addition, of the constant 2^16, makes it a number from 2^15 to 3 * 2^15, which never borrows: the
+upper product is what stands above, and the lower one the rest with its top bit inverted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from amaranth.lib.wiring import In, Out
 
 from fqvit_hw.formats import INT8, OPERAND
 
+from .dsp48e2 import multiply_sum
+
 FIELD = INT8.width + OPERAND.width  # bits of a product, and the distance between both
 OFFSET = 1 << FIELD - 1
 
@@ -24,8 +26,12 @@ class Pair(wiring.Component):
     """low * factor and high * factor, every cycle.
 
     Its registers are those of a DSP48E2 whose pre-adder adds both values (AMD UG579: A, D and B,
-    then AD and a second B, M, P): plain, one enable for all. A synthesis that does not see that has
-    a map (`rtl.flow.dsp48e2`), for which the products are a module of their own.
+    then AD and a second B, M, P): plain, one enable for all. For a synthesis that does not see that
+    an Amaranth platform with `dsp48e2` gets it by its name.
+
+    Parameters
+    ----------
+    None
 
     Members
     -------
@@ -72,11 +78,21 @@ class Pair(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        if getattr(platform, "dsp48e2", False):
+            high = self.high << FIELD
+            m.d.comb += self.p.eq(
+                multiply_sum(m, self.advance, self.low, high, self.factor, OFFSET)
+            )
+            return m
 
         def register(name: str, width: int) -> Signal:
             return Signal(signed(width), name=name, reset_less=True)
 
-        a, d, ad = register("a", INT8.width), register("d", INT8.width), register("ad", FIELD + 9)
+        a, d, ad = (
+            register("a", INT8.width),
+            register("d", INT8.width),
+            register("ad", FIELD + OPERAND.width),
+        )
         b1, b2 = register("b1", OPERAND.width), register("b2", OPERAND.width)
         product = register("m", 2 * FIELD + 1)
         with m.If(self.advance):
