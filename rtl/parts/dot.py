@@ -48,7 +48,7 @@ class Dot:
         if self.pairs and (self.bitshift or self.weight > INT8.width):
             raise ValueError(
                 "Dot.pairs: 27 x 18 bits hold two products of int9 x int8: expected no bitshift, "
-                f"and weights of {INT8.width} bits, got bitshift {self.bitshift}, {self.weight} bits"
+                f"weights of {INT8.width} bits, got bitshift {self.bitshift}, {self.weight} bits"
             )
 
     @property

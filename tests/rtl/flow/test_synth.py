@@ -44,7 +44,7 @@ def test_a_failure_names_block_and_log(tmp_path, monkeypatch, capsys):
 
 
 def test_yosys_that_fails_is_a_failure(tmp_path, monkeypatch):
-    monkeypatch.setattr(synth, "emit", lambda *job: "module gelu(; endmodule\n")
+    monkeypatch.setattr(synth, "emit", lambda *job, **_: "module gelu(; endmodule\n")
     usage = synth.synthesize("gelu", "tiny", "ecp5", build=tmp_path)
     assert "yosys: " in usage.failure and "log.txt" in usage.failure
 
@@ -79,7 +79,7 @@ def test_other_attention_modes(tmp_path, monkeypatch, capsys):
     """They replace the configuration's, and the result says so; a block without modes refuses."""
     seen = []
 
-    def emitted(block, config, modes):
+    def emitted(block, config, modes, platform):
         seen.append((block, config, modes))
         return "module softmax(input a, output b); assign b = a; endmodule\n"
 
