@@ -1,11 +1,12 @@
 // DSP48E2 of an UltraScale+: (D + A) * B + RND, or A * B, with registers, for simulation and proofs.
 //
-// Written from AMD's UG579 (UltraScale Architecture DSP Slice). Modelled is what Yosys's map of
-// products and rtl/flow/maps use; all else answers with X: other modes of INMODE, OPMODE and ALUMODE
-// (which must be constant), cascades, C, carries, SIMD, pattern detection, resets that are active.
-// A pre-adder of 27 bits (table 2-1, figure 2-5), which wraps; a product of 27 x 18 bits, sign-
-// extended to 48; W = RND with OPMODE[8:7] = 10 (table 2-5), X and Y = M with OPMODE[3:0] = 0101.
-// AREG, BREG = 1 use the second register, which CEA2, CEB2 enable. Registers start as 0.
+// By AMD's UG579 (UltraScale Architecture DSP Slice), of which parts could be had when this was
+// written; AMD's own simulation model was read to compare enables, INMODE and widths. Modelled is
+// what Yosys's map of products and rtl/parts/dsp48e2.py use; all else answers with X: other modes of
+// INMODE, OPMODE and ALUMODE, cascades, C, carries, SIMD, pattern detection, active resets.
+// A pre-adder of 27 bits, which wraps; a product of 27 x 18 bits, sign-extended to 48; W = RND with
+// OPMODE[8:7] = 10, X and Y = M with OPMODE[3:0] = 0101. AREG, BREG = 1 use the second register,
+// which CEA2, CEB2 enable. Registers start as 0.
 module DSP48E2 #(
   parameter AMULTSEL = "A", A_INPUT = "DIRECT", BMULTSEL = "B", B_INPUT = "DIRECT",
   parameter PREADDINSEL = "A", USE_MULT = "MULTIPLY", USE_SIMD = "ONE48",
