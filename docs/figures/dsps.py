@@ -10,7 +10,7 @@ PUBLISHED = ((0.60, 300), (0.76, 150))
 
 
 def ultrascale() -> str:
-    """Cells by Yosys, cycles by the hardware's counters, and the clocks that others' figures ask."""
+    """Cells by Yosys, cycles by the hardware's counters, the clocks that others' figures ask."""
     target = ("accelerator", CONFIG, "xcup")
     u = next(u for u in stored("synth") if (u["block"], u["config"], u["target"]) == target)
     run = stored("perf")["deit_tiny"][CONFIG]
@@ -19,11 +19,11 @@ def ultrascale() -> str:
     cycles = " and ".join(f"{1e3 * gops / mhz:.1f}" for gops, mhz in PUBLISHED)
     equal = " and ".join(f"{1e3 * gops / each:.0f} MHz" for gops, _ in PUBLISHED)
     return sentence(
-        f"Mapped by Yosys (`make synth BLOCK=accelerator CONFIG={CONFIG}`), the whole machine takes",
-        f"{u['dsps']:g} DSP48E2, {u['luts']:,} LUTs, {u['ffs']:,} flip-flops and {u['brams']:g}",
+        f"Mapped by Yosys (`make synth BLOCK=accelerator CONFIG={CONFIG}`), the whole machine",
+        f"takes {u['dsps']:g} DSP48E2, {u['luts']:,} LUTs, {u['ffs']:,} flip-flops and {u['brams']:g}",
         f"block RAMs of 36 Kbit. DeiT-Tiny takes {run['cycles']:,} cycles (`make perf`):",
         f"{each:.2f} useful operations, two a MAC, a cycle and DSP cell. The highest published",
         f"figures that can be recomputed are {others}, in GOPS a DSP ({cycles} operations a cycle",
-        f"and DSP); it would equal them at {equal}. It has not been placed, so that its own clock is",
-        "not known.",
+        f"and DSP); it would equal them at {equal}. It has not been placed, so that its own clock",
+        "is not known.",
     )
