@@ -20,10 +20,10 @@ def ultrascale() -> str:
     equal = " and ".join(f"{1e3 * gops / each:.0f} MHz" for gops, _ in PUBLISHED)
     return sentence(
         f"Mapped by Yosys (`make synth BLOCK=accelerator CONFIG={CONFIG}`), the whole machine",
-        f"takes {u['dsps']:g} DSP48E2, {u['luts']:,} LUTs, {u['ffs']:,} flip-flops and {u['brams']:g}",
-        f"block RAMs of 36 Kbit. DeiT-Tiny takes {run['cycles']:,} cycles (`make perf`):",
-        f"{each:.2f} useful operations, two a MAC, a cycle and DSP cell. The highest published",
-        f"figures that can be recomputed are {others}, in GOPS a DSP ({cycles} operations a cycle",
-        f"and DSP); it would equal them at {equal}. It has not been placed, so that its own clock",
-        "is not known.",
+        f"takes {u['dsps']:g} DSP48E2, {u['luts']:,} LUTs, {u['ffs']:,} flip-flops and",
+        f"{u['brams']:g} block RAMs of 36 Kbit. DeiT-Tiny takes {run['cycles']:,} cycles",
+        f"(`make perf`): {each:.2f} useful operations, two a MAC, a cycle and DSP cell. The",
+        f"highest published figures that can be recomputed are {others}, in GOPS a DSP",
+        f"({cycles} operations a cycle and DSP); it would equal them at {equal}. It has not",
+        "been placed, so that its own clock is not known.",
     )
