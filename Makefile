@@ -4,7 +4,7 @@
 .PHONY: help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog synth timing pnr readme lint clean
 
 # These choose what a target does; they are passed on as options, never through the environment.
-unexport WAVES BLOCK CONFIG CASE SIZE ARGS NETWORK IMAGES TRACE MODEL WEIGHTS IMAGE ONLY CLOCK HISTORY
+unexport WAVES BLOCK CONFIG CASE SIZE ARGS NETWORK IMAGES TRACE MODEL WEIGHTS IMAGE ONLY CLOCK HISTORY TARGET
 PYTHON := .venv/bin/python
 RTL := .ci/setup rtl
 
@@ -61,9 +61,10 @@ verilog: ## Verilog of every block in build/verilog [BLOCK= CONFIG=]
 	@$(RTL) iverilog verilator
 	@.venv/bin/fqvit-hw verilog $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
 
-synth: ## resources on ECP5 and Xilinx 7-series, by Yosys [BLOCK= CONFIG=]
+synth: ## resources on ECP5 and Xilinx 7-series, by Yosys [BLOCK= CONFIG= TARGET=ecp5|xc7|xcup]
 	@$(RTL)
-	@$(PYTHON) -m fqvit_hw.rtl.flow.synth $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
+	@$(PYTHON) -m fqvit_hw.rtl.flow.synth $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG)) \
+	    $(if $(TARGET),--target $(TARGET))
 
 timing: ## the clock estimated from the mapped netlist [BLOCK= CONFIG= HISTORY=FILE ARGS=--paths]
 	@$(RTL)

@@ -57,7 +57,7 @@ def tree_levels(terms: int) -> int:
 
 def array_latency(hw: Hardware) -> int:
     """Cycles from the beat that completes a row to the row at the epilogue."""
-    return 8 + max(ceil_log2(hw.rows), 1)
+    return (10 if hw.wide_multipliers else 8) + max(ceil_log2(hw.rows), 1)
 
 
 def norm_latency(hw: Hardware) -> int:

@@ -131,7 +131,9 @@ class EpilogueUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.math = math = EpilogueMath(
-            self.hw.lanes, sum_bits(self.hw.attention, self.hw.max_tokens)
+            self.hw.lanes,
+            sum_bits(self.hw.attention, self.hw.max_tokens),
+            self.hw.wide_multipliers,
         )
         wiring.connect(m, wiring.flipped(self.table), math.table)
         ins = Signal(INSTRUCTION, name="ins", reset_less=True)

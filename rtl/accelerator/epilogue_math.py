@@ -72,6 +72,8 @@ class EpilogueMath(wiring.Component):
         E, columns a cycle
     sum_bits : int
         of a sum of values times v that is scaled
+    wide_multipliers : bool
+        multipliers have 27 x 18 bits
 
     Members
     -------
@@ -105,8 +107,8 @@ class EpilogueMath(wiring.Component):
     None: nothing stalls, and there are no valid bits. What comes of nothing is ignored.
     """
 
-    def __init__(self, lanes: int, sum_bits: int):
-        self.lanes, self.sum_bits = lanes, sum_bits
+    def __init__(self, lanes: int, sum_bits: int, wide_multipliers: bool = False):
+        self.lanes, self.sum_bits, self.wide_multipliers = lanes, sum_bits, wide_multipliers
         super().__init__(
             {
                 "active": In(1),
@@ -202,8 +204,9 @@ class EpilogueMath(wiring.Component):
             m.d.sync += biased.eq(accs[n] + Mux(self.ins.scalar, 0, p.bias))
             biased = delay(m, biased, NORMALIZED - 4, f"biased{n}")
             product = Product(
-                m, Const(1), acc[: self.sum_bits].as_signed(), self.reciprocal, f"scaled{n}"
-            ).result
+                m, Const(1), acc[: self.sum_bits].as_signed(), self.reciprocal, f"scaled{n}",
+                self.wide_multipliers,
+            ).result  # fmt: skip
             # rshift_round(x, n) = ((x >> (n - 1)) + 1) >> 1
             doubled = shift_right(m, Const(1), product, less, f"doubled{n}")
             values.append(Mux(scaled, (doubled + 1) >> 1, biased)[: ACC.width])
@@ -213,7 +216,9 @@ class EpilogueMath(wiring.Component):
     def requantize(self, m: Module, acc, params):
         """From stage NORMALIZED on: as many as the block has."""
         ins = self.ins
-        m.submodules.requantize = block = Requantize(RequantizeConfig(self.lanes, 32))
+        m.submodules.requantize = block = Requantize(
+            RequantizeConfig(self.lanes, 32, self.wide_multipliers)
+        )
         scales = Cat(Cat(p.multiplier, p.shift[: SHIFT.width]) for p in params)
         scalar = Cat(Cat(ins.multiplier, ins.shift) for _ in range(self.lanes))
         scales = delay(m, Mux(ins.scalar, scalar, scales), NORMALIZED - 2, "scales")

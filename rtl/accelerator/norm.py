@@ -76,7 +76,9 @@ class Norm(wiring.Component):
 
     def __init__(self, hw: Hardware):
         self.hw = hw
-        self.layernorm = LayerNormConfig(hw.norm_lanes, hw.max_channels, 16, ptf16=True)
+        self.layernorm = LayerNormConfig(
+            hw.norm_lanes, hw.max_channels, 16, True, hw.wide_multipliers
+        )
         super().__init__(
             {
                 "i": In(stream.Signature(instruction(Opcode.NORM))),

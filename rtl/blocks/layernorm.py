@@ -47,12 +47,14 @@ class LayerNormConfig:
 
     8-bit codes have a zero point and PTF factors; 16-bit codes have neither, unless `ptf16`: then
     one block serves both, the 8-bit codes sign-extended; X = (code - zero) << factor has 16 bits.
+    wide_multipliers: of 27 x 18 bits (`rtl.parts.product`).
     """
 
     lanes: int
     max_channels: int
     width: int = 8
     ptf16: bool = False
+    wide_multipliers: bool = False
 
     def __post_init__(self):
         check_fields(self)
@@ -116,8 +118,9 @@ class LayerNormConfig:
     @property
     def normalize(self) -> NormalizeConfig:
         return NormalizeConfig(
-            self.lanes, self.beats, self.ring_depth, self.widths, self.inverse_root.pairs
-        )
+            self.lanes, self.beats, self.ring_depth, self.widths, self.inverse_root.pairs,
+            self.wide_multipliers,
+        )  # fmt: skip
 
     def array(self, width: int, sign: bool = True) -> data.ArrayLayout:
         return data.ArrayLayout(signed(width) if sign else unsigned(width), self.lanes)

@@ -32,7 +32,8 @@ from .shifter import shift_right
 class NormalizeConfig:
     """lanes: elements a beat; beats: of the longest row, at least 2; ring_depth: beats of the ring.
 
-    widths: LayerNormWidths of the longest row; pairs: of bits of V (`InverseRootConfig.pairs`).
+    widths: LayerNormWidths of the longest row; pairs: of bits of V (`InverseRootConfig.pairs`);
+    wide_multipliers: of 27 x 18 bits (`rtl.parts.product`).
     """
 
     lanes: int
@@ -40,6 +41,7 @@ class NormalizeConfig:
     ring_depth: int
     widths: LayerNormWidths
     pairs: int
+    wide_multipliers: bool = False
 
     @property
     def layer(self) -> data.StructLayout:
@@ -185,10 +187,10 @@ class Normalize(wiring.Component):
         m.d.sync += [read_X.eq(self.ring_data), read_gamma.eq(self.gamma_data)]
         m.d.sync += [X.eq(read_X), gamma.eq(read_gamma), beta.eq(self.beta_data)]
         for k in range(c.lanes):
-            DR = Product(m, always, D[k], R, f"DR{k}").result
+            DR = Product(m, always, D[k], R, f"DR{k}", c.wide_multipliers).result
             # rshift_round(v, n) = ((2 v >> n) + 1) >> 1
             doubled = shift_right(m, always, DR << 1, shift, f"doubled{k}")
-            TG = Product(m, always, T[k], gamma[k], f"TG{k}").result
+            TG = Product(m, always, T[k], gamma[k], f"TG{k}", c.wide_multipliers).result
             m.d.sync += [
                 CX[k].eq(X[k] * self.config.channels),
                 D[k].eq(CX[k] - total),

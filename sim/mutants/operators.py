@@ -41,6 +41,19 @@ MUTANTS = (
          "powers of two never become operands"),
     ),
     *mutants(
+        "rtl/parts/pair.py",
+        ("~self.p[FIELD - 1]", "self.p[FIELD - 1]", "the lower product of a pair has a wrong sign",
+         "tests/rtl/blocks/test_mac_array.py::test_pairs_of_extremes"),
+        ("product + OFFSET", "product - OFFSET", "the lower product borrows from the upper one",
+         "tests/rtl/blocks/test_mac_array.py::test_pairs_of_extremes"),
+    ),
+    *mutants(
+        "rtl/parts/product.py",
+        ("*rows[:-1], -rows[-1]", "*rows[:-1], rows[-1]",
+         "what a wide multiplier leaves has no sign",
+         "tests/rtl/parts/test_product.py::test_wide_multipliers"),
+    ),
+    *mutants(
         "rtl/parts/code_values.py",
         ("number.eq(values[codes])", "number.eq(values[first])",
          "the code of 0 is that of the first mode"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -34,7 +34,10 @@ from fqvit_hw.units import (
 from fqvit_hw.units.attention import normalize_rows
 from tests.rtl.instructions import fields_of
 
-SIZES = {"tiny": TINY, "ecp5": ECP5_85K, "base": BASE}
+SIZES = {
+    "tiny": TINY, "ecp5": ECP5_85K, "base": BASE,
+    "wide": replace(ECP5_85K, wide_multipliers=True),
+}  # fmt: skip
 BETWEEN = LATENCY + 3  # cycles from an instruction's last chunk to the next one's first
 GELU_TABLE = np.random.default_rng(1).integers(-128, 128, 4096)
 # for every mode: exponentials, whose low bits are codes, 0 the first of them
@@ -411,7 +414,7 @@ def ops(hw) -> list[str]:
     "size, columns, op",
     [
         (size, columns, op)
-        for size, columns in (("tiny", 13), ("ecp5", 53), ("base", 35))
+        for size, columns in (("tiny", 13), ("ecp5", 53), ("base", 35), ("wide", 37))
         for op in ops(SIZES[size])
     ],
 )
