@@ -34,9 +34,12 @@ def mutants(file: str, *changes: tuple[Any, ...]) -> list[Mutant]:  # Any: one t
 MUTANTS = (
     *mutants(
         "rtl/parts/dot.py",
-        ("code == ZERO_CODE, -1", "code == ZERO_CODE, 0", "code 15 counts as 2^-14, not as zero"),
-        ("BITSHIFT_FRACTION - code)", "BITSHIFT_FRACTION - 1 - code)", "attention weights halved"),
-        ("product | shifted", "product & shifted", "the two modes are joined by the wrong gate"),
+        ("code == ZERO_CODE, -1", "code == ZERO_CODE, 0", "code 15 counts as 2^-14, not as zero",
+         "tests/rtl/blocks/test_mac_array.py::test_bitshift_every_code"),
+        ("BITSHIFT_FRACTION - code)", "BITSHIFT_FRACTION - 1 - code)", "attention weights halved",
+         "tests/rtl/blocks/test_mac_array.py::test_bitshift_every_code"),
+        ("product | shifted", "product & shifted", "the two modes are joined by the wrong gate",
+         "tests/rtl/blocks/test_mac_array.py::test_bitshift_every_code"),
         ("factors = Mux(shift, packed(powers,", "factors = Mux(0 * shift, packed(powers,",
          "powers of two never become operands"),
     ),
