@@ -272,6 +272,7 @@ class Weights(wiring.Component):
         )
         write, read = ram.write_port(granularity=hw.bus), ram.read_port()
         held = Signal(range(hw.params + 1))  # column tiles loaded completely and not released
+        some = Signal()  # more than none
         slot = Signal(range(hw.params))
         oldest = Signal.like(slot)
         piece = (word // hw.bus).bit_length() - 1  # bits of the address inside a word
@@ -282,13 +283,14 @@ class Weights(wiring.Component):
             write.addr.eq(within),
             write.data.eq(beats.payload.replicate(word // hw.bus)),
             write.en.eq(Mux(param_step, 1 << param_beat[:piece] if piece else 1, 0)),
-            params.ready.eq(held != 0),
+            params.ready.eq(some),
             read.addr.eq(Cat(params.addr[part:][: column_words.bit_length() - 1], oldest)),
         ]
         m.d.sync += [
             slot.eq(slot + param_end),
             oldest.eq(oldest + params.release),
             held.eq(held + param_end - params.release),
+            some.eq(param_end | Mux(params.release, held > 1, held != 0)),
         ]
         if part:
             chosen = Signal(part)

@@ -121,7 +121,7 @@ MUTANTS = (
          "keys and values in the tiles of other tokens", ),
         ("doubled = here.column << is_op[Epilogue.LOGITS]", "doubled = here.column << 0",
          "logits overlap"),
-        ("(~ins.codes | self.reciprocals.valid)", "1", "context before its reciprocal",
+        ("(~ins.codes | (self.reciprocals.valid & ~used))", "1", "context before its reciprocal",
          "tests/rtl/accelerator/test_epilogue.py::test_epilogues"),
         ("fire & ends_pass & ~ins.scalar", "fire & ends_pass", "attention gives back parameters"),
         ("(unscored | some_places)", "1", "the queue of scores overflows"),

@@ -211,11 +211,12 @@ class Machine:
                 tile, byte = t // R * case.to_stride + c // C, (c % C) * R + t % R
             self.expected["tiles"][case.to_base + tile, byte] = y
 
-    def chunks(self, case: Case) -> int:
-        """Cycles that the case's chunks take."""
+    def chunks(self, case: Case) -> list[int]:
+        """Cycles that the chunks of each of the case's passes take."""
         tiles = np.arange(0, case.columns, self.hw.cols)
-        widths = np.minimum(case.columns - tiles, self.hw.cols)
-        return int(case.rows * (-(-widths // self.hw.lanes)).sum())
+        chunks = -(-np.minimum(case.columns - tiles, self.hw.cols) // self.hw.lanes)
+        starts = range(0, len(tiles), case.inner)
+        return [case.rows * int(chunks[n : n + case.inner].sum()) for n in starts]
 
     def beats(self):
         """Rows of accumulators in the array's order, and the column tiles' parameters."""
@@ -437,14 +438,17 @@ def test_programs(size):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_cycles(size):
-    """Chunks without a bubble between rows, tiles and passes; BETWEEN cycles between GEMMs."""
+    """Chunks without a bubble between rows and tiles, one between passes that give parameters back;
+    BETWEEN cycles between GEMMs."""
     machine = Machine(SIZES[size])
     for op in ("codes8", "gelu", "values", "logits"):
         program(machine, op, rows=3, columns=2 * machine.hw.cols + 3)
     written = machine.run()
     cycle, expected = written[0], []
     for case in machine.cases:
-        expected += range(cycle, cycle + machine.chunks(case))
+        for chunks in machine.chunks(case):
+            expected += range(cycle, cycle + chunks)
+            cycle += chunks + (not case.scalar)
         cycle = expected[-1] + BETWEEN
     assert written == expected
     assert cycle - LATENCY > 0
