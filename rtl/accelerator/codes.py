@@ -181,8 +181,8 @@ class Codes(wiring.Component):
             softmax.i.valid.eq(queue.r_rdy & active & ~fed),
             softmax.i.payload.data.eq(out.data),
             queue.r_en.eq(softmax.i.valid & softmax.i.ready),
-            self.score_taken.eq(queue.r_en),
         ]
+        m.d.sync += self.score_taken.eq(queue.r_en)
         with m.If(self.start):
             m.d.sync += fed.eq(0)
         with m.Elif(queue.r_en & out.last):

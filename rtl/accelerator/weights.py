@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -195,7 +195,8 @@ class Weights(wiring.Component):
         in_tiles = Signal()  # the parameters of this column tile are through
         param_beat = Signal(range(max(hw.param_beats, 2)))
         beat = Signal(range(max(hw.tile_beats, 2)))
-        last_beat = Signal(init=hw.tile_beats == 1)  # it is the tile's
+        # the beat at hand ends a tile, a group of tiles, a column tile, the GEMM
+        ends = {name: Signal(name=f"ends_{name}") for name in ("tile", "group", "column", "job")}
         newest = Signal(range(hw.ring))  # the tile being loaded
         occupied = Signal.like(ring.loaded)  # tiles that are loaded or may still be read
         full = Signal()  # all are; a release shows a cycle late
@@ -211,7 +212,7 @@ class Weights(wiring.Component):
             i.payload.tile.eq(newest),
             i.payload.beat.eq(beat),
             i.payload.data.eq(beats.payload),
-            i.payload.ends.eq(last_beat),
+            i.payload.ends.eq(ends["tile"]),
             i.valid.eq(in_tiles & beats.valid & ~full),
             tile_step.eq(i.valid & i.ready),
             beats.ready.eq(param_step | tile_step),
@@ -224,7 +225,7 @@ class Weights(wiring.Component):
         param_end, tile_end, loaded = Signal(), Signal(), Signal()
         m.d.comb += [
             param_end.eq(param_step & (param_beat == hw.param_beats - 1)),
-            tile_end.eq(tile_step & last_beat),
+            tile_end.eq(tile_step & ends["tile"]),
             loaded.eq(o.valid & o.ready & o.payload.ends),
         ]
         with m.If(param_step):
@@ -232,29 +233,26 @@ class Weights(wiring.Component):
         with m.If(param_end):
             m.d.sync += in_tiles.eq(1)
         with m.If(tile_step):
-            m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
-            if hw.tile_beats > 1:
-                m.d.sync += last_beat.eq(~last_beat & (beat == hw.tile_beats - 2))
-        # tiles, groups, column tiles
-        # it is the last tile of its group, of its column tile, of the GEMM
+            m.d.sync += beat.eq(Mux(ends["tile"], 0, beat + 1))
+        # is it the last tile of its group, of its column tile, of the GEMM?
         in_group = k == job.k_tiles
         in_column = in_group & (group == job.k_groups)
         in_job = in_column & (outer == job.outer)
-        group_end, column_end, job_end = Signal(), Signal(), Signal()
-        # a tile of two beats or more is at hand for a cycle at least before it ends
-        m.d["comb" if hw.tile_beats == 1 else "sync"] += [
-            group_end.eq(in_group),
-            column_end.eq(in_column),
-            job_end.eq(in_job),
-        ]
-        m.d.comb += jobs.r_en.eq(tile_end & job_end)
+        last_tile = {"tile": Const(1), "group": in_group, "column": in_column, "job": in_job}
+        if hw.tile_beats == 1:
+            m.d.comb += [ends[name].eq(last) for name, last in last_tile.items()]
+        else:
+            with m.If(tile_step):  # registers, of the next beat
+                before = beat == hw.tile_beats - 2
+                m.d.sync += [ends[name].eq(before & last) for name, last in last_tile.items()]
+        m.d.comb += jobs.r_en.eq(tile_step & ends["job"])
         with m.If(tile_end):
             m.d.sync += newest.eq(Mux(newest == hw.ring - 1, 0, newest + 1))
-            m.d.sync += k.eq(Mux(group_end, 0, k + 1))
-            with m.If(group_end):
-                m.d.sync += group.eq(Mux(column_end, 0, group + 1))
-            with m.If(column_end):
-                m.d.sync += [in_tiles.eq(0), outer.eq(Mux(job_end, 0, outer + 1))]
+            m.d.sync += k.eq(Mux(ends["group"], 0, k + 1))
+        with m.If(tile_step & ends["group"]):
+            m.d.sync += group.eq(Mux(ends["column"], 0, group + 1))
+        with m.If(tile_step & ends["column"]):
+            m.d.sync += [in_tiles.eq(0), outer.eq(Mux(ends["job"], 0, outer + 1))]
         released = [ring.release] + [Signal.like(ring.release) for _ in range(RELEASE - 1)]
         m.d.sync += [after.eq(before) for before, after in pairwise(released)]
         m.d.sync += [
