@@ -159,7 +159,8 @@ class Control(wiring.Component):
         done = Signal()
         failure = Signal(STATUS.fields["code"].width)  # why the run stops, shown when it has
         error, irq_set, fetched = Signal.like(failure), Signal(2), Signal(FETCHED)
-        m.d.comb += failed.eq(self.errors | (stuck << Error.STUCK))
+        # a cycle late: they come from all over the chip, and `done` comes later than they do
+        m.d.sync += failed.eq(self.errors | (stuck << Error.STUCK))
         quiet = self.read_idle & self.write_idle
         with m.FSM():
             with m.State("IDLE"):
