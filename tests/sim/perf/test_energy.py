@@ -1,0 +1,56 @@
+"""fqvit_hw.sim.perf.energy: what a toggle costs, how toggles are counted and read."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from fqvit_hw.rtl.flow import liberty
+from fqvit_hw.rtl.flow.liberty import FLIP_FLOP, Cell, Table
+from fqvit_hw.rtl.flow.structural import Netlist
+from fqvit_hw.sim.networks.simulated import toggles
+from fqvit_hw.sim.perf import energy
+
+needs_library = pytest.mark.skipif(
+    not liberty.LIBRARY.exists() or shutil.which("sta") is None,
+    reason="no cells or no OpenSTA here (Debian: apt-get install qflow-tech-osu018 opensta)",
+)
+
+
+def table(pj: float) -> list[Table]:
+    return [Table([], [0.1], np.array([[pj]]))]
+
+
+CELLS = {
+    "INVX1": Cell(16.0, {"A": 1.0}, ("Y",), {"A": [], "Y": table(10.0)}),
+    FLIP_FLOP: Cell(
+        96.0, {"CLK": 3.0, "D": 2.0}, ("Q",), {"CLK": table(1.0), "D": table(5.0), "Q": table(7.0)}
+    ),
+}
+MODULE = {  # the flip-flop's output, inverted, is its input
+    "ports": {"clk": {"direction": "input", "bits": [2]}},
+    "cells": {
+        "a": {"type": "INVX1", "connections": {"A": [4], "Y": [3]}},
+        "b": {"type": FLIP_FLOP, "connections": {"CLK": [2], "D": [3], "Q": [4]}},
+    },
+    "netnames": {},
+}
+
+
+def test_what_toggles_cost():
+    """Halves of C V^2 with 1.8 V: 2 pF behind the inverter, 1 pF behind the flip-flop."""
+    found = energy.spent(Netlist(MODULE, CELLS), {"n3": 3000, "n4": 1000, "n2": 9}, 2000)
+    assert found["nets"] == pytest.approx((3 * 2 + 1 * 1) * 1.8**2 / 2, abs=0.06)
+    assert found["cells"] == pytest.approx(3 * 10 + 1 * 7 + 3 * 5)
+    assert found["clock"] == pytest.approx(2 * 2 * (3 * 1.8**2 / 2 + 1), abs=0.06)
+
+
+def test_a_net_that_was_not_counted_is_refused():
+    with pytest.raises(ValueError, match="n4"):
+        energy.spent(Netlist(MODULE, CELLS), {"n3": 1}, 1)
+
+
+def test_toggles_of_a_coverage_file():
+    point = "C '\x01f\x02a.v\x01l\x027\x01t\x02toggle\x01page\x02v_toggle/top\x01o\x02{}\x01h\x02top' {}\n"
+    text = "# SystemC::Coverage-3\n" + point.format("n12", 40) + point.format("i[3]", 0)
+    assert toggles(text) == {"n12": 40, "i[3]": 0}
