@@ -41,7 +41,7 @@ from .verilog import convert
 
 OUT = BUILD / "asic"
 DEFAULT = ("tiny", "ecp5_85k", "base")
-SMALL = 16  # words
+SMALL = 32  # words
 BY_MODULES = ("attention", "accelerator")
 # Arrays that multiply, and what BitShift costs beside it: `parts.dot`
 BITSHIFT = {

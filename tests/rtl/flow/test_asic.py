@@ -14,10 +14,10 @@ needs_library = pytest.mark.skipif(
     not liberty.LIBRARY.exists() or shutil.which("sta") is None,
     reason="no cells or no OpenSTA here (Debian: apt-get install qflow-tech-osu018 opensta)",
 )
-# a product, a memory of 32 words that is a macro, one of 4 words that is flip-flops
+# a product, a memory of 64 words that is a macro, one of 4 words that is flip-flops
 TOP = """
-module top(input clk, input rst, input we, input [4:0] at, input [3:0] a, b, output reg [7:0] o);
-  reg [3:0] large [0:31], small [0:3];
+module top(input clk, input rst, input we, input [5:0] at, input [3:0] a, b, output reg [7:0] o);
+  reg [3:0] large [0:63], small [0:3];
   reg [3:0] read, x;
   always @(posedge clk) begin
     if (we) begin large[at] <= a; small[at[1:0]] <= b; end
@@ -165,7 +165,7 @@ def test_one_gate_equivalent_is_the_librarys_nand():
 def test_a_small_design_end_to_end(tmp_path):
     chip = asic.Chip("top", "small")
     asic.measure(chip, asic.netlist("top", TOP, tmp_path), tmp_path)
-    assert chip.memories == [asic.Memories(1, 32, 4, 1)] and chip.memory_bits == 128
+    assert chip.memories == [asic.Memories(1, 64, 4, 1)] and chip.memory_bits == 256
     assert chip.ffs == 4 * 4 + 4 + 8  # `read` is the macro's own
     assert chip.cells > 28 + 16 and chip.nand2 == round(chip.area / 24)
     assert chip.area > chip.ffs * 96
@@ -175,10 +175,14 @@ def test_a_small_design_end_to_end(tmp_path):
 
 
 @needs_library
-@pytest.mark.parametrize(("block", "config", "case"), [("requantize", "lanes1_w8", "random_7")])
-def test_a_netlist_computes_what_its_block_computes(block, config, case, tmp_path):
+@pytest.mark.parametrize(
+    ("block", "config", "case", "macros"),
+    [("requantize", "lanes1_w8", "random_7", 0), ("gelu", "lanes1_w10", "index10", 1)],
+)
+def test_a_netlist_computes_what_its_block_computes(block, config, case, macros, tmp_path):
     def mutate(text: str) -> str:
         made = asic.netlist(block, text, tmp_path / "mapped")
+        assert len(made.rams) == macros
         models = (tmp_path / "mapped" / "cells.v").read_text()
         return "\n".join([made.verilog(block), models, *{rams.model(r) for _, r, _ in made.rams}])
 

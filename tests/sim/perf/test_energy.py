@@ -1,20 +1,14 @@
 """fqvit_hw.sim.perf.energy: what a toggle costs, how toggles are counted and read."""
 
-import shutil
+import subprocess
 
 import numpy as np
 import pytest
 
-from fqvit_hw.rtl.flow import liberty
 from fqvit_hw.rtl.flow.liberty import FLIP_FLOP, Cell, Table
 from fqvit_hw.rtl.flow.structural import Netlist
 from fqvit_hw.sim.networks.simulated import toggles
 from fqvit_hw.sim.perf import energy
-
-needs_library = pytest.mark.skipif(
-    not liberty.LIBRARY.exists() or shutil.which("sta") is None,
-    reason="no cells or no OpenSTA here (Debian: apt-get install qflow-tech-osu018 opensta)",
-)
 
 
 def table(pj: float) -> list[Table]:
@@ -51,6 +45,35 @@ def test_a_net_that_was_not_counted_is_refused():
 
 
 def test_toggles_of_a_coverage_file():
-    point = "C '\x01f\x02a.v\x01l\x027\x01t\x02toggle\x01page\x02v_toggle/top\x01o\x02{}\x01h\x02top' {}\n"
+    point = "C '\x01f\x02a.v\x01l\x027\x01page\x02v_toggle/top\x01o\x02{}\x01h\x02top' {}\n"
     text = "# SystemC::Coverage-3\n" + point.format("n12", 40) + point.format("i[3]", 0)
     assert toggles(text) == {"n12": 40, "i[3]": 0}
+
+
+MODELS = f"""
+module INVX1(input A, output Y); assign Y = ~A; endmodule
+module {FLIP_FLOP}(input CLK, input D, output reg Q); always @(posedge CLK) Q <= D; endmodule
+"""
+MAIN = """
+#include "Vaccelerator.h"
+#include "verilated_cov.h"
+int main() {
+  Vaccelerator top;
+  for (int n = 0; n < 17; n++) {
+    if (n == 10) Verilated::threadContextp()->coveragep()->zero();
+    for (int edge = 0; edge < 2; edge++) { top.clk = edge; top.eval(); }
+  }
+  Verilated::threadContextp()->coveragep()->write("coverage.dat");
+}
+"""
+
+
+def test_verilator_counts_nets_and_not_what_is_in_cells(tmp_path):
+    (tmp_path / "accelerator.v").write_text(energy.counted(Netlist(MODULE, CELLS), MODELS))
+    (tmp_path / "main.cpp").write_text(MAIN)
+    command = ["verilator", "--cc", "--exe", "--build", "--top-module", "accelerator", "-Wno-lint"]
+    command += [*energy.COUNTING, "main.cpp", "accelerator.v"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run([tmp_path / "obj_dir" / "Vaccelerator"], cwd=tmp_path, check=True)
+    text = (tmp_path / "coverage.dat").read_text()
+    assert toggles(text) == {"clk": 14, "n2": 14, "n3": 7, "n4": 7}
