@@ -70,9 +70,6 @@ abc -liberty cells.lib -constr drive.txt -D 1
 flatten
 opt_clean
 write_json mapped.json
-design -reset
-read_liberty -ignore_miss_func cells.lib
-write_verilog -noattr cells.v
 """
 
 
@@ -112,7 +109,7 @@ class Chip:
 
 
 def netlist(block: str, text: str, folder: Path) -> Netlist:
-    """Map the Verilog of a block; the folder keeps text and log, and cells.v: models of the cells.
+    """Map the Verilog of a block; the folder keeps text and log.
 
     Raises RuntimeError with Yosys's reason, ValueError for a memory that is no macro.
     """
@@ -138,7 +135,7 @@ def measure(chip: Chip, mapped: Netlist, folder: Path) -> None:
     chip.memories = [Memories(n, r.words, r.width, r.reads) for r, n in shapes.items()]
     chip.memories.sort(key=lambda m: (-m.bits, m.words))
     chip.memory_bits = sum(m.bits for m in chip.memories)
-    (folder / "netlist.v").write_text(mapped.verilog(chip.block))
+    (folder / "netlist.v").write_text(mapped.structure(chip.block))
     if shapes:
         (folder / "rams.lib").write_text(rams.liberty(set(shapes)))
     slowest = analyze(chip.block, mapped.ports, folder, bool(shapes))

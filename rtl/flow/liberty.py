@@ -22,6 +22,7 @@ NAND2 = "NAND2X1"  # its area is one gate equivalent
 FLIP_FLOP = "DFFPOSX1"  # what every register becomes
 VOLTS = 1.8
 TOKEN = re.compile(r'"[^"]*"|[{}();:]|[^\s{}();:"]+')
+AND = re.compile(r"(?<=[\w)])\s+(?=[\w(!])")
 INDICES = ("index_1", "index_2")
 IGNORED = re.compile(r"/\*.*?\*/|\\\n", re.DOTALL)
 
@@ -113,13 +114,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Cell:
-    """area: um2; inputs: pF of each input pin; outputs: its output pins; tables: of each pin, the
-    energy of its transitions inside the cell, rising and falling, for each input it depends on."""
+    """area: um2; inputs: pF of each input pin; outputs: what each output pin is, in Verilog, of a
+    register what it becomes at the next rise of `clock`; tables: of each pin, the energy of its
+    transitions inside the cell, rising and falling, for each input it depends on."""
 
     area: float
     inputs: dict[str, float]
-    outputs: tuple[str, ...]
+    outputs: dict[str, str]
     tables: dict[str, list[Table]]
+    clock: str = ""
 
     def energy(self, pin: str, load: float, slew: float) -> float:
         """pJ inside the cell when the pin toggles: the mean of its tables; 0 if it has none."""
@@ -127,20 +130,30 @@ class Cell:
         return sum(table(load, slew) for table in tables) / len(tables) if tables else 0.0
 
 
+def expression(function: str) -> str:
+    """A function of Liberty in Verilog: a blank between two operands is an AND."""
+    return AND.sub("&", function.strip()).replace("!", "~").replace("+", "|")
+
+
 def cell(group: Group) -> Cell:
-    inputs, outputs, tables = {}, [], {}
+    inputs, outputs, tables, clock = {}, {}, {}, ""
+    states = {}  # the register's own name of what it holds
+    for register in group.all("ff"):
+        states[register.name.split(",")[0]] = register.attributes["next_state"]
+        clock = register.attributes["clocked_on"]
     for pin in group.all("pin"):
         if pin.attributes["direction"] == "input":
             inputs[pin.name] = float(pin.attributes["capacitance"])
         else:
-            outputs.append(pin.name)
+            function = pin.attributes.get("function", "")
+            outputs[pin.name] = expression(states.get(function, function))
         tables[pin.name] = [
             Table.of(table)
             for power in pin.all("internal_power")
             for table in power.groups
             if table.kind in ("rise_power", "fall_power")
         ]
-    return Cell(float(group.attributes["area"]), inputs, tuple(outputs), tables)
+    return Cell(float(group.attributes["area"]), inputs, outputs, tables, clock)
 
 
 @cache

@@ -6,11 +6,13 @@ twice. Here net n of Yosys is the wire n<n>, a cell is called by its first outpu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from .liberty import Cell
 from .rams import KIND, Ram, ram
 
+PIN = re.compile(r"\w+")
 Bit = int | str  # a net's number, or a constant: "0", "1", "x", "z"
 
 
@@ -34,7 +36,7 @@ class Netlist:
                 self.rams.append((name, found, {p: pins[p] for p in ("CLK", *found.pins)}))
             elif kind in library:
                 pins = {pin: bits[0] for pin, bits in cell["connections"].items()}
-                self.cells.append((f"c{pins[library[kind].outputs[0]]}", kind, pins))
+                self.cells.append((f"c{pins[next(iter(library[kind].outputs))]}", kind, pins))
             elif kind != "$scopeinfo":
                 raise ValueError(f"{kind} is no cell of the library")
         self.names = dict(names(module))
@@ -53,8 +55,35 @@ class Netlist:
                     found[pins[pin]] = found.get(pins[pin], 0.0) + capacitance
         return found
 
-    def verilog(self, top: str) -> str:
-        """The module; cells and rams are instances of modules of their names."""
+    def structure(self, top: str) -> str:
+        """The module in Verilog; cells and rams are instances of modules of their names."""
+        cells = [
+            f"  {kind} {name} ({', '.join(f'.{pin}({wire(bit)})' for pin, bit in pins.items())});"
+            for name, kind, pins in self.cells
+        ]
+        return self._module(top, cells, {})
+
+    def behaviour(self, top: str) -> str:
+        """The same with what the cells compute in their place: simulators are faster with it.
+
+        Raises ValueError for a cell that is neither a gate nor a flip-flop of the rising edge.
+        """
+        gates, registers = [], {}
+        for _, kind, pins in self.cells:
+            cell = self.library[kind]
+            for output, function in cell.outputs.items():
+                if not {*PIN.findall(function)} <= {*cell.inputs} or PIN.sub("", cell.clock):
+                    raise ValueError(f"{kind} is neither a gate nor a flip-flop")
+                value = PIN.sub(lambda pin, pins=pins: wire(pins[pin[0]]), function)
+                if cell.clock:
+                    registers[pins[output]] = f"always @(posedge {wire(pins[cell.clock])}) "
+                    registers[pins[output]] += f"{wire(pins[output])} <= {value};"
+                else:
+                    gates.append(f"  assign {wire(pins[output])} = {value};")
+        return self._module(top, gates, registers)
+
+    def _module(self, top: str, cells: list[str], registers: dict[Bit, str]) -> str:
+        """Ports and wires around the cells, and the rams; registers: what sets those nets."""
         nets = {bit for _, _, pins in self.cells for bit in pins.values()}
         nets |= {bit for _, _, pins in self.rams for bits in pins.values() for bit in bits}
         nets |= {bit for port in self.ports.values() for bit in port["bits"]}
@@ -63,22 +92,22 @@ class Netlist:
             bits = port["bits"]
             size = f"[{len(bits) - 1}:0] " if len(bits) > 1 else ""
             lines.append(f"  {port['direction']} {size}{name};")
-        lines += [f"  wire n{bit};" for bit in sorted(n for n in nets if isinstance(n, int))]
+        for bit in sorted(n for n in nets if isinstance(n, int)):
+            lines.append(f"  {'reg' if bit in registers else 'wire'} n{bit};")
         for name, port in self.ports.items():
             for n, bit in enumerate(port["bits"]):
                 pin = f"{name}[{n}]" if len(port["bits"]) > 1 else name
                 ends = (wire(bit), pin) if port["direction"] == "input" else (pin, wire(bit))
                 lines.append(f"  assign {ends[0]} = {ends[1]};")
-        for name, kind, pins in self.cells:
-            connected = ", ".join(f".{pin}({wire(bit)})" for pin, bit in pins.items())
-            lines.append(f"  {kind} {name} ({connected});")
+        lines += cells
+        lines += [f"  {statement}" for statement in registers.values()]
         for n, (_, found, pins) in enumerate(self.rams):
             joined = ", ".join(f".{pin}({concatenated(bits)})" for pin, bits in pins.items())
             lines.append(f"  {found.name} ram{n} ({joined});")
         return "\n".join([*lines, "endmodule"]) + "\n"
 
     def called(self, instance: str) -> str:
-        """What people call a port, or an instance of `verilog`: the signal that it drives."""
+        """What people call a port, or an instance of `structure`: the signal that it drives."""
         if instance.startswith("ram") and instance[3:].isdecimal():
             return self.rams[int(instance[3:])][0]
         if instance.startswith("c") and instance[1:].isdecimal():

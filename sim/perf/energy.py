@@ -65,11 +65,11 @@ class Energy:
         return self.nets + self.cells + self.clock
 
 
-def counted(mapped: Netlist, models: str) -> str:
-    """The netlist as Verilator shall simulate it, counting the nets and not what is in cells."""
+def counted(mapped: Netlist) -> str:
+    """The netlist as Verilator shall simulate it, counting its nets and not what is in memories."""
     shapes = sorted({ram for _, ram, _ in mapped.rams}, key=lambda ram: ram.name)
-    inner = [models, *map(rams.model, shapes)]
-    return "\n".join([mapped.verilog(TOP), "/*verilator coverage_off*/", *inner])
+    off = "/*verilator coverage_off*/"
+    return "\n".join([mapped.behaviour(TOP), off, *map(rams.model, shapes)])
 
 
 def spent(mapped: Netlist, toggles: Mapping[str, int], cycles: int) -> dict[str, float]:
@@ -103,7 +103,7 @@ def measure(hw: Hardware, image: int = 0, build: Path = OUT) -> Energy:
         mapped = asic.netlist(TOP, emit(TOP, hw.name), folder)
     except RuntimeError as error:
         raise ToolError(str(error)) from error
-    (folder / f"{TOP}.v").write_text(counted(mapped, (folder / "cells.v").read_text()))
+    (folder / f"{TOP}.v").write_text(counted(mapped))
     (folder / "machine.h").write_text(header(hw, trace=False))
     compile_verilog(folder, QUICK, COUNTING)
     qm, images = known.built_in()

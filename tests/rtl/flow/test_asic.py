@@ -37,8 +37,8 @@ Path Group: clk
 
 """
 CELLS = {
-    "INV": liberty.Cell(16.0, {"A": 0.01}, ("Y",), {"A": [], "Y": []}),
-    "DFF": liberty.Cell(96.0, {"CLK": 0.03, "D": 0.02}, ("Q",), {"CLK": [], "D": [], "Q": []}),
+    "INV": liberty.Cell(16.0, {"A": 0.01}, {"Y": "(~A)"}, {}),
+    "DFF": liberty.Cell(96.0, {"CLK": 0.03, "D": 0.02}, {"Q": "D"}, {}, clock="CLK"),
 }
 MODULE = {
     "ports": {
@@ -92,11 +92,14 @@ def test_a_netlist_is_wires_of_one_bit():
     made = structural.Netlist(MODULE, CELLS)
     assert made.area == 112
     assert made.loads() == {2: 0.03, 3: 0.01, 5: 0.02}
-    text = made.verilog("top")
+    text = made.structure("top")
     for line in (
         "module top (clk, i, o);", "input [1:0] i;", "assign n4 = i[1];", "assign o[0] = n6;",
         "assign o[1] = 1'b1;", "INV c5 (.A(n3), .Y(n5));", "DFF c6 (.CLK(n2), .D(n5), .Q(n6));",
     ):  # fmt: skip
+        assert line in text
+    text = made.behaviour("top")
+    for line in ("assign n5 = (~n3);", "reg n6;", "always @(posedge n2) n6 <= n5;"):
         assert line in text
     assert [made.called(name) for name in ("c6", "c5", "i[1]")] == ["o[0]", "$auto", "i[1]"]
 
@@ -106,12 +109,19 @@ def test_a_cell_of_another_library_is_refused():
         structural.Netlist(MODULE, {"INV": CELLS["INV"]})
 
 
+@pytest.mark.parametrize(("function", "clock"), [("Q", "CLK"), ("D", "(~CLK)"), ("", "")])
+def test_a_latch_is_not_simulated(function, clock):
+    cell = liberty.Cell(1.0, CELLS["DFF"].inputs, {"Q": function or "hold"}, {}, clock)
+    with pytest.raises(ValueError, match="neither a gate nor a flip-flop"):
+        structural.Netlist(MODULE, CELLS | {"DFF": cell}).behaviour("top")
+
+
 def test_a_memory_is_a_macro():
     module = {"ports": {}, "netnames": {}, "cells": {"units.rows": memory()}}
     made = structural.Netlist(module, CELLS)
     assert [(name, ram.name) for name, ram, _ in made.rams] == [("units.rows", "ram_32x4_1r1w")]
     assert made.area == 0 and made.called("ram0") == "units.rows"
-    text = made.verilog("top")
+    text = made.structure("top")
     assert "ram_32x4_1r1w ram0 (.CLK(n2), " in text
     assert ".RD_DATA({n23, n22, n21, n20})" in text and ".RD_EN(1'b1)" in text
 
@@ -183,8 +193,7 @@ def test_a_netlist_computes_what_its_block_computes(block, config, case, macros,
     def mutate(text: str) -> str:
         made = asic.netlist(block, text, tmp_path / "mapped")
         assert len(made.rams) == macros
-        models = (tmp_path / "mapped" / "cells.v").read_text()
-        return "\n".join([made.verilog(block), models, *{rams.model(r) for _, r, _ in made.rams}])
+        return "\n".join([made.behaviour(block), *{rams.model(r) for _, r, _ in made.rams}])
 
     result = run_bench(block, config, mutate=mutate, folder=tmp_path / "bench", case=case)
     assert result.failure is None and result.beats > 0

@@ -43,7 +43,30 @@ def small(tmp_path):
 def test_a_cell(small):
     (cell,) = small.values()
     assert list(small) == ["INV"]
-    assert (cell.area, cell.inputs, cell.outputs) == (16.0, {"A": 0.01}, ("Y",))
+    assert (cell.area, cell.inputs, cell.outputs) == (16.0, {"A": 0.01}, {"Y": "(~A)"})
+
+
+@pytest.mark.parametrize(
+    ("function", "verilog"),
+    [
+        ("(!((A B)+(C D)))", "(~((A&B)|(C&D)))"),
+        ("(!((A+B) (C+D)))", "(~((A|B)&(C|D)))"),
+        ("(!((S A) + (!S B)))", "(~((S&A) | (~S&B)))"),
+        ("(A !B)", "(A&~B)"),
+        ("((A^B)^C)", "((A^B)^C)"),
+    ],
+)
+def test_functions_in_verilog(function, verilog):
+    assert liberty.expression(function) == verilog
+
+
+def test_a_register():
+    text = """library(x) { cell (DFF) { area : 9; ff (IQ, IQN) { next_state : "D";
+      clocked_on : "C"; }
+      pin(C) { direction : input; capacitance : 1; } pin(D) { direction : input; capacitance : 2; }
+      pin(Q) { direction : output; function : "IQ"; } } }"""
+    found = liberty.cell(liberty.parse(text).groups[0])
+    assert (found.clock, found.outputs) == ("C", {"Q": "D"})
 
 
 @pytest.mark.parametrize(
