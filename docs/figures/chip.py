@@ -55,12 +55,12 @@ def energy() -> str:
     found = []
     for e in stored("energy"):
         total = e["nets"] + e["cells"] + e["clock"]
-        rate = e["toggles"] / e["driven"] / e["cycles"]
+        rate = e["toggles"] / e["counted"] / e["cycles"]
         found += [
             f"An image of the {MODELS[e['network']]} network on `{e['config']}` takes",
             f"{total / 1000:.1f} uJ: {e['clock'] / total:.0%} for the clock pins of flip-flops,",
             f"{e['cells'] / total:.0%} inside cells, {e['nets'] / total:.0%} on the pins that",
             f"nets drive; {1000 * total / e['macs']:.0f} pJ a useful multiplication. In each of",
-            f"its {e['cycles']:,} cycles {rate:.1%} of {e['driven']:,} nets change.",
+            f"its {e['cycles']:,} cycles {rate:.1%} of {e['counted']:,} nets change.",
         ]
     return sentence(*found)

@@ -7,7 +7,7 @@ twice. Here net n of Yosys is the wire n<n>, a cell is called by its first outpu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from .liberty import Cell
 from .rams import KIND, Ram, ram
@@ -61,11 +61,12 @@ class Netlist:
             f"  {kind} {name} ({', '.join(f'.{pin}({wire(bit)})' for pin, bit in pins.items())});"
             for name, kind, pins in self.cells
         ]
-        return self._module(top, cells, {})
+        return self._module(top, cells, {}, ())
 
-    def behaviour(self, top: str) -> str:
+    def behaviour(self, top: str, counted: Collection[Bit] = ()) -> str:
         """The same with what the cells compute in their place: simulators are faster with it.
 
+        counted: nets of which Verilator's coverage, if it is built in, counts the toggles.
         Raises ValueError for a cell that is neither a gate nor a flip-flop of the rising edge.
         """
         gates, registers = [], {}
@@ -80,20 +81,26 @@ class Netlist:
                     registers[pins[output]] += f"{wire(pins[output])} <= {value};"
                 else:
                     gates.append(f"  assign {wire(pins[output])} = {value};")
-        return self._module(top, gates, registers)
+        return self._module(top, gates, registers, counted)
 
-    def _module(self, top: str, cells: list[str], registers: dict[Bit, str]) -> str:
+    def _module(
+        self, top: str, cells: list[str], registers: dict[Bit, str], counted: Collection[Bit]
+    ) -> str:
         """Ports and wires around the cells, and the rams; registers: what sets those nets."""
         nets = {bit for _, _, pins in self.cells for bit in pins.values()}
         nets |= {bit for _, _, pins in self.rams for bits in pins.values() for bit in bits}
         nets |= {bit for port in self.ports.values() for bit in port["bits"]}
-        lines = [f"module {top} ({', '.join(self.ports)});"]
+        lines = ["/*verilator coverage_off*/", f"module {top} ({', '.join(self.ports)});"]
         for name, port in self.ports.items():
             bits = port["bits"]
             size = f"[{len(bits) - 1}:0] " if len(bits) > 1 else ""
             lines.append(f"  {port['direction']} {size}{name};")
-        for bit in sorted(n for n in nets if isinstance(n, int)):
-            lines.append(f"  {'reg' if bit in registers else 'wire'} n{bit};")
+        wires = sorted(n for n in nets if isinstance(n, int))
+        kinds = {n: "reg" if n in registers else "wire" for n in wires}
+        lines += [f"  {kinds[n]} n{n};" for n in wires if n not in counted]
+        lines += ["  /*verilator coverage_on*/"]
+        lines += [f"  {kinds[n]} n{n};" for n in wires if n in counted]
+        lines += ["  /*verilator coverage_off*/"]
         for name, port in self.ports.items():
             for n, bit in enumerate(port["bits"]):
                 pin = f"{name}[{n}]" if len(port["bits"]) > 1 else name
