@@ -1,8 +1,8 @@
-"""Figures of the standard-cell library: area, clock, memories, energy, before layout."""
+"""Figures of the standard-cell library: area, clock, memories, before layout."""
 
 from __future__ import annotations
 
-from .text import MODELS, sentence, stored, table
+from .text import stored, table
 
 
 def chips() -> str:
@@ -48,19 +48,3 @@ def bitshift() -> str:
         rows.append((f"`{config}`", way, *figures))
     head = ("`mac_array`", "built", "NAND2s", "against products alone", "flip-flops", "MHz")
     return table(head, rows)
-
-
-def energy() -> str:
-    """What an image takes."""
-    found = []
-    for e in stored("energy"):
-        total = e["nets"] + e["cells"] + e["clock"]
-        rate = e["toggles"] / e["counted"] / e["cycles"]
-        found += [
-            f"An image of the {MODELS[e['network']]} network on `{e['config']}` takes",
-            f"{total / 1000:.1f} uJ: {e['clock'] / total:.0%} for the clock pins of flip-flops,",
-            f"{e['cells'] / total:.0%} inside cells, {e['nets'] / total:.0%} on the pins that",
-            f"nets drive; {1000 * total / e['macs']:.0f} pJ a useful multiplication. In each of",
-            f"its {e['cycles']:,} cycles {rate:.1%} of {e['counted']:,} nets change.",
-        ]
-    return sentence(*found)
