@@ -1,10 +1,10 @@
 # Everything the kit does, as one-word targets. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog synth timing pnr asic energy readme lint clean
+.PHONY: help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog synth timing pnr asic readme lint clean
 
 # These choose what a target does; they are passed on as options, never through the environment.
-unexport WAVES BLOCK CONFIG CASE SIZE ARGS NETWORK IMAGES TRACE MODEL WEIGHTS IMAGE ONLY CLOCK HISTORY
+unexport WAVES BLOCK CONFIG CASE SIZE ARGS NETWORK IMAGES TRACE MODEL WEIGHTS IMAGE ONLY CLOCK HISTORY TARGET
 PYTHON := .venv/bin/python
 RTL := .ci/setup rtl
 CELLS := qflow-tech-osu018:/usr/share/qflow/tech/osu018/osu018_stdcells.lib
@@ -62,9 +62,10 @@ verilog: ## Verilog of every block in build/verilog [BLOCK= CONFIG=]
 	@$(RTL) iverilog verilator
 	@.venv/bin/fqvit-hw verilog $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
 
-synth: ## resources on ECP5 and Xilinx 7-series, by Yosys [BLOCK= CONFIG=]
+synth: ## resources on ECP5 and Xilinx 7-series, by Yosys [BLOCK= CONFIG= TARGET=ecp5|xc7|xcup]
 	@$(RTL)
-	@$(PYTHON) -m fqvit_hw.rtl.flow.synth $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG))
+	@$(PYTHON) -m fqvit_hw.rtl.flow.synth $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG)) \
+	    $(if $(TARGET),--target $(TARGET))
 
 timing: ## the clock estimated from the mapped netlist [BLOCK= CONFIG= HISTORY=FILE ARGS=--paths]
 	@$(RTL)
@@ -78,10 +79,6 @@ pnr: ## Fmax and bitstream: an ECP5-85k, slow [BLOCK= CONFIG= ARGS="--seed 1 2 3
 asic: ## area and clock on standard cells of 0.18 um, before layout [BLOCK= CONFIG= ARGS=--bitshift]
 	@$(RTL) opensta:sta $(CELLS)
 	@$(PYTHON) -m fqvit_hw.rtl.flow.asic $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
-
-energy: ## of an image on these cells, from the toggles of the mapped accelerator [CONFIG=]
-	@.ci/setup rtl verilator g++ opensta:sta $(CELLS)
-	@$(PYTHON) -m fqvit_hw.sim.perf.energy $(if $(CONFIG),--config $(CONFIG))
 
 readme: ## write the figures of README.md and docs/ again, from docs/results
 	@$(RTL)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .text import stored, table
 
+NOT_SIMULATED = ("attention", "accelerator")  # mapped by modules; docs/asic.md
+
 
 def chips() -> str:
     """Area and clock of every block."""
@@ -12,7 +14,8 @@ def chips() -> str:
 
 
 def chip(c: dict) -> tuple[str, ...]:
-    name = (f"`{c['block']}`", f"`{c['config']}`")
+    remark = ", not simulated" if c["block"] in NOT_SIMULATED else ""
+    name = (f"`{c['block']}`{remark}", f"`{c['config']}`")
     if c["failure"]:
         return (*name, c["failure"], "", "", "", "")
     counts = (f"{c[kind]:,}" for kind in ("nand2", "ffs"))

@@ -12,6 +12,7 @@ CONDITIONS = {  # of the runs, in the order of the table
     "base_latency200": "`base`, memory of 200 cycles",
     "base_bus64": "`base`, bus of 64 bits",
     "ecp5_85k": "`ecp5_85k`",
+    "ultrascale": "`ultrascale`",
     "tiny": "`tiny`",
     "large": "`large`",
 }

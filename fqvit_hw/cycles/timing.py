@@ -24,7 +24,8 @@ WRITE = 20  # a chunk entering the epilogue to its write
 ROOM = 16  # rows of accumulators between the array and the epilogue
 WEIGHTS_ASK = 2  # beats of weights are wanted to the request of their burst
 JOBS = 2  # GEMMs whose weights may be asked for before the oldest one is unpacked
-UNPACK = 2  # a beat of weights read to its write
+UNPACK = 3  # a beat of weights read to its write
+LOADED = 2  # a tile's last beat unpacked to the tile that counts as loaded
 LOAD_START = 17  # a LOAD there to its first request
 LOAD_WAIT = 6  # a count seen to the first request of the LOAD that waited for it
 LOAD_ASK = 3  # a burst of a LOAD to the next one
@@ -56,12 +57,12 @@ def tree_levels(terms: int) -> int:
 
 def array_latency(hw: Hardware) -> int:
     """Cycles from the beat that completes a row to the row at the epilogue."""
-    return 8 + max(ceil_log2(hw.rows), 1)
+    return (10 if hw.wide_multipliers else 8) + max(ceil_log2(hw.rows), 1)
 
 
 def norm_latency(hw: Hardware) -> int:
     """Cycles from the last beat of a row in the LayerNorm to its first one out."""
-    return 56 + tree_levels(hw.norm_lanes)
+    return 58 + tree_levels(hw.norm_lanes)
 
 
 def softmax_latency(hw: Hardware, beats: int) -> int:

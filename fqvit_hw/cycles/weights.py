@@ -11,7 +11,7 @@ from ..machine.gemm import GemmView
 from ..machine.isa import Instruction
 from .scheduler import Process, paced
 from .shared import Shared
-from .timing import JOBS, UNPACK, WEIGHTS_ASK
+from .timing import JOBS, LOADED, UNPACK, WEIGHTS_ASK
 
 
 class Weights:
@@ -119,7 +119,7 @@ class Weights:
                     self.popped.add(popped)
                     whole = popped[tile_beats - begun - 1 :: tile_beats]
                     begun = (begun + n) % tile_beats
-                    self.shared.loaded.add([int(t) + 1 for t in whole])
+                    self.shared.loaded.add([int(t) + LOADED for t in whole])
                     times, left = times[n:], left - n
             self.unpacked.add([last])
 

@@ -5,7 +5,7 @@ Every memory is addressed in its own words; `docs/accelerator.md` has the pictur
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from ..attention_codes import MODES, AttentionCodes, entry_bits, has_exponentials
 from ..errors import UserError
@@ -47,7 +47,8 @@ class Hardware:
     beside the one that it sees
     max_tokens: longest softmax row; max_channels: longest LayerNorm row
     modes: the attention modes that are built; shifters: BitShift of lis4 by a shifter in every cell
-    of the array, instead of a power of two as the operand of its multiplier
+    of the array, instead of a power of two as the operand of its multiplier; wide_multipliers: they
+    have 27 x 18 bits, not 18 x 18, and one of the array serves two columns, without lis4
     """
 
     name: str
@@ -69,6 +70,7 @@ class Hardware:
     queue: int = 4
     modes: tuple[str, ...] = ("max4",)
     shifters: bool = False
+    wide_multipliers: bool = False
 
     def __post_init__(self):
         for field in fields(self):
@@ -79,6 +81,11 @@ class Hardware:
         if not self.modes or not set(self.modes) <= set(MODES):
             raise ValueError(
                 f"Hardware.modes: expected some of {', '.join(MODES)}, got {self.modes!r}"
+            )
+        if self.wide_multipliers and "lis4" in self.modes:
+            raise ValueError(
+                "Hardware.wide_multipliers: two products with the powers of two of lis4 do not fit "
+                f"in 27 x 18 bits: expected modes without lis4, got {', '.join(self.modes)}"
             )
         for name in ("rows", "cols", "lanes", "norm_lanes", "params"):
             if getattr(self, name) & (getattr(self, name) - 1):
@@ -162,14 +169,16 @@ class Hardware:
 
     @property
     def multipliers(self) -> int:
-        """Products that a cycle can make: `*` in the RTL between two values that are not constants.
+        """`*` in the RTL between two values that are not constants.
 
-        The array: R C, operand x tile (attention codes take the same ones). An epilogue lane: 5,
+        The array: R C, operand x tile (attention codes take the same ones); half as many that are
+        wide. An epilogue lane: 5,
         row normalization, requantize, the GELU's linear part, both sides of the residual add. A
         LayerNorm lane: 4, X^2, C X, D R and T gamma; one more makes the variance of a row. The
         softmax has none: what it looks up comes from a table, its reciprocal from a division.
         """
-        return self.rows * self.cols + 5 * self.lanes + 4 * self.norm_lanes + 1
+        array = self.rows * self.cols // (2 if self.wide_multipliers else 1)
+        return array + 5 * self.lanes + 4 * self.norm_lanes + 1
 
     @property
     def memories(self) -> dict[str, int]:
@@ -225,13 +234,16 @@ BASE = Hardware(
     max_tokens=256, max_channels=1024, modes=("max4", "lis4"),
 )  # fmt: skip
 
+# `base` with the multipliers of an UltraScale+, two products of the array in each.
+ULTRASCALE = replace(BASE, name="ultrascale", modes=("max4",), wide_multipliers=True)
+
 LARGE = Hardware(
     "large", rows=32, cols=32, lanes=16, norm_lanes=32, bus=128,
     acts=16384, stream=8192, codes=8192, tiles=256, ring=128, sums=1024,
     max_tokens=1024, max_channels=2048, prefetch=512,
 )  # fmt: skip
 
-HARDWARE = {hw.name: hw for hw in (TINY, ECP5_85K, BASE, LARGE)}
+HARDWARE = {hw.name: hw for hw in (TINY, ECP5_85K, BASE, ULTRASCALE, LARGE)}
 
 
 def hardware(name: str) -> Hardware:

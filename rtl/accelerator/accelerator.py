@@ -6,7 +6,16 @@ the instructions.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import (
+    Cat,
+    ClockDomain,
+    ClockSignal,
+    DomainRenamer,
+    Module,
+    Mux,
+    ResetSignal,
+    Signal,
+)
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
@@ -97,8 +106,14 @@ class Accelerator(wiring.Component):
         m.submodules.clear = clear = Clear(hw, skip=self.trace)
         m.d.comb += self.irq.eq(control.irq)
 
-        # Everything else is in reset unless the machine runs.
-        m.submodules.units = ResetInserter(control.reset)(units := Module())
+        # Everything else is in reset unless the machine runs, by this register alone: it leads to
+        # more than a thousand others all over the chip.
+        m.domains.units = ClockDomain(local=True)
+        m.d.comb += [
+            ClockSignal("units").eq(ClockSignal()),
+            ResetSignal("units").eq(control.reset),
+        ]
+        m.submodules.units = DomainRenamer("units")(units := Module())
         units.submodules.sequencer = sequencer = Sequencer(hw)
         units.submodules.weights = weights = Weights(hw)
         units.submodules.array = array = Gemm(hw)
@@ -122,7 +137,9 @@ class Accelerator(wiring.Component):
             "epilogue": epilogue.finished,
             "codes": codes.finished,
         }
-        units.d.sync += [progress[name].eq(progress[name] + n) for name, n in finished.items()]
+        for name, n in finished.items():
+            with units.If(n.any()):  # an enable, not an addend: what says so comes late
+                units.d.sync += progress[name].eq(progress[name] + (n if len(n) > 1 else 1))
         for unit in (array, epilogue, norm, load, store):
             units.d.comb += unit.progress.eq(progress)
 
@@ -147,10 +164,12 @@ class Accelerator(wiring.Component):
             control.weights_beat.eq(read.beats[1]),
             control.write_beat.eq(write.beat),
             control.moved.eq(
-                (array.state == STATES.index("busy"))
-                | read.beats.any()
-                | write.beat
-                | Cat(Cat(n).any() for n in finished.values()).any()
+                Cat(
+                    array.state == STATES.index("busy"),
+                    read.beats.any(),
+                    write.beat,
+                    *(n.any() for n in finished.values()),
+                )
             ),
         ]
         for bus in (read, write):

@@ -44,7 +44,8 @@ class AxiRead(wiring.Component):
     errors : Out, ERRORS
         bit n: Error n happens in this cycle
     drain : In, 1
-        take no request, swallow the answers under way; an AR that is out stays out
+        take no request; an AR that is out stays out. The clients are in reset meanwhile; what they
+        and the counters are told says nothing
     idle : Out, 1
         nothing is under way
 
@@ -88,9 +89,11 @@ class AxiRead(wiring.Component):
         m = Module()
         hw, axi, n = self.hw, self.axi, len(self.clients)
         shift = hw.bus_bytes.bit_length() - 1
-        m.submodules.order = order = fifo.SyncFIFO(
-            width=max((n - 1).bit_length(), 1), depth=OUTSTANDING
+        # whose the next beats are, from a register; one more, as an answer may come at once
+        m.submodules.order = order = fifo.SyncFIFOBuffered(
+            width=max((n - 1).bit_length(), 1), depth=OUTSTANDING + 1
         )
+        under_way = Signal(range(OUTSTANDING + 1))
 
         # The first client whose request is there, beginning after the one served last.
         there = Signal(n)
@@ -122,7 +125,7 @@ class AxiRead(wiring.Component):
             window.base.eq(self.base),
             window.size.eq(self.size),
             window.clear.eq(self.drain),
-            window.i.valid.eq(there.any() & (order.level <= OUTSTANDING - 1 - Window.STAGES)),
+            window.i.valid.eq(there.any() & (under_way <= OUTSTANDING - 1 - Window.STAGES)),
         ]
         with m.If(picked.any()):
             m.d.sync += served.eq(chosen)
@@ -145,19 +148,16 @@ class AxiRead(wiring.Component):
                 axi.arlen.eq(burst.beats - 1),
             ]
 
-        arrived = Signal()
+        m.d.sync += under_way.eq(under_way + take - order.r_en)
         m.d.comb += [
             axi.arsize.eq(shift),
             axi.arburst.eq(INCR),
             axi.rready.eq(1),
             order.r_en.eq(axi.rvalid & axi.rlast),
-            arrived.eq(axi.rvalid & ~self.drain),
-            self.beats.eq(Mux(arrived, 1 << order.r_data, 0)),
-            self.errors[Error.ADDRESS].eq(
-                window.o.valid & window.o.ready & ~burst.right & ~self.drain
-            ),
-            self.errors[Error.READ].eq(arrived & (axi.rresp != 0)),
-            self.idle.eq(~axi.arvalid & ~order.r_rdy),
+            self.beats.eq(Mux(axi.rvalid, 1 << order.r_data, 0)),
+            self.errors[Error.ADDRESS].eq(window.o.valid & window.o.ready & ~burst.right),
+            self.errors[Error.READ].eq(axi.rvalid & (axi.rresp != 0)),
+            self.idle.eq(~axi.arvalid & (under_way == 0)),
         ]
         for k, client in enumerate(self.clients):
             m.d.comb += [

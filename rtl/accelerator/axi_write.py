@@ -39,7 +39,8 @@ class AxiWrite(wiring.Component):
     errors : Out, ERRORS
         bit n: Error n happens in this cycle
     drain : In, 1
-        take no request; complete the bursts under way, with strobe 0 for what is missing
+        take no request; complete the bursts under way, with strobe 0 for what is missing. The
+        client is in reset meanwhile; what it and the counters are told says nothing
     idle : Out, 1
         nothing is under way
 
@@ -104,9 +105,9 @@ class AxiWrite(wiring.Component):
             axi.awburst.eq(INCR),
             axi.bready.eq(1),
             acknowledged.eq(axi.bvalid),
-            self.client.done.eq(acknowledged & ~self.drain),
+            self.client.done.eq(acknowledged),
             self.errors[Error.ADDRESS].eq(go & ~burst.right),
-            self.errors[Error.WRITE].eq(acknowledged & ~self.drain & (axi.bresp != 0)),
+            self.errors[Error.WRITE].eq(acknowledged & (axi.bresp != 0)),
             self.idle.eq((outstanding == 0) & ~axi.awvalid),
         ]
         m.d.sync += outstanding.eq(outstanding + take - acknowledged)
@@ -126,8 +127,8 @@ class AxiWrite(wiring.Component):
             # W has a register, so that a beat stays on the bus when its client is reset
             free.eq(active & (~axi.wvalid | axi.wready)),
             move.eq(free & (beats.valid | self.drain)),
-            beats.ready.eq(free & ~self.drain),
-            self.beat.eq(axi.wvalid & axi.wready & ~self.drain),
+            beats.ready.eq(free),
+            self.beat.eq(axi.wvalid & axi.wready),
         ]
         with m.If(~active):
             m.d.sync += [active.eq(lengths.r_rdy), left.eq(lengths.r_data)]

@@ -44,7 +44,7 @@ class Clear(wiring.Component):
 
     Throughput
     ----------
-    A word of each memory a cycle.
+    A word of each memory a cycle, of tiles in the first half of the time.
 
     Back-pressure
     -------------
@@ -64,16 +64,17 @@ class Clear(wiring.Component):
 
     @property
     def cycles(self) -> int:
-        """The words of the largest memory, up to a power of two."""
-        return 1 << ceil_log2(max(self.hw.acts, self.hw.stream, self.hw.tiles))
+        """The words of the largest memory, up to a power of two; of tiles twice as many."""
+        return 1 << ceil_log2(max(self.hw.acts, self.hw.stream, 2 * self.hw.tiles))
 
     def elaborate(self, platform):
         m = Module()
         first = self.cycles if self.skip else 0
         word = Signal(range(2 * self.cycles), init=first)  # its highest bit: all are written
         m.d.sync += [word.eq(word + ~word[-1]), self.done.eq(word[-1])]
-        for memory in (self.acts, self.stream, self.tiles):
-            m.d.sync += [memory.valid.eq(~word[-1]), memory.addr.eq(word)]
         for memory in (self.acts, self.stream):
+            m.d.sync += [memory.valid.eq(~word[-1]), memory.addr.eq(word)]
             m.d.comb += memory.mask.eq(~0)
+        # the last column of tiles hears of it C cycles later
+        m.d.sync += [self.tiles.valid.eq(~word[-2:].any()), self.tiles.addr.eq(word)]
         return m

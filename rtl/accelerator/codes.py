@@ -82,7 +82,7 @@ class Codes(wiring.Component):
     Latency
     -------
     Every beat of codes is written in the cycle in which it leaves the softmax. A row is `finished`
-    `rows_latency` of the softmax after its last beat of codes; its reciprocal leaves the queue 3
+    `rows_latency` of the softmax after its last beat of codes; its reciprocal leaves the queue 4
     cycles later at the earliest.
 
     Throughput
@@ -132,12 +132,15 @@ class Codes(wiring.Component):
         m.submodules.reciprocals = queue = SyncFIFOBuffered(
             width=len(softmax.rows.payload.as_value()), depth=max(self.hw.max_tokens, 2)
         )
-        m.submodules.out = out = Elastic(reciprocal_beat())  # so that the RAM sees no handshake
+        # so that the softmax does not see the queue, nor the queue's memory the epilogue
+        m.submodules.made = made = Elastic(softmax.rows.payload.shape())
+        m.submodules.out = out = Elastic(reciprocal_beat())
+        wiring.connect(m, softmax.rows, made.i)
         m.d.comb += [
-            queue.w_data.eq(softmax.rows.payload),
-            queue.w_en.eq(softmax.rows.valid),
-            softmax.rows.ready.eq(queue.w_rdy),
-            self.finished.eq(softmax.rows.valid & queue.w_rdy),
+            queue.w_data.eq(made.o.payload),
+            queue.w_en.eq(made.o.valid),
+            made.o.ready.eq(queue.w_rdy),
+            self.finished.eq(made.i.valid & made.i.ready),
             out.i.valid.eq(queue.r_rdy),
             out.i.payload.eq(queue.r_data),
             queue.r_en.eq(out.i.ready),
@@ -178,8 +181,8 @@ class Codes(wiring.Component):
             softmax.i.valid.eq(queue.r_rdy & active & ~fed),
             softmax.i.payload.data.eq(out.data),
             queue.r_en.eq(softmax.i.valid & softmax.i.ready),
-            self.score_taken.eq(queue.r_en),
         ]
+        m.d.sync += self.score_taken.eq(queue.r_en)
         with m.If(self.start):
             m.d.sync += fed.eq(0)
         with m.Elif(queue.r_en & out.last):

@@ -33,6 +33,7 @@ from .lite import Write, lite_reads, lite_writes
 from .ports import ADDRESS, FETCHED
 
 WATCHDOG = 1 << 16
+MOVES = 9  # signs that something moves: the array, both sides of the bus, six counts of PROGRESS
 CONTROL, STATUS = (REGISTERS[r].layout for r in (Register.CONTROL, Register.STATUS))
 STATES = list(Counter)[Counter.ARRAY_BUSY : Counter.IDLE + 1]  # what `array_state` chooses
 
@@ -91,8 +92,8 @@ class Control(wiring.Component):
         1..7: the counter that counts this cycle, 0: none
     read_beat, weights_beat, write_beat : In, 1
         a beat of the bus in this cycle
-    moved : In, 1
-        something moved in this cycle, for the watchdog
+    moved : In, bits
+        where something moved in this cycle, for the watchdog
 
     Latency
     -------
@@ -136,7 +137,7 @@ class Control(wiring.Component):
                 "read_beat": In(1),
                 "weights_beat": In(1),
                 "write_beat": In(1),
-                "moved": In(1),
+                "moved": In(MOVES),
             }
         )
 
@@ -269,7 +270,9 @@ class Control(wiring.Component):
     def stuck(self, m: Module, run: Value) -> Signal:
         """Has nothing moved, and nothing been owed by memory, for `watchdog` cycles?"""
         still, stuck, alive = Signal(range(self.watchdog + 1)), Signal(), Signal()
-        m.d.sync += alive.eq(self.moved | ~self.read_idle | ~self.write_idle)
+        signs = Signal(MOVES + 2)  # of life, from all over the chip, as they were a cycle ago
+        m.d.sync += signs.eq(Cat(self.moved, ~self.read_idle, ~self.write_idle))
+        m.d.sync += alive.eq(signs.any())
         m.d.comb += stuck.eq(still == self.watchdog)
         with m.If(~run | alive):
             m.d.sync += still.eq(0)

@@ -58,7 +58,7 @@ class EpilogueUnit(wiring.Component):
     params_release : Out, 1
         the column tile is done with, in the cycle in which the last chunk of the last row enters
     reciprocals : In, stream of reciprocal_beat
-        one taken a row if `codes`, with its last chunk
+        one taken a row if `codes`, in the cycle after its last chunk
     acts, stream : Out, write_port
         activations and stream; must never be refused
     stream_read : Out, read_port
@@ -87,7 +87,8 @@ class EpilogueUnit(wiring.Component):
     Throughput
     ----------
     A chunk a cycle. A row of a column tile takes as many cycles as it has chunks with columns below
-    `columns`, at least one; rows, column tiles and passes follow each other without a bubble. The
+    `columns`, at least one; rows, column tiles and passes follow each other without a bubble, but
+    for a cycle after a row that takes a reciprocal and after a pass that takes parameters. The
     first chunk of the next instruction may enter three cycles after it is taken, 23 cycles after
     the last one entered.
 
@@ -131,7 +132,9 @@ class EpilogueUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.math = math = EpilogueMath(
-            self.hw.lanes, sum_bits(self.hw.attention, self.hw.max_tokens)
+            self.hw.lanes,
+            sum_bits(self.hw.attention, self.hw.max_tokens),
+            self.hw.wide_multipliers,
         )
         wiring.connect(m, wiring.flipped(self.table), math.table)
         ins = Signal(INSTRUCTION, name="ins", reset_less=True)
@@ -232,6 +235,12 @@ class EpilogueUnit(wiring.Component):
             unscored.eq(~is_op[Epilogue.SCORES]),
             some_places.eq(Mux(taken_place, places > 1, places != 0)),
         ]
+        # what a chunk has done with is given back a cycle later
+        released, used = Signal(), Signal()
+        m.d.sync += [
+            released.eq(fire & ends_pass & ~ins.scalar),
+            used.eq(fire & ends_row & ins.codes),
+        ]
         waited = reached(m, "waited", self.progress, ins.wait2_unit, ins.wait2_count, asks)
         m.d.comb += [
             scored.eq(fire & is_op[Epilogue.SCORES] & some),
@@ -239,14 +248,14 @@ class EpilogueUnit(wiring.Component):
                 active
                 & self.rows.valid
                 & (waited | ~first)
-                & (ins.scalar | self.params_ready)
-                & (~ins.codes | self.reciprocals.valid)
+                & (ins.scalar | (self.params_ready & ~released))
+                & (~ins.codes | (self.reciprocals.valid & ~used))
                 & (unscored | some_places)
             ),
             self.rows.ready.eq(fire & ends_tile),
             self.params_addr.eq(chunk),
-            self.params_release.eq(fire & ends_pass & ~ins.scalar),
-            self.reciprocals.ready.eq(fire & ends_row & ins.codes),
+            self.params_release.eq(released),
+            self.reciprocals.ready.eq(used),
         ]
         m.d.sync += [
             places.eq(places + self.score_taken - scored),

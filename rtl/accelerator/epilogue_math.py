@@ -72,6 +72,8 @@ class EpilogueMath(wiring.Component):
         E, columns a cycle
     sum_bits : int
         of a sum of values times v that is scaled
+    wide_multipliers : bool
+        multipliers have 27 x 18 bits
 
     Members
     -------
@@ -105,8 +107,8 @@ class EpilogueMath(wiring.Component):
     None: nothing stalls, and there are no valid bits. What comes of nothing is ignored.
     """
 
-    def __init__(self, lanes: int, sum_bits: int):
-        self.lanes, self.sum_bits = lanes, sum_bits
+    def __init__(self, lanes: int, sum_bits: int, wide_multipliers: bool = False):
+        self.lanes, self.sum_bits, self.wide_multipliers = lanes, sum_bits, wide_multipliers
         super().__init__(
             {
                 "active": In(1),
@@ -125,7 +127,9 @@ class EpilogueMath(wiring.Component):
         m = Module()
         lanes, ins = range(self.lanes), self.ins
         is_op = decoded(m, ins.epilogue)
-        value = self.requantize(m, self.normalize(m))
+        # in stage 2: a block RAM answers late, its own output register at once
+        params = delay(m, self.params, 1, "params")
+        value = self.requantize(m, self.normalize(m, params), params)
 
         # stage READ: a second, narrower clamp makes the first one, to 32 bits, as if it were one
         half = is_op[Epilogue.GELU] | (is_op[Epilogue.RESIDUAL] & ins.wide)
@@ -160,8 +164,8 @@ class EpilogueMath(wiring.Component):
             gelu.i.payload.eq(packed(codes, INT16.width)),
             gelu.o.ready.eq(1),
         ]
-        factors = Cat(Cat(p.x_factor, p.factor) for p in self.params)
-        factors = delay(m, Mux(ins.scalar, 0, factors), READ - 1, "factors")
+        factors = Cat(Cat(p.x_factor, p.factor) for p in params)
+        factors = delay(m, Mux(ins.scalar, 0, factors), READ - 2, "factors")
         m.d.comb += [
             add.config.x_zero.eq(ins.x_zero),
             add.config.branch_zero.eq(ins.zero),
@@ -186,7 +190,7 @@ class EpilogueMath(wiring.Component):
         )
         return m
 
-    def normalize(self, m: Module):
+    def normalize(self, m: Module, params):
         """Stages 2 to NORMALIZED: the accumulators as the requantize takes them."""
         scaled = self.ins.row_norm & self.ins.codes  # SCORES have a row_norm of their own
         rounded = Signal.like(self.acc, reset_less=True)
@@ -194,26 +198,30 @@ class EpilogueMath(wiring.Component):
         m.d.sync += less.eq(self.shift - 1)
         less = delay(m, less, Product.latency - 1, "shift")
         values = []
-        for n, (acc, p) in enumerate(zip(self.acc, self.params, strict=True)):
+        accs = delay(m, self.acc, 1, "acc")
+        for n, (acc, p) in enumerate(zip(self.acc, params, strict=True)):
             biased = Signal(signed(ACC.width), name=f"biased{n}", reset_less=True)
-            m.d.sync += biased.eq(acc + Mux(self.ins.scalar, 0, p.bias))
-            biased = delay(m, biased, NORMALIZED - 3, f"biased{n}")
+            m.d.sync += biased.eq(accs[n] + Mux(self.ins.scalar, 0, p.bias))
+            biased = delay(m, biased, NORMALIZED - 4, f"biased{n}")
             product = Product(
-                m, Const(1), acc[: self.sum_bits].as_signed(), self.reciprocal, f"scaled{n}"
-            ).result
+                m, Const(1), acc[: self.sum_bits].as_signed(), self.reciprocal, f"scaled{n}",
+                self.wide_multipliers,
+            ).result  # fmt: skip
             # rshift_round(x, n) = ((x >> (n - 1)) + 1) >> 1
             doubled = shift_right(m, Const(1), product, less, f"doubled{n}")
             values.append(Mux(scaled, (doubled + 1) >> 1, biased)[: ACC.width])
         m.d.sync += rounded.eq(packed(values, ACC.width))
         return rounded
 
-    def requantize(self, m: Module, acc):
+    def requantize(self, m: Module, acc, params):
         """From stage NORMALIZED on: as many as the block has."""
         ins = self.ins
-        m.submodules.requantize = block = Requantize(RequantizeConfig(self.lanes, 32))
-        scales = Cat(Cat(p.multiplier, p.shift[: SHIFT.width]) for p in self.params)
+        m.submodules.requantize = block = Requantize(
+            RequantizeConfig(self.lanes, 32, self.wide_multipliers)
+        )
+        scales = Cat(Cat(p.multiplier, p.shift[: SHIFT.width]) for p in params)
         scalar = Cat(Cat(ins.multiplier, ins.shift) for _ in range(self.lanes))
-        scales = delay(m, Mux(ins.scalar, scalar, scales), NORMALIZED - 1, "scales")
+        scales = delay(m, Mux(ins.scalar, scalar, scales), NORMALIZED - 2, "scales")
         size = len(scales) // self.lanes
         m.d.comb += [
             block.i.valid.eq(1),

@@ -105,7 +105,7 @@ class Gemm(wiring.Component):
         self.dot = Dot(
             hw.rows, hw.cols,
             operand=OPERAND.width if self.multiplied else INT8.width, weight=INT8.width,
-            bitshift=LIS4 in hw.attention, shifters=hw.shifters,
+            bitshift=LIS4 in hw.attention, shifters=hw.shifters, pairs=hw.wide_multipliers,
         )  # fmt: skip
         self.accumulator = AccumulatorConfig(hw.cols, hw.sums, self.dot.sum_width)
         super().__init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -71,12 +71,14 @@ class Norm(wiring.Component):
     Back-pressure
     -------------
     Row r is read when wait0 (stepped by row) and, before the first, wait1 are satisfied, as long as
-    WORDS words have room. While the write is refused two beats wait, then LayerNorm stands still.
+    WORDS words have room. While the write is refused four beats wait, then LayerNorm stands still.
     """
 
     def __init__(self, hw: Hardware):
         self.hw = hw
-        self.layernorm = LayerNormConfig(hw.norm_lanes, hw.max_channels, 16, ptf16=True)
+        self.layernorm = LayerNormConfig(
+            hw.norm_lanes, hw.max_channels, 16, True, hw.wide_multipliers
+        )
         super().__init__(
             {
                 "i": In(stream.Signature(instruction(Opcode.NORM))),
@@ -92,9 +94,7 @@ class Norm(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # without an instruction it stands still, which saves power
-        norm = LayerNorm(self.layernorm)
-        m.submodules.layernorm = EnableInserter(self.busy | self.params.valid)(norm)
+        m.submodules.layernorm = norm = LayerNorm(self.layernorm)
         wiring.connect(m, wiring.flipped(self.params), norm.params)
         ins = Signal(instruction(Opcode.NORM), name="ins", reset_less=True)
         m.d.comb += [
@@ -121,22 +121,29 @@ class Norm(wiring.Component):
         hw = self.hw
         m.submodules.words = queue = SyncFIFO(width=hw.cols * INT16.width, depth=WORDS)
         active, first_row, first_word = Signal(), Signal(), Signal()
-        word = Signal(range(-(-hw.max_channels // hw.cols) + 1))
         used = Signal(range(WORDS + 1))
         step, arrives, row_end = Signal(), Signal(READ), Signal()
         words = (ins.channels + (hw.cols - 1)) >> ceil_log2(hw.cols)  # of a row
         last_word = count_down(m, "last_word", start, step, words)
-        walk = RowWalk(m, ins, "from", start, row_end)
+        started, load = Signal(), Signal()
+        walk = RowWalk(m, ins, "from", start, load)  # a row ahead of the one that is read
+        at, last_row = Signal.like(self.stream.addr), Signal()
+        m.d.sync += started.eq(start)
+        m.d.comb += load.eq(started | row_end)
+        with m.If(load):
+            m.d.sync += [at.eq(walk.addr), last_row.eq(walk.last)]
+        with m.Elif(step):
+            m.d.sync += at.eq(at + 1)
         may_go, next_too = row_wait(m, self.progress, ins, start, active, row_end)
         asks = start | active
         waited1 = reached(m, "waited1", self.progress, ins.wait1_unit, ins.wait1_count, asks)
         # a register, so that who is refused for it knows at once
         same_row = step | ~first_word | (may_go & (waited1 | ~first_row))
-        goes = Mux(row_end, next_too & ~walk.last, same_row)
+        goes = Mux(row_end, next_too & ~last_row, same_row)
         room = Mux(step, used < WORDS - 1, used != WORDS)  # what is given back counts later
         m.d.sync += self.stream.valid.eq(active & room & goes)
         m.d.comb += [
-            self.stream.addr.eq(walk.addr + word),
+            self.stream.addr.eq(at),
             step.eq(self.stream.valid & self.stream.ready),
             row_end.eq(step & last_word),
             queue.w_data.eq(self.stream.data),
@@ -147,21 +154,11 @@ class Norm(wiring.Component):
             used.eq(used + step - (queue.r_en & queue.r_rdy)),
         ]
         with m.If(step):
-            m.d.sync += [word.eq(word + 1), first_word.eq(0)]
+            m.d.sync += first_word.eq(0)
             with m.If(last_word):
-                m.d.sync += [
-                    word.eq(0),
-                    first_word.eq(1),
-                    first_row.eq(0),
-                    active.eq(~walk.last),
-                ]
+                m.d.sync += [first_word.eq(1), first_row.eq(0), active.eq(~last_row)]
         with m.If(start):
-            m.d.sync += [
-                active.eq(1),
-                first_row.eq(1),
-                first_word.eq(1),
-                word.eq(0),
-            ]
+            m.d.sync += [active.eq(1), first_row.eq(1), first_word.eq(1)]
         return queue
 
     def split(self, m: Module, ins, queue: SyncFIFO, norm: LayerNorm) -> None:

@@ -15,6 +15,7 @@ from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Opcode, Space
 
 from ..parts.count_down import count_down
+from ..parts.elastic import Elastic
 from .burst import Burst
 from .ports import ADDRESS, PROGRESS, instruction, memory_writer, reached, read_port
 from .scratchpad import READ
@@ -79,6 +80,8 @@ class Store(wiring.Component):
         hw, i, writer = self.hw, self.i.payload, self.writer
         depth = 2 * hw.burst
         m.submodules.beats = beats = fifo.SyncFIFOBuffered(width=hw.bus, depth=depth + 1)
+        # the queue's memory answers late, and so does the bus
+        m.submodules.front = front = Elastic(hw.bus)
         begin, running, finish = Signal(), Signal(), Signal()
         waits = self.i.valid & ~running & ~begin
         waited = reached(
@@ -88,10 +91,13 @@ class Store(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(finish),
             self.idle.eq(~self.i.valid),
-            writer.beats.valid.eq(beats.r_rdy),
-            writer.beats.payload.data.eq(beats.r_data),
+            front.i.valid.eq(beats.r_rdy),
+            front.i.payload.eq(beats.r_data),
+            beats.r_en.eq(front.i.ready),
+            writer.beats.valid.eq(front.o.valid),
+            writer.beats.payload.data.eq(front.o.payload),
             writer.beats.payload.strobe.eq((1 << hw.bus_bytes) - 1),
-            beats.r_en.eq(writer.beats.ready),
+            front.o.ready.eq(writer.beats.ready),
         ]
         with m.If(finish):
             m.d.sync += running.eq(0)
@@ -121,17 +127,19 @@ class Store(wiring.Component):
         cost, spacing = Signal(range(max(beats_of.values()) + 1)), Signal.like(gap)
         fits = Signal()  # known a cycle late: there is room for the word read meanwhile, too
         first = {s: at_first(m, begin, granted, words_of[s], s) for s in ports}
-        with m.Switch(i.space):
-            for space, port in ports.items():
-                with m.Case(space):
+        space = Signal.like(i.space)  # there two cycles before `begin`
+        m.d.sync += space.eq(i.space)
+        with m.Switch(space):
+            for of, port in ports.items():
+                with m.Case(of):
                     m.d.comb += [
                         port.valid.eq(reading & (gap == 0) & fits),
                         granted.eq(port.valid & port.ready),
-                        spacing.eq(beats_of[space] - 1),
+                        spacing.eq(beats_of[of] - 1),
                         # The first word of a beat takes the room of the beat.
-                        cost.eq(Mux(first[space], beats_of[space], 0)),
+                        cost.eq(Mux(first[of], beats_of[of], 0)),
                     ]
-                    m.d.sync += fits.eq(room >= 2 * beats_of[space])
+                    m.d.sync += fits.eq(room >= 2 * beats_of[of])
         for port in ports.values():
             m.d.comb += port.addr.eq(at)
         m.d.sync += room.eq(room - Mux(granted, cost, 0) + popped)
@@ -156,16 +164,16 @@ class Store(wiring.Component):
         m.d.comb += [beats.w_data.eq(held), beats.w_en.eq(pending != 0)]
         with m.If(pending != 0):
             m.d.sync += [held.eq(held >> hw.bus), pending.eq(pending - 1)]
-        with m.If(arrives[-1]), m.Switch(i.space):
-            for space, port in ports.items():
-                n, whole = words_of[space], Signal(name=f"whole_{space.name.lower()}")
+        with m.If(arrives[-1]), m.Switch(space):
+            for of, port in ports.items():
+                n, whole = words_of[of], Signal(name=f"whole_{of.name.lower()}")
                 m.d.comb += whole.eq(gathered == n - 1)
-                with m.Case(space):
+                with m.Case(of):
                     if n == 1:
-                        m.d.sync += [held.eq(port.data), pending.eq(beats_of[space])]
+                        m.d.sync += [held.eq(port.data), pending.eq(beats_of[of])]
                     else:
                         m.d.sync += [
-                            held[: hw.bus].eq(Cat(held[bits[space] : hw.bus], port.data)),
+                            held[: hw.bus].eq(Cat(held[bits[of] : hw.bus], port.data)),
                             gathered.eq(Mux(whole, 0, gathered + 1)),
                             pending.eq(whole),
                         ]

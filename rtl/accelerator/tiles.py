@@ -51,7 +51,9 @@ def lane_writer(hw: Hardware) -> wiring.Signature:
 
 
 def tile_clearer(hw: Hardware) -> wiring.Signature:
-    """The side of what writes zeros into whole tiles while nobody else writes."""
+    """The side of what writes zeros into all tiles while nobody else writes: `addr` counts while
+    `valid`, for as many cycles as there are tiles or more, and C cycles longer.
+    """
     return wiring.Signature({"valid": Out(1), "addr": Out(range(hw.tiles))})
 
 
@@ -79,7 +81,8 @@ class Tiles(wiring.Component):
     weights : In, weight_writer
         weights
     clear : In, tile_clearer
-        zeros after a reset, before the others write
+        zeros after a reset, before the others write; column c has those of the tile that `addr`
+        names c + 2 cycles after `valid`
     array : In, tile_reader
         what is multiplied
 
@@ -131,25 +134,24 @@ class Tiles(wiring.Component):
             Signal.like(write.addr, reset_less=True),
             Signal.like(write.en, reset_less=True),
         )
+        # each column is cleared a cycle after the one before it: no wire crosses the chip for it
+        clears, clearing = Signal(hw.cols), Signal()
+        following = Cat(clear.valid, clears)[: hw.cols]
+        m.d.sync += [clears.eq(following), clearing.eq(following.any())]
+        clear_mask = Cat(bit.replicate(hw.rows) for bit in clears)
         m.d.comb += [
             weights.ready.eq(~lanes.valid),
             write.addr.eq(addr),
-            write.data.eq(self._bytes(m)),
+            write.data.eq(self._bytes(m, clearing)),
             write.en.eq(mask),
         ]
         m.d.sync += [
-            addr.eq(Mux(lanes.valid, lanes.tile, Mux(clear.valid, clear.addr, weights.tile))),
-            mask.eq(
-                Mux(
-                    lanes.valid,
-                    lane_mask,
-                    Mux(weights.valid, beat_mask, clear.valid.replicate(hw.tile_bytes)),
-                )
-            ),
+            addr.eq(Mux(lanes.valid, lanes.tile, Mux(weights.valid, weights.tile, clear.addr))),
+            mask.eq(Mux(lanes.valid, lane_mask, Mux(weights.valid, beat_mask, clear_mask))),
         ]
         return m
 
-    def _bytes(self, m: Module) -> Value:
+    def _bytes(self, m: Module, clearing: Value) -> Value:
         """The tile written, in registers: a byte of the epilogue goes to every column (keys) or to
         every row (values), one of a beat to each of its places. So bytes repeat, and those that are
         the same share a register.
@@ -166,8 +168,8 @@ class Tiles(wiring.Component):
                     registers[sources] = byte = Signal(INT8.width, name=name, reset_less=True)
                     of_beat = self.weights.data.word_select(n, INT8.width)
                     of_lane = Mux(lanes.kind, lanes.data[across], lanes.data[down])
-                    cleared = Mux(self.clear.valid, 0, of_beat)
-                    m.d.sync += byte.eq(Mux(lanes.valid, of_lane, cleared))
+                    other = Mux(clearing, 0, of_beat)
+                    m.d.sync += byte.eq(Mux(lanes.valid, of_lane, other))
                 word.append(registers[sources])
         return Cat(word)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +12,7 @@ from fqvit_hw.machine.hardware import Hardware
 from fqvit_hw.machine.isa import Opcode
 from fqvit_hw.machine.layouts import COLUMN
 
+from ..parts.elastic import Elastic
 from .ports import ADDRESS, instruction, memory_reader
 from .tiles import weight_writer
 
@@ -72,8 +73,8 @@ class Weights(wiring.Component):
 
     Latency
     -------
-    A beat that memory delivers in cycle t can be written in cycle t + 2; `loaded` and `ready` count
-    what was written up to the last cycle.
+    A beat that memory delivers in cycle t can be written in cycle t + 3, into a tile in t + 4;
+    `loaded` and `ready` count what was written up to the last cycle.
 
     Throughput
     ----------
@@ -112,7 +113,14 @@ class Weights(wiring.Component):
         m.submodules.jobs = jobs = fifo.SyncFIFO(width=self.job.size, depth=JOBS)
         m.d.comb += [beats.w_data.eq(self.memory.data), beats.w_en.eq(self.memory.valid)]
         self._request(m, jobs, beats)
-        self._unpack(m, jobs, beats)
+        # the queue's memory answers late, and who unpacks decides late
+        m.submodules.front = front = Elastic(self.hw.bus)
+        m.d.comb += [
+            front.i.valid.eq(beats.r_rdy),
+            front.i.payload.eq(beats.r_data),
+            beats.r_en.eq(front.i.ready),
+        ]
+        self._unpack(m, jobs, front.o)
         return m
 
     def _request(self, m: Module, jobs, beats) -> None:
@@ -187,54 +195,68 @@ class Weights(wiring.Component):
         in_tiles = Signal()  # the parameters of this column tile are through
         param_beat = Signal(range(max(hw.param_beats, 2)))
         beat = Signal(range(max(hw.tile_beats, 2)))
+        # the beat at hand ends a tile, a group of tiles, a column tile, the GEMM
+        ends = {name: Signal(name=f"ends_{name}") for name in ("tile", "group", "column", "job")}
         newest = Signal(range(hw.ring))  # the tile being loaded
         occupied = Signal.like(ring.loaded)  # tiles that are loaded or may still be read
         full = Signal()  # all are; a release shows a cycle late
 
         param_step, tile_step = Signal(), Signal()
+        # two registers away from the tiles, which are all over the chip
+        written = data.StructLayout(
+            {"tile": range(hw.ring), "beat": beat.shape(), "data": hw.bus, "ends": 1}
+        )
+        m.submodules.made = made = Elastic(written)
+        i, o = made.i, made.o
         m.d.comb += [
-            tiles.tile.eq(newest),
-            tiles.beat.eq(beat),
-            tiles.data.eq(beats.r_data),
-            tiles.valid.eq(in_tiles & beats.r_rdy & ~full),
-            tile_step.eq(tiles.valid & tiles.ready),
-            beats.r_en.eq(param_step | tile_step),
+            i.payload.tile.eq(newest),
+            i.payload.beat.eq(beat),
+            i.payload.data.eq(beats.payload),
+            i.payload.ends.eq(ends["tile"]),
+            i.valid.eq(in_tiles & beats.valid & ~full),
+            tile_step.eq(i.valid & i.ready),
+            beats.ready.eq(param_step | tile_step),
+            tiles.valid.eq(o.valid),
+            o.ready.eq(tiles.ready),
+            tiles.tile.eq(o.payload.tile),
+            tiles.beat.eq(o.payload.beat),
+            tiles.data.eq(o.payload.data),
         ]
-        param_end, tile_end = Signal(), Signal()
+        param_end, tile_end, loaded = Signal(), Signal(), Signal()
         m.d.comb += [
             param_end.eq(param_step & (param_beat == hw.param_beats - 1)),
-            tile_end.eq(tile_step & (beat == hw.tile_beats - 1)),
+            tile_end.eq(tile_step & ends["tile"]),
+            loaded.eq(o.valid & o.ready & o.payload.ends),
         ]
         with m.If(param_step):
             m.d.sync += param_beat.eq(Mux(param_end, 0, param_beat + 1))
         with m.If(param_end):
             m.d.sync += in_tiles.eq(1)
         with m.If(tile_step):
-            m.d.sync += beat.eq(Mux(tile_end, 0, beat + 1))
-        # tiles, groups, column tiles
-        # it is the last tile of its group, of its column tile, of the GEMM
+            m.d.sync += beat.eq(Mux(ends["tile"], 0, beat + 1))
+        # is it the last tile of its group, of its column tile, of the GEMM?
         in_group = k == job.k_tiles
         in_column = in_group & (group == job.k_groups)
         in_job = in_column & (outer == job.outer)
-        group_end, column_end, job_end = Signal(), Signal(), Signal()
-        # a tile of two beats or more is at hand for a cycle at least before it ends
-        m.d["comb" if hw.tile_beats == 1 else "sync"] += [
-            group_end.eq(in_group),
-            column_end.eq(in_column),
-            job_end.eq(in_job),
-        ]
-        m.d.comb += jobs.r_en.eq(tile_end & job_end)
+        last_tile = {"tile": Const(1), "group": in_group, "column": in_column, "job": in_job}
+        if hw.tile_beats == 1:
+            m.d.comb += [ends[name].eq(last) for name, last in last_tile.items()]
+        else:
+            with m.If(tile_step):  # registers, of the next beat
+                before = beat == hw.tile_beats - 2
+                m.d.sync += [ends[name].eq(before & last) for name, last in last_tile.items()]
+        m.d.comb += jobs.r_en.eq(tile_step & ends["job"])
         with m.If(tile_end):
             m.d.sync += newest.eq(Mux(newest == hw.ring - 1, 0, newest + 1))
-            m.d.sync += k.eq(Mux(group_end, 0, k + 1))
-            with m.If(group_end):
-                m.d.sync += group.eq(Mux(column_end, 0, group + 1))
-            with m.If(column_end):
-                m.d.sync += [in_tiles.eq(0), outer.eq(Mux(job_end, 0, outer + 1))]
+            m.d.sync += k.eq(Mux(ends["group"], 0, k + 1))
+        with m.If(tile_step & ends["group"]):
+            m.d.sync += group.eq(Mux(ends["column"], 0, group + 1))
+        with m.If(tile_step & ends["column"]):
+            m.d.sync += [in_tiles.eq(0), outer.eq(Mux(ends["job"], 0, outer + 1))]
         released = [ring.release] + [Signal.like(ring.release) for _ in range(RELEASE - 1)]
         m.d.sync += [after.eq(before) for before, after in pairwise(released)]
         m.d.sync += [
-            ring.loaded.eq(ring.loaded + tile_end - ring.release),
+            ring.loaded.eq(ring.loaded + loaded - ring.release),
             occupied.eq(occupied + tile_end - released[-1]),
             full.eq(Mux(tile_end, occupied >= hw.ring - 1, occupied == hw.ring)),
         ]
@@ -248,23 +270,25 @@ class Weights(wiring.Component):
         )
         write, read = ram.write_port(granularity=hw.bus), ram.read_port()
         held = Signal(range(hw.params + 1))  # column tiles loaded completely and not released
+        some = Signal()  # more than none
         slot = Signal(range(hw.params))
         oldest = Signal.like(slot)
         piece = (word // hw.bus).bit_length() - 1  # bits of the address inside a word
         part = (word // chunk).bit_length() - 1
         within = Cat(param_beat[piece:][: column_words.bit_length() - 1], slot)
         m.d.comb += [
-            param_step.eq(~in_tiles & beats.r_rdy & (held != hw.params)),
+            param_step.eq(~in_tiles & beats.valid & (held != hw.params)),
             write.addr.eq(within),
-            write.data.eq(beats.r_data.replicate(word // hw.bus)),
+            write.data.eq(beats.payload.replicate(word // hw.bus)),
             write.en.eq(Mux(param_step, 1 << param_beat[:piece] if piece else 1, 0)),
-            params.ready.eq(held != 0),
+            params.ready.eq(some),
             read.addr.eq(Cat(params.addr[part:][: column_words.bit_length() - 1], oldest)),
         ]
         m.d.sync += [
             slot.eq(slot + param_end),
             oldest.eq(oldest + params.release),
             held.eq(held + param_end - params.release),
+            some.eq(param_end | Mux(params.release, held > 1, held != 0)),
         ]
         if part:
             chosen = Signal(part)

@@ -113,11 +113,12 @@ class Window(wiring.Component):
 def held(m: Module, client, name: str, taken: Value, clear: Value) -> tuple[Signal, Signal]:
     """A client's request in a register of its own, so that `ready` is one: -> (is one there, it).
 
-    taken: it is taken from there, in this cycle; clear: forget it, take none.
+    taken: it is taken from there, in this cycle; clear: forget it, and what the client, which is in
+    reset meanwhile, is told to have given.
     """
     there, request = Signal(name=f"{name}_there"), client.request
     waiting = Signal.like(request.payload, name=f"{name}_waiting", reset_less=True)
-    m.d.comb += request.ready.eq(~there & ~clear)
+    m.d.comb += request.ready.eq(~there)
     with m.If(~there):
         m.d.sync += [there.eq(request.valid & ~clear), waiting.eq(request.payload)]
     with m.Elif(taken | clear):

@@ -32,6 +32,7 @@ from fqvit_hw.formats import (
 
 from ..parts.block_ram import block_ram
 from ..parts.checks import check_fields
+from ..parts.elastic import Elastic
 from ..parts.moments import Moments, Variance, VarianceConfig, moments_latency
 from ..parts.normalize import Normalize, NormalizeConfig
 from ..parts.position import inside, position
@@ -46,12 +47,14 @@ class LayerNormConfig:
 
     8-bit codes have a zero point and PTF factors; 16-bit codes have neither, unless `ptf16`: then
     one block serves both, the 8-bit codes sign-extended; X = (code - zero) << factor has 16 bits.
+    wide_multipliers: of 27 x 18 bits (`rtl.parts.product`).
     """
 
     lanes: int
     max_channels: int
     width: int = 8
     ptf16: bool = False
+    wide_multipliers: bool = False
 
     def __post_init__(self):
         check_fields(self)
@@ -94,7 +97,7 @@ class LayerNormConfig:
 
     @property
     def latency(self) -> int:
-        return self.wait + Normalize.latency
+        return self.wait + Normalize.latency + 1
 
     @property
     def interval(self) -> int:
@@ -115,8 +118,9 @@ class LayerNormConfig:
     @property
     def normalize(self) -> NormalizeConfig:
         return NormalizeConfig(
-            self.lanes, self.beats, self.ring_depth, self.widths, self.inverse_root.pairs
-        )
+            self.lanes, self.beats, self.ring_depth, self.widths, self.inverse_root.pairs,
+            self.wide_multipliers,
+        )  # fmt: skip
 
     def array(self, width: int, sign: bool = True) -> data.ArrayLayout:
         return data.ArrayLayout(signed(width) if sign else unsigned(width), self.lanes)
@@ -187,7 +191,7 @@ class LayerNorm(wiring.Component):
 
     Back-pressure
     -------------
-    Stalls as a whole while `o` is not taken; without it, loading never waits for draining.
+    Stalls as a whole while two beats wait at `o`; without them, loading never waits for draining.
     """
 
     def __init__(self, parameters: LayerNormConfig):
@@ -209,7 +213,10 @@ class LayerNorm(wiring.Component):
         m = Module()
         c = self.parameters
         advance = Signal()
-        m.d.comb += [advance.eq(self.o.ready | ~self.o.valid), self.params.ready.eq(1)]
+        # so that a register stops the clock of everything, all over the chip
+        m.submodules.made = made = Elastic(c.o)
+        wiring.connect(m, made.o, wiring.flipped(self.o))
+        m.d.comb += [advance.eq(made.i.ready), self.params.ready.eq(1)]
         table = {"gamma": c.array(GAMMA.width), "beta": c.array(BETA.width)}
         if c.factors:
             table["factor"] = c.array(PTF_BITS, sign=False)
@@ -254,9 +261,9 @@ class LayerNorm(wiring.Component):
             normalize.gamma_data.eq(table["gamma"].data),
             table["beta"].addr.eq(normalize.beta_addr),
             normalize.beta_data.eq(table["beta"].data),
-            self.o.valid.eq(normalize.valid),
-            self.o.payload.last.eq(normalize.last),
-            self.o.payload.data.eq(normalize.y),
+            made.i.valid.eq(normalize.valid),
+            made.i.payload.last.eq(normalize.last),
+            made.i.payload.data.eq(normalize.y),
         ]
         return m
 

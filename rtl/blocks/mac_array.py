@@ -12,7 +12,7 @@ from amaranth.hdl import Cat, Const, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from fqvit_hw.formats import ACC, CODE, OPERAND
+from fqvit_hw.formats import ACC, CODE, INT8, OPERAND
 
 from ..parts.accumulator import Accumulator, AccumulatorConfig
 from ..parts.checks import check_fields
@@ -27,6 +27,7 @@ class MacArrayConfig:
 
     bias: accumulator rows start from the stream `bias`; multiply, bitshift: the modes built in;
     shifters: BitShift by a shifter in every cell, not by its multiplier;
+    pairs: a multiplier of 27 x 18 bits serves two columns: without bitshift, weights are int8;
     load: a beat of `weights` is a row or a column of a tile; group: most tiles loaded at once.
     """
 
@@ -38,6 +39,7 @@ class MacArrayConfig:
     multiply: bool = True
     bitshift: bool = True
     shifters: bool = False
+    pairs: bool = False
     load: str = "rows"
     group: int = 1
 
@@ -51,6 +53,11 @@ class MacArrayConfig:
             raise ValueError(
                 f"MacArrayConfig.group: expected at most tiles = {self.tiles}, got {self.group}"
             )
+        if self.pairs and self.bitshift:
+            raise ValueError(
+                "MacArrayConfig.pairs: two products with powers of two do not fit a multiplier of "
+                "27 x 18 bits: expected bitshift False"
+            )
         if self.dot.sum_width > ACC.width:
             raise ValueError(
                 f"MacArrayConfig.rows: {self.rows} terms of {self.dot.term_width} bits need "
@@ -62,16 +69,21 @@ class MacArrayConfig:
         return self.multiply and self.bitshift
 
     @property
+    def weight(self) -> int:
+        """Bits of a weight."""
+        return INT8.width if self.pairs else OPERAND.width
+
+    @property
     def dot(self) -> Dot:
         return Dot(
-            self.rows, self.cols,
-            multiply=self.multiply, bitshift=self.bitshift, shifters=self.shifters,
+            self.rows, self.cols, weight=self.weight, multiply=self.multiply,
+            bitshift=self.bitshift, shifters=self.shifters, pairs=self.pairs,
         )  # fmt: skip
 
     @property
     def ring(self) -> TileRingConfig:
         lanes, width = (self.rows, self.cols) if self.load == "rows" else (self.cols, self.rows)
-        return TileRingConfig(lanes, width, self.tiles, self.group)
+        return TileRingConfig(lanes, width, self.tiles, self.group, self.weight)
 
     @property
     def accumulator(self) -> AccumulatorConfig:
@@ -114,7 +126,8 @@ class MacArray(wiring.Component):
     -------
     weights : In, stream of {data, last}
         tiles in order, `rows` beats of int9 x cols each, row 0 first, `last` on a tile's last beat
-        (load "columns": `cols` beats of int9 x rows); for an early `last` see `rtl.parts.tile_ring`
+        (load "columns": `cols` beats of int9 x rows; with pairs of int8); for an early `last` see
+        `rtl.parts.tile_ring`
     group : In, range
         tiles loaded at once, see `rtl.parts.tile_ring`; with parameters.group > 1 only
     i : In, stream of {data, tile, release, shift, addr, first, last}

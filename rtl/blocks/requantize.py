@@ -21,10 +21,11 @@ from ..parts.shifter import SHIFT_LATENCY, shift_right
 
 @dataclass(frozen=True)
 class RequantizeConfig:
-    """lanes: elements a beat; width: output bits, 8..32."""
+    """lanes: elements a beat; width: output bits, 8..32; wide_multipliers: of 27 x 18 bits."""
 
     lanes: int
     width: int = 8
+    wide_multipliers: bool = False
 
     def __post_init__(self):
         check_fields(self)
@@ -88,16 +89,19 @@ class Requantize(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        c = self.parameters
         advance = pipeline(m, self.i, self.o, self.latency)
-        fmt = IntFormat(self.parameters.width)
+        fmt = IntFormat(c.width)
         zero = delayed(m, advance, self.i.payload.zero, self.latency - 2, "zero")
-        for n in range(self.parameters.lanes):
+        for n in range(c.lanes):
             lane = self.i.payload.lanes[n]
             shift = Signal(SHIFT.width, name=f"shift{n}", reset_less=True)
             with m.If(advance):
                 m.d.sync += shift.eq(lane.shift - 1)
             shift = delayed(m, advance, shift, Product.latency - 1, f"shift{n}")
-            product = Product(m, advance, lane.acc, lane.multiplier, f"product{n}").result
+            product = Product(
+                m, advance, lane.acc, lane.multiplier, f"product{n}", c.wide_multipliers
+            ).result
             # rshift_round(x, n) = ((x >> (n - 1)) + 1) >> 1: no constant 2^(n-1) to decode
             doubled = shift_right(m, advance, product, shift, f"doubled{n}")
             rounded = Signal(signed(PRODUCT.width), name=f"rounded{n}", reset_less=True)

@@ -1,7 +1,8 @@
 """The blocks in the named configurations: for `make verilog`, `make synth` and `make pnr`.
 
 tiny: small enough to read the waveforms of: the digits network on 4 lanes. base: DeiT-Tiny and
-DeiT-Small on a 16 x 16 array. ecp5_85k: the same networks for an ECP5-85k. large: the largest
+DeiT-Small on a 16 x 16 array. ecp5_85k: the same networks for an ECP5-85k. ultrascale: `base` with
+the multipliers of an UltraScale+, two products of the array in each. large: the largest
 accelerator; its blocks would be those of `base`, with more lanes.
 """
 
@@ -16,7 +17,7 @@ from amaranth.lib import wiring
 from fqvit_hw.blocks import BLOCKS, load
 from fqvit_hw.errors import UserError
 
-CONFIGS = ("tiny", "base", "ecp5_85k", "large")
+CONFIGS = ("tiny", "base", "ecp5_85k", "ultrascale", "large")
 DEFAULT = "base"
 
 

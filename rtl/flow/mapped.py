@@ -1,9 +1,9 @@
 """A block mapped to the cells of an ECP5: its netlist, and Verilog of that netlist to simulate.
 
-Yosys maps (`synth.mapping`), then registers go into multipliers and block RAMs (`rtl.flow.absorb`)
-and operands and addresses where they cost the fewest wires (`rtl.flow.justify`,
-`rtl.flow.shallow`). `make pnr` places this netlist, `make timing` times it, tests simulate it with
-the golden vectors.
+Yosys maps (`synth.mapping`), then registers go into multipliers and block RAMs (`rtl.flow.absorb`),
+operands and addresses where they cost the fewest wires (`rtl.flow.justify`, `rtl.flow.shallow`),
+and flip-flops that drive very many inputs are made several times (`rtl.flow.replicate`). `make pnr`
+places this netlist, `make timing` times it, tests simulate it with the golden vectors.
 
 Yosys has models of the fabric's cells; of MULT18X18D and DP16KD it has none: `models/`.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .absorb import absorb
 from .justify import justify
+from .replicate import replicate
 from .shallow import follow
 from .synth import mapping
 from .tools import run
@@ -41,6 +42,7 @@ def netlist(block: str, text: str, top: str, folder: Path) -> tuple[dict, dict[s
     done = absorb(found, top)
     justify(found, top)
     follow(found, top)
+    replicate(found, top)
     return found, done
 
 

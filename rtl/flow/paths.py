@@ -6,19 +6,21 @@ a clock and ends at a register:
     clock to output + wire + cell + wire + cell + ... + wire + set-up
 
 Cells: `rtl.flow.delays`, an ECP5 of speed grade 6. Wires: `wire`, by the number of inputs that a
-net drives. Paths from or to pins do not count, nor do those inside a multiplier.
+net drives, or, of a placed netlist, by their length (`rtl.flow.placed`). Paths from or to pins do
+not count, nor do those inside a multiplier.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from .delays import delays
 from .netlist import names, nets
+from .placed import Place, distance
 
 # Inputs with a wire of their own: the carry, and what a multiplexer takes from its own slice
 INSIDE = {("CCU2C", "CIN"), ("PFUMX", "ALUT"), ("PFUMX", "BLUT"), ("L6MUX21", "D0")}
@@ -63,12 +65,14 @@ class Paths:
 
     arrival: bit to ps after the clock's edge, of nets that a register reaches; before: bit to the
     input from which the slowest path came, None at a register's output. Bits are Yosys's numbers.
+    places: where the cells are, if they have been placed.
 
     Raises ValueError for cells without delays, for a loop without a register and for more than one
     clock.
     """
 
-    def __init__(self, module: dict):
+    def __init__(self, module: dict, places: Mapping[str, Place] | None = None):
+        self.places = places
         self.cells: dict[str, dict] = module["cells"]
         self.fanout: Counter[int] = Counter()
         self.driver: dict[int, str] = {}
@@ -120,9 +124,15 @@ class Paths:
         arrival = self.arrival.get(point.bit)
         if arrival is None:
             return None
-        driver = self.cells[self.driver[point.bit]]["type"]
-        kind = self.cells[point.cell]["type"]
-        return arrival + wire(kind, point.port, driver, self.fanout[point.bit])
+        return arrival + self._wire(self.driver[point.bit], point)
+
+    def _wire(self, driver: str, point: Point) -> int:
+        kinds = self.cells[point.cell]["type"], self.cells[driver]["type"]
+        ps = wire(kinds[0], point.port, kinds[1], self.fanout[point.bit])
+        if self.places is None or ps == 0:
+            return ps
+        a, b = self.places[driver], self.places[point.cell]
+        return BESIDE if ps == BESIDE and a == b else distance(a, b)
 
     def endpoints(self) -> list[Endpoint]:
         """Every input of a register that another one reaches, the slowest first."""

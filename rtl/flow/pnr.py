@@ -12,6 +12,9 @@ median too:
 - Fmax of the clock; the harness's own paths pass one LUT at most. from, to: the signals
   (flip-flop, RAM or multiplier) between which the slowest path runs.
 
+The seed's folder also holds paths.txt, the slowest path to each register as the placement lets one
+expect them, before the router.
+
 What does not fit the chip or the tool, or is not routed after LIMIT seconds, is a line with the
 reason and how far the tool came, and exit status 1.
 """
@@ -33,9 +36,12 @@ from fqvit_hw.command_line import Parser, program
 from fqvit_hw.places import BUILD
 
 from .configs import BLOCKS, CONFIGS, component, select
+from .estimate import describe, grouped
 from .mapped import netlist
+from .paths import Paths
 from .pin_harness import Harness
 from .pins import pin
+from .placed import places
 from .tools import aligned, run, run_all, save
 from .verilog import convert
 
@@ -83,7 +89,7 @@ class Settings:
 
 def usual(block: str) -> Settings:
     """What a block is placed and routed with unless told otherwise."""
-    return Settings(freq=75, timed=False) if block == "accelerator" else Settings()
+    return Settings(freq=75) if block == "accelerator" else Settings()
 
 
 @dataclass
@@ -177,6 +183,13 @@ def finish(placed: Path, timed: bool) -> None:
     placed.write_text(json.dumps(found))
 
 
+def placed_paths(netlist: Path, placed: Path, budget: float) -> str:
+    """A line for each register, the slowest path to it first; over: more than `budget` ns."""
+    module = json.loads(netlist.read_text())["modules"][TOP]
+    (found,) = json.loads(placed.read_text())["modules"].values()
+    return "\n".join(map(describe, grouped(Paths(module, places(module, found)), budget)))
+
+
 def route(mapped: Routed, seed: int, settings: Settings, build: Path = OUT) -> Routed:
     """Place and route a mapped block; a folder for the seed holds logs, report and bitstream."""
     routed = replace(mapped, seed=seed)
@@ -199,6 +212,8 @@ def route(mapped: Routed, seed: int, settings: Settings, build: Path = OUT) -> R
     place = [*design, *seeded, "--no-route", "--write", placed]
     routed.failure = run("nextpnr", place, folder, f"{made}/place.txt", LIMIT)
     if not routed.failure:
+        slowest = placed_paths(folder / "netlist.json", folder / placed, 1000 / settings.freq)
+        (folder / made / "paths.txt").write_text(f"{slowest}\n")
         finish(folder / placed, settings.timed)
         done = ["--no-pack", "--no-place", "--json", placed]
         files = ["--report", f"{made}/report.json", "--textcfg", f"{made}/chip.config"]
@@ -284,7 +299,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--timed",
         action=BooleanOptionalAction,
-        help="the router looks at the clock, too; default: but for the accelerator",
+        default=True,
+        help="the router looks at the clock, too, not the placer alone; default: yes",
     )
     parser.add_argument(
         "--no-pins", action="store_true", help="multipliers, block RAMs where nextpnr likes"
@@ -293,10 +309,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--placer", choices=PLACERS, default=PLACERS[0], help="default: static")
     options = parser.parse_args(arguments)
     told: dict = {"speed": options.speed, "ripup": options.tmg_ripup, "placer": options.placer}
-    told["pinned"] = not options.no_pins
-    for name in ("freq", "timed"):
-        if getattr(options, name) is not None:
-            told[name] = getattr(options, name)
+    told |= {"pinned": not options.no_pins, "timed": options.timed}
+    if options.freq is not None:
+        told["freq"] = options.freq
     jobs = [
         (block, config, replace(usual(block), **told))
         for block, config in select(options.config, options.block, (DEFAULT,))

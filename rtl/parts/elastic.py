@@ -41,18 +41,18 @@ class Elastic(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         i, o = self.i, self.o
-        spare, waits = Signal.like(i.payload, name="spare", reset_less=True), Signal()
+        spare, ready = Signal.like(i.payload, name="spare", reset_less=True), Signal(init=1)
         head = Signal.like(i.payload, name="head", reset_less=True)
         valid = Signal()
-        m.d.comb += [i.ready.eq(~waits), o.valid.eq(valid), o.payload.eq(head)]
-        with m.If(~waits):
+        m.d.comb += [i.ready.eq(ready), o.valid.eq(valid), o.payload.eq(head)]
+        with m.If(ready):
             m.d.sync += spare.eq(i.payload)
         with m.If(o.ready | ~valid):
             m.d.sync += [
-                head.eq(Mux(waits, spare, i.payload)),
-                valid.eq(waits | i.valid),
-                waits.eq(0),
+                head.eq(Mux(ready, i.payload, spare)),
+                valid.eq(i.valid | ~ready),
+                ready.eq(1),
             ]
         with m.Elif(i.valid):
-            m.d.sync += waits.eq(1)
+            m.d.sync += ready.eq(0)
         return m

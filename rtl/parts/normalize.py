@@ -32,7 +32,8 @@ from .shifter import shift_right
 class NormalizeConfig:
     """lanes: elements a beat; beats: of the longest row, at least 2; ring_depth: beats of the ring.
 
-    widths: LayerNormWidths of the longest row; pairs: of bits of V (`InverseRootConfig.pairs`).
+    widths: LayerNormWidths of the longest row; pairs: of bits of V (`InverseRootConfig.pairs`);
+    wide_multipliers: of 27 x 18 bits (`rtl.parts.product`).
     """
 
     lanes: int
@@ -40,6 +41,7 @@ class NormalizeConfig:
     ring_depth: int
     widths: LayerNormWidths
     pairs: int
+    wide_multipliers: bool = False
 
     @property
     def layer(self) -> data.StructLayout:
@@ -78,7 +80,8 @@ class Normalize(wiring.Component):
     ring_addr : Out, range
         of the ring buffer: in order, an address a beat
     ring_data : In, X x lanes
-        one cycle after its address, as all data: it goes into a register, which may be the memory's
+        one cycle after its address, as all data: it goes through two registers, of which one may be
+        the memory's, the other one the multiplier's
     gamma_addr, beta_addr : Out, range
         the beat's place in the row
     gamma_data, beta_data : In, array
@@ -90,7 +93,7 @@ class Normalize(wiring.Component):
 
     Latency
     -------
-    14, from a beat's turn in the ring to `valid`; the first turn is in the cycle after `start`.
+    15, from a beat's turn in the ring to `valid`; the first turn is in the cycle after `start`.
 
     Throughput
     ----------
@@ -102,7 +105,7 @@ class Normalize(wiring.Component):
     None: the parent stops the clock of the whole component (`rtl.blocks.layernorm`).
     """
 
-    latency = 14
+    latency = 15
 
     def __init__(self, parameters: NormalizeConfig):
         self.parameters = c = parameters
@@ -149,7 +152,7 @@ class Normalize(wiring.Component):
             marks[0].last.eq(beat.last),
             marks[0].index.eq(index),
             self.gamma_addr.eq(marks[7].index),
-            self.beta_addr.eq(marks[9].index),
+            self.beta_addr.eq(marks[10].index),
         ]
         m.d.sync += [after.eq(before) for before, after in pairwise(marks)]
 
@@ -166,13 +169,14 @@ class Normalize(wiring.Component):
         def register(name: str, width: int) -> data.View:
             return Signal(c.array(width), name=name, reset_less=True)
 
-        total, R, shift = row(self.total, "total", 3), row(self.R, "R", 4), row(self.shift, "e", 6)
+        total, R, shift = row(self.total, "total", 4), row(self.R, "R", 5), row(self.shift, "e", 7)
         # beta counts in 2^-10; T * gamma in 2^-(16 + gamma_shift), cut to 2^-10: rounding down
         # twice is rounding down once, so the bits cut off cannot change the sum with beta
         cut = NORM_FRACTION - BETA_FRACTION
         offset = (self.config.zero_out << BETA_FRACTION) + (1 << (BETA_FRACTION - 1))
         always = Const(1)
-        # what the memories deliver; beta with what is added to all channels
+        # what the memories deliver, and what the multipliers take; beta goes to an adder
+        read_X, read_gamma = register("read_X", w.X.width), register("read_gamma", GAMMA.width)
         X, gamma = register("X", w.X.width), register("gamma", GAMMA.width)
         CX = register("CX", ceil_log2(w.channels) + w.X.width)
         D = register("D", w.D.width)
@@ -180,12 +184,13 @@ class Normalize(wiring.Component):
         scaled = register("scaled", NORM.width + GAMMA.width - cut)
         summed = register("summed", NORM.width + GAMMA.width - cut + 1)
         beta, added = register("beta", BETA.width), register("added", BETA.width + 1)
-        m.d.sync += [X.eq(self.ring_data), gamma.eq(self.gamma_data), beta.eq(self.beta_data)]
+        m.d.sync += [read_X.eq(self.ring_data), read_gamma.eq(self.gamma_data)]
+        m.d.sync += [X.eq(read_X), gamma.eq(read_gamma), beta.eq(self.beta_data)]
         for k in range(c.lanes):
-            DR = Product(m, always, D[k], R, f"DR{k}").result
+            DR = Product(m, always, D[k], R, f"DR{k}", c.wide_multipliers).result
             # rshift_round(v, n) = ((2 v >> n) + 1) >> 1
             doubled = shift_right(m, always, DR << 1, shift, f"doubled{k}")
-            TG = Product(m, always, T[k], gamma[k], f"TG{k}").result
+            TG = Product(m, always, T[k], gamma[k], f"TG{k}", c.wide_multipliers).result
             m.d.sync += [
                 CX[k].eq(X[k] * self.config.channels),
                 D[k].eq(CX[k] - total),

@@ -13,15 +13,17 @@ from fqvit_hw.formats import OPERAND
 
 @dataclass(frozen=True)
 class TileRingConfig:
-    """lanes: beats a tile; width: operands a beat; tiles: capacity; group: tiles loaded at once."""
+    """lanes: beats a tile; width: operands a beat; tiles: capacity; group: tiles loaded at once;
+    bits: of an operand."""
 
     lanes: int
     width: int
     tiles: int = 2
     group: int = 1
+    bits: int = OPERAND.width
 
     def __post_init__(self):
-        for name in ("lanes", "width", "tiles", "group"):
+        for name in ("lanes", "width", "tiles", "group", "bits"):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"TileRingConfig.{name}: expected at least 1, got {getattr(self, name)}"
@@ -37,7 +39,7 @@ class TileRingConfig:
 
     @property
     def lane(self) -> data.ArrayLayout:
-        return data.ArrayLayout(signed(OPERAND.width), self.width)
+        return data.ArrayLayout(signed(self.bits), self.width)
 
     @property
     def i(self) -> data.StructLayout:
@@ -74,7 +76,7 @@ class TileRing(wiring.Component):
         with `take`: after it the ring forgets all tiles up to and including this one
     advance : In, 1
         `tile` changes in the next cycle
-    tile : Out, int9 x width x lanes
+    tile : Out, signed operands x width x lanes
         the tile at the last cycle's `offset`
 
     Latency

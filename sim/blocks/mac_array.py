@@ -20,10 +20,11 @@ CONFIGURATIONS = {
     "16x16": MacArrayConfig(16, 16, depth=256, shifters=True),
     "6x10_columns": MacArrayConfig(6, 10, tiles=5, depth=7, bias=True, load="columns"),
     "10x6_one_row": MacArrayConfig(10, 6, tiles=3, depth=1, bias=True),
+    "4x5_pairs": MacArrayConfig(4, 5, depth=20, bias=True, bitshift=False, pairs=True),
     "8x16_multiply": MacArrayConfig(8, 16, depth=64, bitshift=False),
     "16x8_bitshift": MacArrayConfig(16, 8, depth=64, multiply=False),
 }
-SMALL = ("8x16", "6x10_columns")
+SMALL = ("8x16", "6x10_columns", "4x5_pairs")
 LARGEST = {"small": 400, "full": 4_000}  # beats of a case; longer ones only by name
 TOKENS = {"small": (1, 5, 17), "full": (1, 5, 17, 50, 197)}
 MAX_ROWS = 17  # of long dot products: with one accumulator each row loads all its tiles again

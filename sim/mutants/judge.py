@@ -193,6 +193,13 @@ def build_all() -> Path:
     if machine.exists() and known.exists() and known.read_text() == key:
         return machine
     known.unlink(missing_ok=True)
+    shutil.copy2(build_one(OUT / "all", instrumented()), machine)
+    known.write_text(key)
+    return machine
+
+
+def instrumented() -> dict[str, str]:
+    """The sources with all mutants but those that are `alone`, by file."""
     changed = {}
     for file in sorted({mutant.file for mutant in MUTANTS}):
         theirs = [
@@ -201,14 +208,12 @@ def build_all() -> Path:
         changed[file], refused = instrument((ROOT / file).read_text(), theirs)
         for number, reason in refused.items():
             raise UserError(f"mutant {MUTANTS[number - 1].name}: {reason}")
-    shutil.copy2(build_one(OUT / "all", changed), machine)
-    known.write_text(key)
-    return machine
+    return changed | {"rtl/mutant.py": MODULE}
 
 
 def build_one(folder: Path, changed: dict[str, str]) -> Path:
-    """A machine from the sources with other text in some files."""
-    make_copy(folder, changed | {"rtl/mutant.py": MODULE})
+    """A machine from the sources with other text in some files, `rtl/mutant.py` among them."""
+    make_copy(folder, changed)
     made = in_copy(folder, "-m", "fqvit_hw.sim.mutants.schemata", f"{folder / 'build'}", MICRO.name)
     if made.returncode:
         said = made.stderr.strip().splitlines() or ["it says nothing"]

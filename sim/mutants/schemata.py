@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fqvit_hw.machine.hardware import Hardware
+
 PORT = "mutant"
 MODULE = '''"""Made by sim/mutants/schemata.py: which mutant is alive, and its choice."""
 
@@ -129,7 +131,8 @@ def instrument(text: str, mutants: list[tuple[int, str]]) -> tuple[str, dict[int
     return ast.unparse(ast.fix_missing_locations(tree)), refused
 
 
-def main(arguments: list[str]) -> None:
+def emit(hw: Hardware) -> str:
+    """The Verilog of a machine with the port that chooses: in a copy with `rtl/mutant.py` alone."""
     from amaranth.back import verilog
     from amaranth.hdl._ir import PortDirection
     from fqvit_hw.rtl.mutant import SELECT  # pyright: ignore[reportMissingImports]  # it is MODULE
@@ -137,10 +140,8 @@ def main(arguments: list[str]) -> None:
     from fqvit_hw.rtl.accelerator.accelerator import Accelerator
     from fqvit_hw.rtl.flow.verilog import readable, without_zeros
 
-    from ..networks.micro import SIZES
-    from ..networks.verilated import QUICK, TOP, compile_verilog, header, unset
+    from ..networks.verilated import TOP, unset
 
-    folder, hw = Path(arguments[0]), SIZES[arguments[1]]
     top = Accelerator(hw, trace=True)
     ports = {PORT: (SELECT, PortDirection.Input)}
     for path, member, value in top.signature.flatten(top):
@@ -148,8 +149,16 @@ def main(arguments: list[str]) -> None:
         value = value.as_value() if hasattr(value, "as_value") else value
         ports["__".join(map(str, path))] = (value, PortDirection[direction])
     text = verilog.convert(top, name=TOP, ports=ports, strip_internal_attrs=True, emit_src=False)
+    return unset(without_zeros(readable(text)))
+
+
+def main(arguments: list[str]) -> None:
+    from ..networks.micro import SIZES
+    from ..networks.verilated import QUICK, TOP, compile_verilog, header
+
+    folder, hw = Path(arguments[0]), SIZES[arguments[1]]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{TOP}.v").write_text(unset(without_zeros(readable(text))))
+    (folder / f"{TOP}.v").write_text(emit(hw))
     (folder / "machine.h").write_text(header(hw, True) + "#define MUTANTS\n")
     compile_verilog(folder, QUICK)
 

@@ -21,6 +21,7 @@ from fqvit_hw.machine.registers import shape
         (TINY, {"bus": 32}, "Hardware.bus: expected 64, 128, 256 or 512 bits, got 32"),
         (TINY, {"sums": 0}, "Hardware.sums: expected at least 1, got 0"),
         (TINY, {"modes": ("max9",)}, "Hardware.modes: expected some of .*max9"),
+        (TINY, {"wide_multipliers": True}, "Hardware.wide_multipliers: .* expected modes without"),
     ],
 )
 def test_refusals(hw, sizes, words):

@@ -43,6 +43,7 @@ from fqvit_hw.rtl.parts.distance_table import DistanceTable
 from fqvit_hw.rtl.parts.elastic import Elastic
 from fqvit_hw.rtl.parts.moments import Moments, Variance, VarianceConfig
 from fqvit_hw.rtl.parts.normalize import Normalize
+from fqvit_hw.rtl.parts.pair import Pair
 from fqvit_hw.rtl.parts.replay import Replay, ReplayConfig
 from fqvit_hw.rtl.parts.root import InverseRoot, InverseRootConfig
 from fqvit_hw.rtl.parts.row_norm import RowNorm, RowNormConfig
@@ -69,6 +70,7 @@ COMPONENTS = [
     AttentionCode(4, 28, uniform8=True),
     Log2Code(4, 28),
     Uniform8Code(4, 28),
+    Pair(),
     TileRing(TileRingConfig(4, 4, group=2)),
     Attention(AttentionConfig(4, 4, 17, 16, bias=True)),
     Gelu(GeluConfig(4)),

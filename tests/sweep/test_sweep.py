@@ -12,7 +12,7 @@ from fqvit_hw.compiler.swin import schedule_swin
 from fqvit_hw.compiler.swin.patterns import window_order
 from fqvit_hw.compiler.vit.shape import Shape
 from fqvit_hw.cycles import predict
-from fqvit_hw.machine.hardware import BASE, ECP5_85K, LARGE, TINY
+from fqvit_hw.machine.hardware import BASE, ECP5_85K, LARGE, TINY, ULTRASCALE
 from fqvit_hw.machine.isa import Opcode
 from fqvit_hw.paper_models import Family, SwinSize, VitSize, of_family
 from fqvit_hw.sweep import page, picture
@@ -128,8 +128,10 @@ def test_more_multipliers_never_take_more_cycles():
 
 
 @pytest.mark.parametrize(
-    ("hw", "number"), [(TINY, 16 + 5 + 16 + 1), (ECP5_85K, 147), (BASE, 256 + 20 + 16 + 1)]
-)
+    ("hw", "number"),
+    [(TINY, 16 + 5 + 16 + 1), (ECP5_85K, 147), (BASE, 256 + 20 + 16 + 1),
+     (ULTRASCALE, 128 + 20 + 16 + 1)],
+)  # fmt: skip
 def test_multipliers(hw, number):
     assert hw.multipliers == number
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -34,7 +34,10 @@ from fqvit_hw.units import (
 from fqvit_hw.units.attention import normalize_rows
 from tests.rtl.instructions import fields_of
 
-SIZES = {"tiny": TINY, "ecp5": ECP5_85K, "base": BASE}
+SIZES = {
+    "tiny": TINY, "ecp5": ECP5_85K, "base": BASE,
+    "wide": replace(ECP5_85K, wide_multipliers=True),
+}  # fmt: skip
 BETWEEN = LATENCY + 3  # cycles from an instruction's last chunk to the next one's first
 GELU_TABLE = np.random.default_rng(1).integers(-128, 128, 4096)
 # for every mode: exponentials, whose low bits are codes, 0 the first of them
@@ -208,11 +211,12 @@ class Machine:
                 tile, byte = t // R * case.to_stride + c // C, (c % C) * R + t % R
             self.expected["tiles"][case.to_base + tile, byte] = y
 
-    def chunks(self, case: Case) -> int:
-        """Cycles that the case's chunks take."""
+    def chunks(self, case: Case) -> list[int]:
+        """Cycles that the chunks of each of the case's passes take."""
         tiles = np.arange(0, case.columns, self.hw.cols)
-        widths = np.minimum(case.columns - tiles, self.hw.cols)
-        return int(case.rows * (-(-widths // self.hw.lanes)).sum())
+        chunks = -(-np.minimum(case.columns - tiles, self.hw.cols) // self.hw.lanes)
+        starts = range(0, len(tiles), case.inner)
+        return [case.rows * int(chunks[n : n + case.inner].sum()) for n in starts]
 
     def beats(self):
         """Rows of accumulators in the array's order, and the column tiles' parameters."""
@@ -411,7 +415,7 @@ def ops(hw) -> list[str]:
     "size, columns, op",
     [
         (size, columns, op)
-        for size, columns in (("tiny", 13), ("ecp5", 53), ("base", 35))
+        for size, columns in (("tiny", 13), ("ecp5", 53), ("base", 35), ("wide", 37))
         for op in ops(SIZES[size])
     ],
 )
@@ -434,14 +438,17 @@ def test_programs(size):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_cycles(size):
-    """Chunks without a bubble between rows, tiles and passes; BETWEEN cycles between GEMMs."""
+    """Chunks without a bubble between rows and tiles, one between passes that give parameters back;
+    BETWEEN cycles between GEMMs."""
     machine = Machine(SIZES[size])
     for op in ("codes8", "gelu", "values", "logits"):
         program(machine, op, rows=3, columns=2 * machine.hw.cols + 3)
     written = machine.run()
     cycle, expected = written[0], []
     for case in machine.cases:
-        expected += range(cycle, cycle + machine.chunks(case))
+        for chunks in machine.chunks(case):
+            expected += range(cycle, cycle + chunks)
+            cycle += chunks + (not case.scalar)
         cycle = expected[-1] + BETWEEN
     assert written == expected
     assert cycle - LATENCY > 0

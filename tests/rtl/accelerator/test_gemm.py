@@ -20,6 +20,7 @@ SIZES = {
     "4x4": size(4, 4, 1, 64),
     "4x4 shifters": size(4, 4, 1, 128, modes=("lis4", "uniform8", "max4"), shifters=True),
     "4x4 shifters alone": size(4, 4, 1, 64, modes=("lis4",), shifters=True),
+    "4x8 pairs": size(4, 8, 1, 64, modes=("max4", "uniform8"), wide_multipliers=True),
     "8x16": size(8, 16, 2, 64, modes=("max4", "lis4", "max5")),
 }
 TINY = SIZES["4x4"]

@@ -18,7 +18,10 @@ from fqvit_hw.sim.blocks.stream import pack, row_beats
 from fqvit_hw.units import LayerNorm, layernorm
 from tests.rtl.instructions import fields_of
 
-SIZES = {"tiny": TINY, "ecp5": ECP5_85K, "base": BASE}
+SIZES = {
+    "tiny": TINY, "ecp5": ECP5_85K, "base": BASE,
+    "wide": replace(ECP5_85K, wide_multipliers=True),
+}  # fmt: skip
 
 
 class Case:
@@ -156,7 +159,9 @@ def cases_of(width: int, channels: int, *rows: int) -> list[Case]:
 
 @pytest.mark.parametrize("stall", [0.0, 0.4], ids=["steady", "stalls"])
 @pytest.mark.parametrize("width", [8, 16])
-@pytest.mark.parametrize("size,channels", [("tiny", 23), ("ecp5", 37), ("ecp5", 48), ("base", 100)])
+@pytest.mark.parametrize(
+    "size,channels", [("tiny", 23), ("ecp5", 37), ("ecp5", 48), ("base", 100), ("wide", 37)]
+)
 def test_rows(size, channels, width, stall):
     run(SIZES[size], cases_of(width, channels, 5, 1, 3), stall=stall)
 

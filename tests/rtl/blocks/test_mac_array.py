@@ -73,6 +73,51 @@ def test_latency(rows, latency):
     assert dut.latency == latency == times["o"][0] - times["i"][0]
 
 
+EXTREMES = {"low": (-128, 127, -1, 0, 1), "factor": (-256, 255, -128, 127, -1, 0, 1)}
+
+
+@pytest.mark.parametrize("cols", [4, 3])
+@pytest.mark.parametrize("stalls", [False, True])
+def test_pairs_of_extremes(cols, stalls):
+    """Every pair of extreme weights in one multiplier, times every extreme operand: each product is
+    exact, whatever its neighbour borrows or carries; an odd column has no neighbour."""
+    values = EXTREMES["low"]
+    tiles = [np.array([[x, y, y, x][:cols]]) for x in values for y in values]
+    config = MacArrayConfig(1, cols, tiles=len(tiles), bitshift=False, pairs=True)
+    dut = MacArray(config)
+    beats = [
+        beat(config, [factor], tile=n) for n in range(len(tiles)) for factor in EXTREMES["factor"]
+    ]
+    expected = [factor * tile[0] for tile in tiles for factor in EXTREMES["factor"]]
+    weights = [b for tile in tiles for b in weight_beats(tile, "rows")]
+    streams = {"weights": weights, "i": beats}
+    got, times = simulate(dut, streams, len(beats), 0.3 if stalls else 0.0)
+    np.testing.assert_array_equal(got, expected)
+    if not stalls:
+        assert dut.latency == 8 == times["o"][-1] - times["i"][-1]
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (8, 16), (6, 7)])
+def test_pairs_over_k_tiles(shape):
+    """Dot products of int8 and uint8 operands, a sum of many terms of both signs."""
+    R, C = shape
+    rng = np.random.default_rng(shape)
+    tokens, k_tiles = max(R, C) + 3, 3
+    config = MacArrayConfig(R, C, depth=tokens, bitshift=False, pairs=True)
+    a = rng.integers(-256, 256, (tokens, k_tiles * R))
+    w = rng.integers(-128, 128, (k_tiles * R, C))
+    a[0], w[:, 0] = -256, -128
+    weights = [b for t in w.reshape(k_tiles, R, C) for b in weight_beats(t, "rows")]
+    beats = [
+        beat(config, a[n, k * R : (k + 1) * R], addr=n, first=k == 0, last=k == k_tiles - 1,
+             release=n == tokens - 1)
+        for k in range(k_tiles)
+        for n in range(tokens)
+    ]  # fmt: skip
+    got, _ = simulate(MacArray(config), {"weights": weights, "i": beats}, tokens)
+    np.testing.assert_array_equal(got, a @ w)
+
+
 @pytest.mark.parametrize("multiply, shifters", [(False, False), (True, False), (True, True)])
 def test_bitshift_every_code(multiply, shifters):
     """All 16 codes against extreme operands; with both modes, beats of either kind alternate."""
@@ -171,7 +216,7 @@ def test_group_with_an_early_last(load):
 @pytest.mark.parametrize(
     "fields",
     [{"rows": 0}, {"cols": 0}, {"tiles": 0}, {"depth": 0}, {"load": "diagonal"}, {"group": 3},
-     {"multiply": False, "bitshift": False}, {"rows": 1024}],
+     {"multiply": False, "bitshift": False}, {"rows": 1024}, {"pairs": True}],
 )  # fmt: skip
 def test_refused_configurations(fields):
     with pytest.raises(ValueError, match=next(iter(fields)) if len(fields) == 1 else "neither"):

@@ -183,9 +183,9 @@ def test_settings_are_what_nextpnr_is_told():
 
 @pytest.mark.parametrize(
     ("arguments", "freq", "timed"),
-    [([], 75, False), (["--freq", "80", "--timed"], 80, True), (["--no-timed"], 75, False)],
+    [([], 75, True), (["--freq", "80", "--timed"], 80, True), (["--no-timed"], 75, False)],
 )
-def test_the_accelerator_is_routed_for_space(arguments, freq, timed, tmp_path, monkeypatch):
+def test_the_accelerator_has_a_target_of_its_own(arguments, freq, timed, tmp_path, monkeypatch):
     """Unless told otherwise; every step gets the same settings."""
     seen = []
 
@@ -224,6 +224,19 @@ def test_a_small_block_is_placed_routed_and_packed(tmp_path):
     assert 40 < routed.fmax < 400
     assert routed.slowest_from and routed.slowest_to
     assert Path(routed.bitstream).read_bytes()[:2] == b"\xff\x00"  # a comment comes first
+    folder = Path(routed.bitstream).parent
+    assert (folder / "paths.txt").read_text()
+
+
+@pytest.mark.slow
+def test_paths_of_a_placement_are_those_that_nextpnr_adds_up(tmp_path):
+    settings = pnr.Settings()  # grade 6, of which `rtl.flow.delays` are
+    made = pnr.prepare("requantize", "tiny", settings, tmp_path)
+    assert pnr.route(made, 1, settings, tmp_path).failure is None
+    folder = tmp_path / "tiny" / "requantize" / "seed1"
+    expected = float(pnr.EXPECTED.findall((folder / "place.txt").read_text())[-1])
+    ns = float((folder / "paths.txt").read_text().split()[0])
+    assert 1000 / expected == pytest.approx(ns, abs=0.006)  # both are rounded
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from fqvit_hw.rtl.flow import synth, tools
 from fqvit_hw.rtl.flow.verilog import convert
 
 
-@pytest.mark.parametrize(("target", "dsps"), [("ecp5", 8), ("xc7", 8)])
+@pytest.mark.parametrize(("target", "dsps"), [("ecp5", 8), ("xc7", 8), ("xcup", 8)])
 def test_a_small_block_counts(target, dsps, tmp_path):
     usage = synth.synthesize("requantize", "tiny", target, build=tmp_path)
     assert usage.failure is None
@@ -26,6 +26,8 @@ def test_sites_of_cells():
     assert synth.count("ecp5", cells) == {"luts": 22, "ffs": 5, "dsps": 0, "brams": 0}
     cells = {"LUT1": 1, "LUT6": 2, "RAM32M": 1, "FDRE": 7, "RAMB18E1": 3, "DSP48E1": 2}
     assert synth.count("xc7", cells) == {"luts": 7, "ffs": 7, "dsps": 2, "brams": 1.5}
+    cells = {"LUT6": 2, "RAM32M16": 1, "FDSE": 7, "RAMB18E2": 3, "RAMB36E2": 1, "DSP48E2": 2}
+    assert synth.count("xcup", cells) == {"luts": 10, "ffs": 7, "dsps": 2, "brams": 2.5}
 
 
 def test_a_cell_without_a_rule_is_refused():
@@ -44,7 +46,7 @@ def test_a_failure_names_block_and_log(tmp_path, monkeypatch, capsys):
 
 
 def test_yosys_that_fails_is_a_failure(tmp_path, monkeypatch):
-    monkeypatch.setattr(synth, "emit", lambda *job: "module gelu(; endmodule\n")
+    monkeypatch.setattr(synth, "emit", lambda *job, **_: "module gelu(; endmodule\n")
     usage = synth.synthesize("gelu", "tiny", "ecp5", build=tmp_path)
     assert "yosys: " in usage.failure and "log.txt" in usage.failure
 
@@ -75,11 +77,30 @@ def test_the_accelerator_fits_its_chip(
     assert line in capsys.readouterr().out.splitlines()
 
 
+def test_a_configuration_of_one_family(tmp_path, monkeypatch):
+    """It is mapped to that one alone, with DSP48E2s by their names, unless another one is named."""
+    seen = []
+
+    def emitted(block, config, modes, platform):
+        seen.append(getattr(platform, "dsp48e2", False))
+        return "module accelerator(input a, output b); assign b = a; endmodule\n"
+
+    monkeypatch.setattr(synth, "emit", emitted)
+    monkeypatch.setattr(synth.synthesize, "__defaults__", ((), tmp_path))
+    monkeypatch.setattr(tools, "ProcessPoolExecutor", ThreadPoolExecutor)
+    file = tmp_path / "synth.json"
+    arguments = ["--block", "accelerator", "--config", "ultrascale", "--json", str(file)]
+    for more, targets in (([], ["xcup"]), (["--target", "xc7"], ["xc7"])):
+        assert synth.main([*arguments, *more]) == 0
+        assert [entry["target"] for entry in json.loads(file.read_text())] == targets
+    assert seen == [True, False]
+
+
 def test_other_attention_modes(tmp_path, monkeypatch, capsys):
     """They replace the configuration's, and the result says so; a block without modes refuses."""
     seen = []
 
-    def emitted(block, config, modes):
+    def emitted(block, config, modes, platform):
         seen.append((block, config, modes))
         return "module softmax(input a, output b); assign b = a; endmodule\n"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fqvit_hw.places import CHECKOUT
-from fqvit_hw.sim.mutants.judge import mutated
+from fqvit_hw.sim.mutants.judge import in_copy, instrumented, make_copy, mutated
 from fqvit_hw.sim.mutants.operators import MUTANTS
 from fqvit_hw.sim.mutants.schemata import instrument
 
@@ -45,6 +45,22 @@ def test_the_list_fits_the_sources():
     assert len({m.name for m in MUTANTS}) == len(MUTANTS) < 256  # numbers have 8 bits
     for mutant in MUTANTS:
         assert mutated(mutant)
+
+
+def test_one_machine_holds_them_all(tmp_path):
+    """Each mutant that is not alone chooses something in the Verilog of the machine; what this
+    machine does not build is a test's to catch."""
+    make_copy(tmp_path, instrumented())
+    script = (
+        "from fqvit_hw.sim.networks.micro import MICRO\n"
+        "from fqvit_hw.sim.mutants.schemata import emit\n"
+        "print(emit(MICRO))"
+    )
+    made = in_copy(tmp_path, "-c", script)
+    assert made.returncode == 0, made.stderr
+    chosen = {int(n, 16) for n in re.findall(r"\bmutant == \d'h([0-9a-f]+)", made.stdout)}
+    absent = [m for n, m in enumerate(MUTANTS, 1) if n not in chosen]
+    assert chosen and all(m.alone or m.bench for m in absent)
 
 
 def test_the_faults_of_the_documents_are_mutants():
