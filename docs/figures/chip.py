@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .text import stored, table
 
-NOT_SIMULATED = ("attention", "accelerator")  # mapped by modules; docs/asic.md
+NOT_SIMULATED = ("attention",)
 
 
 def chips() -> str:
