@@ -43,7 +43,7 @@ SLEW = 0.15  # ns; what OpenSTA shows along the slowest paths
 CLOCK_SLEW = 0.06  # ns; the library's fastest: a clock that arrives is driven well
 ONE_IN = 8
 # The header of a hundred thousand nets is read once for each file: few files.
-# -fno-const-bit-op-tree: else Verilator 5.006 computes wrong values for such a netlist (docs/asic.md).
+# -fno-const-bit-op-tree: else Verilator 5.006 computes wrong values here (docs/asic.md).
 COUNTING = ("--coverage-toggle", "--output-split", "100000", "-fno-const-bit-op-tree")
 
 
