@@ -1,12 +1,13 @@
 # Everything the kit does, as one-word targets. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog synth timing pnr readme lint clean
+.PHONY: help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog synth timing pnr asic readme lint clean
 
 # These choose what a target does; they are passed on as options, never through the environment.
 unexport WAVES BLOCK CONFIG CASE SIZE ARGS NETWORK IMAGES TRACE MODEL WEIGHTS IMAGE ONLY CLOCK HISTORY TARGET
 PYTHON := .venv/bin/python
 RTL := .ci/setup rtl
+CELLS := qflow-tech-osu018:/usr/share/qflow/tech/osu018/osu018_stdcells.lib
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +75,10 @@ timing: ## the clock estimated from the mapped netlist [BLOCK= CONFIG= HISTORY=F
 pnr: ## Fmax and bitstream: an ECP5-85k, slow [BLOCK= CONFIG= ARGS="--seed 1 2 3 --tmg-ripup"]
 	@$(RTL)
 	@$(PYTHON) -m fqvit_hw.rtl.flow.pnr $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
+
+asic: ## area and clock on standard cells of 0.18 um, before layout [BLOCK= CONFIG= ARGS=--bitshift]
+	@$(RTL) opensta:sta $(CELLS)
+	@$(PYTHON) -m fqvit_hw.rtl.flow.asic $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
 
 readme: ## write the figures of README.md and docs/ again, from docs/results
 	@$(RTL)

@@ -81,6 +81,16 @@ def test_missing_tools_without_a_package_manager(machine):
     assert not (machine.root / ".venv").exists()
 
 
+def test_packages_that_bear_other_names(machine, tmp_path):
+    machine.has_python()
+    (tmp_path / "there.lib").touch()
+    needs = [f"{name}:{tmp_path}/{name}.lib" for name in ("there", "missing")]
+    line = one_line(machine.setup("rtl", "opensta:sta", *needs))
+    assert "please install opensta missing (" in line
+    machine.has("sta")
+    assert machine.setup("rtl", "opensta:sta", needs[0]).returncode == 0
+
+
 def test_missing_tools_without_root(machine):
     machine.has_python()
     machine.has("apt-get", "exit 1")
@@ -157,6 +167,6 @@ def test_make_without_a_target_lists_the_targets():
     listed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("  make ")]
     wanted = (
         "help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog",
-        "synth timing pnr readme lint clean",
+        "synth timing pnr asic readme lint clean",
     )
     assert " ".join(listed) == " ".join(wanted)

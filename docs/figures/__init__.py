@@ -6,7 +6,7 @@ sources themselves (sizes, latencies, numbers of cases) are asked of the sources
 
 from collections.abc import Callable
 
-from . import accuracy, blocks, checks, dsps, machine, speed
+from . import accuracy, blocks, checks, chip, dsps, machine, speed
 from .text import ROOT
 
 __all__ = ["FIGURES", "ROOT"]
@@ -18,6 +18,7 @@ MAKERS: tuple[Callable[[], str], ...] = (
     *(machine.machines, machine.performance, machine.deit_tiny, machine.waits, machine.vit_base),
     *(machine.program, blocks.blocks, blocks.resources, blocks.before_and_after),
     *(blocks.whole_machine, blocks.routed, dsps.ultrascale),
+    *(chip.chips, chip.macros, chip.bitshift),
     *(checks.benches, checks.networks, checks.mutants, checks.golden, checks.results),
 )
 FIGURES = {make.__name__: make for make in MAKERS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ TRACES = {  # file and type of each unit's values
     "codes": ("codes.u8", "u1"),
     "norm": ("norm.i8", "i1"),
 }
+TOGGLED = re.compile(r"^C '[^']*\x01o\x02([^\x01']*)[^']*' (\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Outcome:
     runs: list[Run]  # ends with the first that failed
     cycles: int = 0  # simulated
     seconds: float = 0.0
+    toggles: dict[str, int] = field(default_factory=dict)  # of a net; by a machine that counts them
 
     @property
     def failure(self) -> str | None:
@@ -124,7 +127,12 @@ def simulate(
             parts = list(pool.map(share, range(len(shares))))
     runs = sorted((run for part in parts for run in part.runs), key=lambda r: jobs.index(r.job))
     cycles, seconds = sum(p.cycles for p in parts), sum(p.seconds for p in parts)
-    return Outcome(runs, cycles, seconds)
+    return Outcome(runs, cycles, seconds, parts[0].toggles)
+
+
+def toggles(coverage: str) -> dict[str, int]:
+    """How often each net changed, of a file of Verilator's coverage."""
+    return {net: int(count) for net, count in TOGGLED.findall(coverage)}
 
 
 def writable(program: Program) -> str:
@@ -186,7 +194,9 @@ def one_process(machine: Path, program: Program, jobs, options, folder: Path) ->
             end = start[unit] + entry["trace"][unit]
             run.trace[unit], start[unit] = values[start[unit] : end], end
         runs.append(run)
-    return Outcome(runs, result["cycles"], result["seconds"])
+    counted = folder / "coverage.dat"
+    found = toggles(counted.read_text()) if counted.exists() else {}
+    return Outcome(runs, result["cycles"], result["seconds"], found)
 
 
 def check_shape(got: int, hardware: Hardware) -> None:

@@ -128,10 +128,11 @@ def build(hardware: Hardware, trace: bool = False, quick: bool = False) -> Path:
     return program
 
 
-def compile_verilog(folder: Path, optimize: str = FAST) -> None:
-    """Verilator and g++ on accelerator.v and machine.h in `folder`, and on the harness."""
+def compile_verilog(folder: Path, optimize: str = FAST, more: Sequence[str] = ()) -> None:
+    """Verilator and g++ on accelerator.v and machine.h in `folder`, and on the harness; more:
+    options of Verilator."""
     command = [
-        *(*VERILATOR, "-MAKEFLAGS", optimize),
+        *(*VERILATOR, *more, "-MAKEFLAGS", optimize),
         *("-CFLAGS", f"-I{folder} -I{HARNESS}", "--Mdir", f"{folder / 'obj'}"),
         *(f"{path}" for path in sorted(HARNESS.glob("*.cpp"))),
         f"{folder / TOP}.v",

@@ -13,6 +13,8 @@
 // --flip     a negative control: this bit of the memory is inverted before the first run
 // --mutant   another: the mutation that is alive (sim/mutants/schemata.py); 0 is none
 //
+// Built with Verilator's coverage of toggles it writes FOLDER/coverage.dat: those of the last run.
+//
 // Writes FOLDER/logits.bin (the output region after every run), FOLDER/result.json and, with trace
 // ports, the files of recorder.h. Exit status 0: every run ended with `done`; 1: one failed, and
 // result.json says why; 2: a mistake in the call.
@@ -34,7 +36,7 @@ using Bytes = std::vector<uint8_t>;
 class Machine {
 public:
     Machine(Memory memory, const std::string& folder, [[maybe_unused]] unsigned mutant)
-        : memory(std::move(memory)), recorder(folder) {
+        : memory(std::move(memory)), recorder(folder), folder(folder) {
 #ifdef MUTANTS
         top.mutant = mutant;
 #endif
@@ -77,6 +79,9 @@ public:
     uint32_t run(uint64_t timeout) {
         const uint64_t begin = cycle;
         recording = true;
+#if VM_COVERAGE
+        Verilated::threadContextp()->coveragep()->zero();
+#endif
         write(CONTROL, CONTROL_START);
         while (!top.irq) {
             tick();
@@ -92,6 +97,9 @@ public:
         }
         recording = false;
         host_cycles = cycle - begin;
+#if VM_COVERAGE  // how often each net changed in this run: sim/perf/energy.py
+        Verilated::threadContextp()->coveragep()->write((folder + "/coverage.dat").c_str());
+#endif
         return acknowledge();
     }
 
@@ -109,6 +117,7 @@ public:
     Memory memory;
     Registers registers;
     Recorder recorder;
+    std::string folder;
     uint64_t cycle = 0, host_cycles = 0;
 
 private:
