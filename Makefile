@@ -1,7 +1,7 @@
 # Everything the kit does, as one-word targets. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog synth timing pnr asic readme lint clean
+.PHONY: help setup sim sim-net sim-deit perf mutants test test-slow golden accuracy bench verilog synth timing pnr asic energy readme lint clean
 
 # These choose what a target does; they are passed on as options, never through the environment.
 unexport WAVES BLOCK CONFIG CASE SIZE ARGS NETWORK IMAGES TRACE MODEL WEIGHTS IMAGE ONLY CLOCK HISTORY TARGET
@@ -79,6 +79,10 @@ pnr: ## Fmax and bitstream: an ECP5-85k, slow [BLOCK= CONFIG= ARGS="--seed 1 2 3
 asic: ## area and clock on standard cells of 0.18 um, before layout [BLOCK= CONFIG= ARGS=--bitshift]
 	@$(RTL) opensta:sta $(CELLS)
 	@$(PYTHON) -m fqvit_hw.rtl.flow.asic $(if $(BLOCK),--block $(BLOCK)) $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
+
+energy: ## of an image on these cells, from the toggles of the mapped accelerator [CONFIG=]
+	@.ci/setup rtl verilator g++ opensta:sta $(CELLS)
+	@$(PYTHON) -m fqvit_hw.sim.perf.energy $(if $(CONFIG),--config $(CONFIG))
 
 readme: ## write the figures of README.md and docs/ again, from docs/results
 	@$(RTL)

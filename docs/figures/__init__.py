@@ -18,7 +18,7 @@ MAKERS: tuple[Callable[[], str], ...] = (
     *(machine.machines, machine.performance, machine.deit_tiny, machine.waits, machine.vit_base),
     *(machine.program, blocks.blocks, blocks.resources, blocks.before_and_after),
     *(blocks.whole_machine, blocks.routed, dsps.ultrascale),
-    *(chip.chips, chip.macros, chip.bitshift),
+    *(chip.chips, chip.macros, chip.bitshift, chip.energy),
     *(checks.benches, checks.networks, checks.mutants, checks.golden, checks.results),
 )
 FIGURES = {make.__name__: make for make in MAKERS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .text import stored, table
+from .text import sentence, stored, table
 
 NOT_SIMULATED = ("attention",)
 
@@ -51,3 +51,16 @@ def bitshift() -> str:
         rows.append((f"`{config}`", way, *figures))
     head = ("`mac_array`", "built", "NAND2s", "against products alone", "flip-flops", "MHz")
     return table(head, rows)
+
+
+def energy() -> str:
+    """Of one image on the mapped accelerator."""
+    (e,) = stored("energy")
+    parts = {name: e[name] / 1000 for name in ("clock", "cells", "nets")}  # uJ
+    total = sum(parts.values())
+    return sentence(
+        f"An image of the {e['network']} on `{e['config']}` takes {total:,.0f} uJ:",
+        f"{parts['clock']:,.0f} at the clock pins of flip-flops, {parts['cells']:,.0f} in cells,",
+        f"{parts['nets']:,.0f} on the inputs that nets drive; {1e6 * total / e['macs']:,.0f} pJ a",
+        f"useful MAC, over {e['cycles']:,} cycles, all logits equal to the model's.",
+    )

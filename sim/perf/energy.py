@@ -1,4 +1,4 @@
-"""Energy of an image on a standard-cell library; no command yet: docs/asic.md says why.
+"""Energy of an image on a standard-cell library: `make energy`.
 
 The accelerator is mapped (`rtl.flow.asic`), its netlist runs the digits network in Verilator, with
 all logits equal to the integer model's, and Verilator counts how often nets change between the
@@ -18,19 +18,23 @@ without delays sees none: adders and multipliers have many. So it is a lower bou
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fqvit_hw.command_line import Parser, program
 from fqvit_hw.compiler import compile_network
 from fqvit_hw.errors import ToolError
-from fqvit_hw.machine.hardware import Hardware
+from fqvit_hw.machine.hardware import HARDWARE, Hardware, hardware
 from fqvit_hw.places import BUILD
 from fqvit_hw.rtl.flow import asic, rams
 from fqvit_hw.rtl.flow.liberty import FLIP_FLOP, VOLTS
+from fqvit_hw.rtl.flow.sta import require
 from fqvit_hw.rtl.flow.structural import Bit, Netlist
+from fqvit_hw.rtl.flow.tools import save
 from fqvit_hw.rtl.flow.verilog import emit
 
 from ..networks import known
@@ -151,3 +155,22 @@ def report(e: Energy) -> str:
         f"{1000 * e.total / e.macs:.1f} pJ a MAC; {e.cycles} cycles, in each of which "
         f"{rate:.1%} of {e.counted} nets change; logits equal"
     )
+
+
+@program("energy")
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="python -m fqvit_hw.sim.perf.energy", description=__doc__)
+    parser.add_argument(
+        "--config", default="tiny", help=f"one of {', '.join(HARDWARE)}; default: tiny"
+    )
+    parser.add_argument("--json", type=Path, default=BUILD / "energy.json", metavar="FILE")
+    options = parser.parse_args(arguments)
+    require()
+    found = measure(hardware(options.config))
+    print(report(found))
+    save([found], options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
