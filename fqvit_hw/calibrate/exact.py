@@ -49,12 +49,18 @@ def by_rows(function: Callable[..., Any], x: torch.Tensor) -> torch.Tensor:
     return found.view(x.shape)
 
 
+def root(x: torch.Tensor) -> torch.Tensor:
+    """The float64 nearest to the square root. numpy asks the processor, whose root is that; torch
+    asks MKL, which on some processors (Intel's with AMX) is a bit beside it."""
+    return torch.from_numpy(np.sqrt(x.numpy()))
+
+
 # --- products
 
 
 def on_grid(x: torch.Tensor, out=None) -> torch.Tensor:
     """x: (rows, K) -> each row in whole steps of 2^-26 times a power of two above its norm."""
-    norm = ordered_sum(x * x).sqrt_().clamp_(min=SMALLEST_NORM)
+    norm = root(ordered_sum(x * x)).clamp_(min=SMALLEST_NORM)
     power = (norm.view(torch.int64) & EXPONENT_BITS).view(torch.float64)  # in (norm / 2, norm]
     # the float64 from 2^52 to 2^53 are whole numbers: adding 1.5 * 2^52 steps rounds to a step
     magic = (power * (2 * 1.5 * 2.0 ** (52 - NORM_BITS)))[:, None]
@@ -93,7 +99,7 @@ def layer_norm(x: torch.Tensor, layer) -> torch.Tensor:
     def normalized(rows, out):
         rows = rows - (ordered_sum(rows) / rows.shape[1])[:, None]
         variance = ordered_sum(rows * rows) / rows.shape[1]
-        rows.div_((variance + layer.eps).sqrt_()[:, None]).mul_(gamma)
+        rows.div_(root(variance + layer.eps)[:, None]).mul_(gamma)
         torch.add(rows, beta, out=out)
 
     return by_rows(normalized, x)

@@ -45,6 +45,12 @@ def test_ordered_sum_adds_from_the_first_to_the_last(convert):
     assert (found == exact.ordered_sum(convert(x).swapaxes(1, 2)).T).all()
 
 
+def test_roots_are_the_nearest():
+    """MKL's, which torch takes, are not on every processor."""
+    x = random(100_000).square() * torch.exp2(20 * random(100_000, seed=1))
+    assert exact.root(x).tolist() == [math.sqrt(value) for value in x.tolist()]
+
+
 def test_by_rows_works_on_some_rows_at_a_time():
     sizes = []
 

@@ -112,7 +112,7 @@ def test_every_place_holds_its_step(make):
 def test_values_that_become_infinite_are_named():
     model = tiny_vit()
     with torch.no_grad():
-        model.blocks[1].mlp.fc1.weight.mul_(1e38)
+        model.blocks[1].mlp.fc1.weight.mul_(1e36)  # its sums stay finite in any order
     with pytest.raises(ValueError, match=r"differs: norm \(not finite\)"):
         quantize(model, random_images(2), mean=MEAN, std=STD)
     with pytest.raises(ValueError, match=r"differs: blocks\.0\.norm1 \(not finite\)"):
