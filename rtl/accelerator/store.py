@@ -184,6 +184,8 @@ class Store(wiring.Component):
         shift, depth = ceil_log2(hw.bus_bytes), 2 * hw.burst
         m.submodules.ends = ends = fifo.SyncFIFO(width=2, depth=BURSTS)  # of a line, of all
         asking, taken = Signal(), Signal()
+        free = Signal(init=1)  # a place for the burst's end: two bursts are three cycles apart
+        m.d.sync += free.eq(ends.level != BURSTS)
         there = Signal(range(2 * depth + 1))  # beats in the queue that no burst has been asked for
         line, at = Signal(ADDRESS - shift), Signal(ADDRESS - shift)
         left, whole = Signal(24), Signal(24)  # beats of the line
@@ -200,7 +202,7 @@ class Store(wiring.Component):
         m.d.comb += [
             request.payload.beats.eq(size.beats),
             request.payload.address.eq(at << shift),
-            request.valid.eq(asking & size.ready & ends.w_rdy),
+            request.valid.eq(asking & size.ready & free),
             taken.eq(request.valid & request.ready),
             ends.w_en.eq(taken),
             ends.w_data.eq(Cat(size.final, size.final & last_line)),

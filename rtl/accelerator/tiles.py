@@ -134,8 +134,9 @@ class Tiles(wiring.Component):
             Signal.like(write.addr, reset_less=True),
             Signal.like(write.en, reset_less=True),
         )
-        # each column is cleared a cycle after the one before it: no wire crosses the chip for it
-        clears, clearing = Signal(hw.cols), Signal()
+        # each column is cleared a cycle after the one before it: no wire crosses the chip for it;
+        # this happens while the units are in reset
+        clears, clearing = Signal(hw.cols, reset_less=True), Signal(reset_less=True)
         following = Cat(clear.valid, clears)[: hw.cols]
         m.d.sync += [clears.eq(following), clearing.eq(following.any())]
         clear_mask = Cat(bit.replicate(hw.rows) for bit in clears)
