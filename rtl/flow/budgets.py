@@ -47,9 +47,9 @@ class Unit:
 UNITS = {
     "axi_read ecp5_85k": Unit(lambda: AxiRead(ECP5, clients=3), 7.0),
     "axi_write ecp5_85k": Unit(lambda: AxiWrite(ECP5), 7.1),
-    "control ecp5_85k": Unit(lambda: Control(ECP5), 8.0),
-    "load ecp5_85k": Unit(lambda: Load(ECP5), 8.7),
-    "store ecp5_85k": Unit(lambda: Store(ECP5), 7.8),
+    "control ecp5_85k": Unit(lambda: Control(ECP5), 8.4),
+    "load ecp5_85k": Unit(lambda: Load(ECP5), 9.2),
+    "store ecp5_85k": Unit(lambda: Store(ECP5), 8.4),
     "weights ecp5_85k": Unit(lambda: Weights(ECP5), 8.1),
     "softmax ecp5_85k": Unit(lambda: component("softmax", "ecp5_85k"), 7.4),
     "mac_array tiny": Unit(lambda: component("mac_array", "tiny"), 7.8),

@@ -89,7 +89,7 @@ class Settings:
 
 def usual(block: str) -> Settings:
     """What a block is placed and routed with unless told otherwise."""
-    return Settings(freq=75) if block == "accelerator" else Settings()
+    return Settings(freq=75, ripup=True) if block == "accelerator" else Settings()
 
 
 @dataclass
@@ -295,7 +295,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--freq", type=float, metavar="MHZ", help="target; default: 100, 75 for the accelerator"
     )
-    parser.add_argument("--tmg-ripup", action="store_true", help="tear up routes that are too slow")
+    parser.add_argument(
+        "--tmg-ripup",
+        action=BooleanOptionalAction,
+        help="tear up routes that are too slow; default: of the accelerator alone",
+    )
     parser.add_argument(
         "--timed",
         action=BooleanOptionalAction,
@@ -308,10 +312,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=BUILD / "pnr.json", metavar="FILE")
     parser.add_argument("--placer", choices=PLACERS, default=PLACERS[0], help="default: static")
     options = parser.parse_args(arguments)
-    told: dict = {"speed": options.speed, "ripup": options.tmg_ripup, "placer": options.placer}
+    told: dict = {"speed": options.speed, "placer": options.placer}
     told |= {"pinned": not options.no_pins, "timed": options.timed}
-    if options.freq is not None:
-        told["freq"] = options.freq
+    told |= {"freq": options.freq} if options.freq is not None else {}
+    told |= {"ripup": options.tmg_ripup} if options.tmg_ripup is not None else {}
     jobs = [
         (block, config, replace(usual(block), **told))
         for block, config in select(options.config, options.block, (DEFAULT,))

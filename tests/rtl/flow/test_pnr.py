@@ -198,7 +198,7 @@ def test_the_accelerator_has_a_target_of_its_own(arguments, freq, timed, tmp_pat
     monkeypatch.setattr(tools, "ProcessPoolExecutor", ThreadPoolExecutor)
     usual = ["--block", "accelerator", "--json", str(tmp_path / "pnr.json")]
     assert pnr.main([*usual, *arguments]) == 0
-    assert seen == [pnr.Settings(freq=freq, timed=timed)] * 2
+    assert seen == [pnr.Settings(freq=freq, timed=timed, ripup=True)] * 2
     assert pnr.usual("gelu") == pnr.Settings(freq=100, timed=True)
 
 
