@@ -125,7 +125,8 @@ def whole_machine() -> str:
     ]
     return sentence(
         *mapped,
-        'Placed and routed by nextpnr (`make pnr BLOCK=accelerator ARGS="--seed 1 2 3"`), its clock is',
+        'Placed and routed by nextpnr (`make pnr BLOCK=accelerator ARGS="--seed 1 2 3"`), its',
+        "clock is",
         f"{'; '.join(told)}.",
     )
 
