@@ -1,9 +1,9 @@
-"""Flip-flops that drive hundreds of inputs, several times: each copy has those of one region.
+"""Flip-flops that drive very many inputs, several times: each copy has cells of neighbouring names.
 
 A wire to a thousand inputs leads to all corners of the chip, and what waits for it waits for the
 farthest. Copies hold the same value in every cycle, as they have the same inputs; Yosys would make
 one of them again, nextpnr does not. Inputs that a slice shares (clock, enable, reset) stay with the
-first, and so does everything that is not in the fabric's LUTs and RAMs: their wires are others.
+first: their wires are others.
 """
 
 from __future__ import annotations
